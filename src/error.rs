@@ -1,0 +1,31 @@
+//! Everything that can end the program early, in words that its user can act on, and the exit code each becomes.
+
+/// Why the program ends without a session that ran to its end.
+///
+/// The text is for the user: it says what was wrong and what to do, and never holds a token, a key or the query of a stream URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The arguments cannot be understood.
+    #[error("{0}")]
+    Usage(String),
+    /// The session could not be started.
+    #[error("{0}")]
+    Start(String),
+    /// The session stood and is lost for good.
+    #[error("{0}")]
+    Lost(String),
+    /// A signal ended the program; its number.
+    #[error("ended by signal {0}")]
+    Signal(i32),
+}
+
+impl Error {
+    /// The exit code (section 3 of the contract): 2 for usage, 128 and the number for signals, otherwise 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Start(_) | Self::Lost(_) => 1,
+            Self::Signal(number) => u8::try_from(128 + number).unwrap_or(255),
+        }
+    }
+}
