@@ -1,0 +1,170 @@
+//! The call `RESPONSE region StartSession [profile [parameters [endpoint]]]`, as the AWS CLI and many others make it.
+
+use std::ffi::OsString;
+
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::settings::Environment;
+
+/// A first argument that begins so is the name of the variable that holds the response.
+const RESPONSE_VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
+/// A caller that gives only so many arguments names no profile, and is too old for encrypted sessions.
+const LEGACY_ARGUMENTS: usize = 3;
+
+/// What StartSession (or ECS's ExecuteCommand) answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedSession {
+    /// The session's name.
+    pub session_id: String,
+    /// Where the data channel is.
+    pub stream_url: String,
+    /// What opens it.
+    pub token: Secret,
+}
+
+/// A session that somebody else started and that we are to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The session.
+    pub session: StartedSession,
+    /// For signatures and endpoints.
+    pub region: String,
+    /// Whose credentials; the default's where there is none.
+    pub profile: Option<String>,
+    /// Whether the caller is too old for encrypted sessions: it gave no profile argument, not even an empty one.
+    pub legacy: bool,
+    /// The node or task, as its user named it.
+    pub target: Option<String>,
+    /// Whether somebody takes stdout apart by the prefix of its lines, and so wants stderr on it.
+    pub stderr_to_stdout: bool,
+    /// The sixth argument, whatever it is: an SSM endpoint, an ECS endpoint, a stream URL, or empty.
+    pub endpoint: Option<String>,
+}
+
+/// The variable that the arguments name as the one that holds the response.
+pub fn response_variable(arguments: &[OsString]) -> Option<&str> {
+    let first = arguments.first()?.to_str()?;
+    (arguments.len() >= LEGACY_ARGUMENTS && first.starts_with(RESPONSE_VARIABLE)).then_some(first)
+}
+
+impl Call {
+    /// Reads three to six arguments; more are ignored.
+    pub(super) fn parse(
+        arguments: &[String],
+        environment: &mut Environment,
+    ) -> Result<Self, Error> {
+        let given = |index: usize| {
+            arguments
+                .get(index)
+                .filter(|text| !text.is_empty())
+                .cloned()
+        };
+        let response = given(0).unwrap_or_default();
+        let session = if response.starts_with(RESPONSE_VARIABLE) {
+            let held = environment.take(&response).ok_or_else(|| {
+                Error::Start(format!(
+                    "the environment variable {response}, which should hold the response of StartSession, is not set"
+                ))
+            })?;
+            StartedSession::parse(&held, &format!("the variable {response}"))?
+        } else {
+            StartedSession::parse(&response, "the first argument")?
+        };
+        let request = Request::parse(given(4).as_deref())?;
+        Ok(Self {
+            session,
+            region: given(1).unwrap_or_default(),
+            profile: given(3),
+            legacy: arguments.len() <= LEGACY_ARGUMENTS,
+            target: request.target,
+            stderr_to_stdout: request.stderr_to_stdout,
+            endpoint: given(5),
+        })
+    }
+}
+
+impl StartedSession {
+    /// Reads the response; keys match without regard to case.
+    fn parse(json: &str, place: &str) -> Result<Self, Error> {
+        let object = object(json, &format!("the response of StartSession in {place}"))?;
+        let field = |name: &str| match find(&object, name) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+            Some(Value::String(_)) => Err(incomplete(place, name, "is empty")),
+            Some(_) => Err(incomplete(place, name, "is not a text")),
+            None => Err(incomplete(place, name, "is missing")),
+        };
+        Ok(Self {
+            session_id: field("SessionId")?,
+            stream_url: field("StreamUrl")?,
+            token: Secret::new(field("TokenValue")?),
+        })
+    }
+}
+
+fn incomplete(place: &str, name: &str, wrong: &str) -> Error {
+    Error::Start(format!(
+        "{name} {wrong} in the response of StartSession in {place}"
+    ))
+}
+
+/// What the fifth argument says: the request that StartSession was called with.
+#[derive(Default)]
+struct Request {
+    target: Option<String>,
+    stderr_to_stdout: bool,
+}
+
+impl Request {
+    fn parse(json: Option<&str>) -> Result<Self, Error> {
+        let Some(json) = json else {
+            return Ok(Self::default());
+        };
+        let request = object(json, "the parameters of StartSession in argument 5")?;
+        let target = match find(&request, "Target") {
+            None => None,
+            Some(Value::String(target)) => Some(target.clone()).filter(|text| !text.is_empty()),
+            Some(_) => {
+                return Err(Error::Start(
+                    "Target is not a text in the parameters of StartSession in argument 5"
+                        .to_owned(),
+                ));
+            }
+        };
+        let stderr_to_stdout = find(&request, "Parameters")
+            .and_then(Value::as_object)
+            .is_some_and(|parameters| find(parameters, "stderrSeparatorPrefix").is_some());
+        Ok(Self {
+            target,
+            stderr_to_stdout,
+        })
+    }
+}
+
+/// A JSON object; null counts as an empty one.
+fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err(Error::Start(format!("{what} is not a JSON object"))),
+        // The position only: what stands there may be the token.
+        Err(error) => Err(Error::Start(format!(
+            "{what} is not JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        ))),
+    }
+}
+
+/// A value that is not null, by its key without regard to case.
+fn find<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object
+        .iter()
+        .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+#[path = "contract_tests.rs"]
+mod tests;

@@ -1,0 +1,331 @@
+//! Subcommands of our own, for where there is no AWS CLI.
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use super::Invocation;
+use super::parameters::{self, Parameters};
+use crate::error::Error;
+
+/// Session Manager without the AWS CLI, and the plugin that the AWS CLI runs
+#[derive(Debug, Parser)]
+#[command(
+    name = "session-manager-plugin",
+    version,
+    disable_version_flag = true,
+    subcommand_required = true,
+    before_help = concat!("session-manager-plugin ", env!("CARGO_PKG_VERSION")),
+    after_help = "Without one of these commands it is the plugin that `aws ssm start-session` and other programs run."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Own,
+}
+
+/// One of our own subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Own {
+    /// Start a session: a shell, or what the document says
+    StartSession(Start),
+    /// Run one command; stdout, stderr and the exit code are the command's
+    Exec {
+        /// Where.
+        #[command(flatten)]
+        connection: Connection,
+        /// The command, a line for the shell over there
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Forward a local port to a port of the target, or of a host that it reaches
+    PortForward {
+        /// Where.
+        #[command(flatten)]
+        connection: Connection,
+        /// A host that the target reaches; the target itself without it
+        #[arg(long)]
+        host: Option<String>,
+        /// LOCAL:REMOTE, or REMOTE alone for a local port that is free
+        #[arg(value_parser = ports)]
+        ports: Ports,
+    },
+    /// Carry an SSH connection over stdin and stdout, for ssh's ProxyCommand
+    SshProxy {
+        /// Where.
+        #[command(flatten)]
+        connection: Connection,
+        /// The target's SSH port
+        #[arg(long, default_value_t = 22)]
+        port: u16,
+    },
+}
+
+/// The target and how to reach it, with the AWS CLI's names.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// The managed node, such as i-0123456789abcdef0
+    #[arg(long)]
+    pub target: String,
+    /// The region; without it, AWS_REGION or the profile's
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The profile in the AWS configuration
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// The URL of the Systems Manager API
+    #[arg(long)]
+    pub endpoint_url: Option<String>,
+    /// Why, for the records
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// What StartSession is called with.
+#[derive(Debug, Clone, Args)]
+pub struct Start {
+    /// Where.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// The session document; a shell without it
+    #[arg(long)]
+    pub document_name: Option<String>,
+    /// The document's parameters, as JSON or name=value,…
+    #[arg(long, value_parser = parameters::parse)]
+    pub parameters: Option<Parameters>,
+}
+
+/// A local port, 0 for any, and a remote one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    local: u16,
+    remote: u16,
+}
+
+fn ports(text: &str) -> Result<Ports, String> {
+    let port = |digits: &str| {
+        digits
+            .parse::<u16>()
+            .map_err(|_| format!("{digits:?} is no port"))
+    };
+    let (local, remote) = match text.split_once(':') {
+        Some((local, remote)) => (port(local)?, port(remote)?),
+        None => (0, port(text)?),
+    };
+    if remote == 0 {
+        return Err("the remote port cannot be 0".to_owned());
+    }
+    Ok(Ports { local, remote })
+}
+
+impl Own {
+    /// What StartSession is to be called with.
+    pub fn start(&self) -> Start {
+        let (connection, document, parameters) = match self {
+            Self::StartSession(start) => return start.clone(),
+            Self::Exec {
+                connection,
+                command,
+            } => (
+                connection,
+                "AWS-StartNonInteractiveCommand",
+                // The exit code comes only with separate streams.
+                vec![
+                    ("command", command.join(" ")),
+                    ("separateOutputStream", "True".to_owned()),
+                ],
+            ),
+            Self::PortForward {
+                connection,
+                host,
+                ports,
+            } => {
+                let mut parameters = vec![
+                    ("portNumber", ports.remote.to_string()),
+                    ("localPortNumber", ports.local.to_string()),
+                ];
+                match host {
+                    Some(host) => {
+                        parameters.push(("host", host.clone()));
+                        (
+                            connection,
+                            "AWS-StartPortForwardingSessionToRemoteHost",
+                            parameters,
+                        )
+                    }
+                    None => (connection, "AWS-StartPortForwardingSession", parameters),
+                }
+            }
+            Self::SshProxy { connection, port } => (
+                connection,
+                "AWS-StartSSHSession",
+                vec![("portNumber", port.to_string())],
+            ),
+        };
+        Start {
+            connection: connection.clone(),
+            document_name: Some(document.to_owned()),
+            parameters: Some(
+                parameters
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), vec![value]))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Whether stdout belongs to the remote program alone, and the exit code is its exit code.
+    pub fn is_exec(&self) -> bool {
+        matches!(self, Self::Exec { .. })
+    }
+
+    /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::Exec { .. } | Self::SshProxy { .. })
+    }
+}
+
+/// The definition of our own subcommands, for completions and the manual page.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Whether a first argument is one of ours and no call by the contract.
+pub(super) fn is_own(first: &str) -> bool {
+    matches!(first, "help" | "--help" | "-h")
+        || command()
+            .get_subcommands()
+            .any(|subcommand| subcommand.get_name() == first)
+}
+
+/// Reads the arguments of one of our subcommands.
+pub(super) fn parse(arguments: &[String]) -> Result<Invocation, Error> {
+    let program = std::iter::once("session-manager-plugin");
+    match Arguments::try_parse_from(program.chain(arguments.iter().map(String::as_str))) {
+        Ok(arguments) => Ok(Invocation::Own(Box::new(arguments.command))),
+        Err(error) if !error.use_stderr() => Ok(Invocation::Help(error.to_string())),
+        Err(error) => Err(Error::Usage(error.to_string().trim_end().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(arguments: &[&str]) -> Result<Own, Error> {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        match parse(&arguments)? {
+            Invocation::Own(own) => Ok(*own),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parameters(start: &Start) -> String {
+        let parameters = start.parameters.clone().unwrap_or_default();
+        serde_json::to_string(&parameters).expect("texts")
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_the_package_version_and_the_commands() {
+        for arguments in [&["help"][..], &["--help"], &["-h"]] {
+            let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+            let Ok(Invocation::Help(text)) = parse(&arguments) else {
+                panic!("no help");
+            };
+            assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+            assert!(text.contains("start-session"), "{text}");
+        }
+    }
+
+    #[test]
+    fn start_session_takes_the_options_of_the_aws_cli() {
+        let own = own(&[
+            "start-session",
+            "--target=i-1",
+            "--region",
+            "eu-north-1",
+            "--profile",
+            "work",
+            "--document-name",
+            "Doc",
+            "--parameters",
+            "a=1",
+            "--reason",
+            "look",
+            "--endpoint-url",
+            "http://127.0.0.1:1",
+        ]);
+        let start = own.expect("good arguments").start();
+        assert_eq!(start.connection.target, "i-1");
+        assert_eq!(start.document_name.as_deref(), Some("Doc"));
+        assert_eq!(parameters(&start), r#"{"a":["1"]}"#);
+    }
+
+    #[test]
+    fn exec_takes_a_command_as_ssh_does() {
+        for arguments in [
+            &["exec", "--target", "i-1", "--", "ls", "-l", "/tmp"][..],
+            &["exec", "--target", "i-1", "ls", "-l", "/tmp"],
+            &["exec", "--target", "i-1", "ls -l /tmp"],
+        ] {
+            let own = own(arguments).expect("good arguments");
+            assert!(own.is_exec());
+            assert_eq!(
+                parameters(&own.start()),
+                r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#
+            );
+        }
+    }
+
+    #[test]
+    fn ports_are_local_and_remote() {
+        assert_eq!(
+            ports("80"),
+            Ok(Ports {
+                local: 0,
+                remote: 80
+            })
+        );
+        assert_eq!(
+            ports("8080:80"),
+            Ok(Ports {
+                local: 8080,
+                remote: 80
+            })
+        );
+        for bad in ["", ":", "80:", "x:80", "80:0", "0", "1:65536"] {
+            assert!(ports(bad).is_err(), "{bad}");
+        }
+        let own = own(&[
+            "port-forward",
+            "--target",
+            "i-1",
+            "--host",
+            "db",
+            "5432:5432",
+        ]);
+        let start = own.expect("good arguments").start();
+        assert_eq!(
+            start.document_name.as_deref(),
+            Some("AWS-StartPortForwardingSessionToRemoteHost")
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for arguments in [
+            &["start-session"][..],
+            &["exec", "--target", "i-1"],
+            &["start-session", "--target", "i-1", "--nothing"],
+            &["start-session", "--target", "i-1", "--parameters", "x"],
+        ] {
+            assert_eq!(
+                own(arguments).expect_err("bad arguments").exit_code(),
+                2,
+                "{arguments:?}"
+            );
+        }
+    }
+}

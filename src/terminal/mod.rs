@@ -1,0 +1,3 @@
+//! The terminal and the three standard descriptors: raw mode, size, escapes, signals, input and output.
+
+pub mod print;

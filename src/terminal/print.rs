@@ -1,0 +1,55 @@
+//! Our own lines on stdout and stderr. They never block for long: who does not read them loses them, and the session goes on.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// How long a line of ours may wait for its reader.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a pipe takes without blocking once poll says that it is writable (POSIX's least PIPE_BUF is 512, Linux's 4096).
+const ATOMIC: usize = 512;
+
+/// Prints to stdout.
+pub fn to_stdout(text: &str) {
+    write(rustix::stdio::stdout(), text.as_bytes());
+}
+
+/// Prints to stderr.
+pub fn to_stderr(text: &str) {
+    write(rustix::stdio::stderr(), text.as_bytes());
+}
+
+/// One line on stderr that says who speaks.
+pub fn complaint(what: &impl std::fmt::Display) {
+    to_stderr(&format!("session-manager-plugin: {what}\n"));
+}
+
+fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) {
+    let deadline = Instant::now() + PATIENCE;
+    while !bytes.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        if !polled[0].revents().contains(PollFlags::OUT) {
+            if polled[0].revents().is_empty() && !left.is_zero() {
+                continue;
+            }
+            return;
+        }
+        match rustix::io::write(descriptor, &bytes[..bytes.len().min(ATOMIC)]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return,
+        }
+    }
+}
