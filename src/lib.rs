@@ -8,6 +8,7 @@ pub mod message;
 pub mod program;
 pub mod secret;
 pub mod settings;
+pub mod smux;
 pub mod terminal;
 pub mod waker;
 

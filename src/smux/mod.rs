@@ -1,0 +1,18 @@
+//! smux version 1: many streams over one byte stream. No I/O, no clock.
+//!
+//! Version 1 has no window of its own for each stream, and its FIN closes both directions at once, as both originals treat it.
+//! [`Session`] is the client's side, which opens all streams; [`frame`] is for both sides.
+
+pub mod frame;
+mod keepalive;
+mod linger;
+mod session;
+mod stall;
+mod stream;
+
+pub use frame::{Frame, FrameError};
+pub use session::{Error, Event, RECEIVE_BUDGET, Session, Transmit};
+pub use stream::StreamId;
+
+#[cfg(test)]
+mod tests;

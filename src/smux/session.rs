@@ -1,0 +1,409 @@
+//! The client's side: opens streams, takes turns between those that have something to send, keeps what came until it is read.
+//!
+//! Data to send is never kept here: whose turn it is may put a frame on the wire, header ([`frame::push`]) and all.
+//! So nothing is queued that could make others wait, and nothing is copied.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::frame::{self, Decoder, Frame, FrameError, HEADER_SIZE};
+use super::keepalive::KeepAlive;
+use super::linger::Linger;
+use super::stall::Stall;
+use super::stream::{Outgoing, Stream, StreamId};
+
+/// What unread data of all streams may cost in memory, bytes; twice what the original's smux has.
+/// A stream that nobody reads may take all of it: the protocol has no means to hold back one stream.
+pub const RECEIVE_BUDGET: usize = 8 << 20;
+
+/// Streams of a client are odd, and the first one is 3 in the originals' library.
+const FIRST_ID: StreamId = 3;
+
+/// Why the multiplexed connections cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the error texts say it")]
+pub enum Error {
+    #[error("the agent's multiplexed data cannot be understood: {0}")]
+    Frame(#[from] FrameError),
+    #[error("the agent's multiplexed data cannot be understood: connection {0} was never opened")]
+    UnknownStream(StreamId),
+    #[error("the agent opened connection {0}, which only this side may do")]
+    OpenedByRemote(StreamId),
+    #[error("this session has no number left for another connection; start a new session")]
+    NoMoreStreams,
+}
+
+/// What to send next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transmit {
+    /// The opening of a stream: in a message of its own, as the originals send it.
+    Alone([u8; HEADER_SIZE]),
+    /// A frame without data.
+    Control([u8; HEADER_SIZE]),
+    /// This stream may send one frame of data. If it has more, it asks for its next turn.
+    Turn(StreamId),
+}
+
+/// What there is to do for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Data came, or the remote closed: see [`Session::unread`], then [`Session::is_finished`].
+    Readable(StreamId),
+    /// The agent could not reach the destination. The stream is gone.
+    Refused(StreamId),
+    /// It has not been read for 30 s, and all the others wait for it.
+    Stalled(StreamId),
+    /// It has not been read for 5 minutes while others waited. The stream is gone.
+    Abandoned(StreamId),
+    /// The agent, one with keep-alive (from 3.0.196 to 3.1.1511), was silent for so long that its side must be taken to be closed, as after
+    /// a long break of the data channel: time for [`Session::reset`].
+    Silent,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    decoder: Decoder,
+    streams: HashMap<StreamId, Stream>,
+    /// The next to open; `None` when all were used.
+    next_id: Option<StreamId>,
+    control: VecDeque<Transmit>,
+    turns: VecDeque<StreamId>,
+    events: VecDeque<Event>,
+    /// What all unread data costs, bytes.
+    unread_cost: usize,
+    /// Refusals that the agent told of, whose FIN has not come yet.
+    refusals: usize,
+    linger: Linger,
+    stall: Option<Stall>,
+    keepalive: Option<KeepAlive>,
+}
+
+impl Session {
+    /// Without streams. `keepalive`: whether the agent closes when it hears nothing for 30 s (its version says so).
+    pub fn new(keepalive: bool, now: Instant) -> Self {
+        Self {
+            decoder: Decoder::default(),
+            streams: HashMap::new(),
+            next_id: Some(FIRST_ID),
+            control: VecDeque::new(),
+            turns: VecDeque::new(),
+            events: VecDeque::new(),
+            unread_cost: 0,
+            refusals: 0,
+            linger: Linger::default(),
+            stall: None,
+            keepalive: keepalive.then(|| KeepAlive::new(now)),
+        }
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// [`Error::NoMoreStreams`] after two thousand million.
+    pub fn open(&mut self, now: Instant) -> Result<StreamId, Error> {
+        let id = self.next_id.ok_or(Error::NoMoreStreams)?;
+        self.next_id = id.checked_add(2);
+        self.streams.insert(id, Stream::new(now));
+        self.control.push_back(Transmit::Alone(frame::syn(id)));
+        self.streams_changed(now);
+        Ok(id)
+    }
+
+    /// How many streams there are.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// The stream has data to send and wants its turn. Nothing happens when its sending side is closed.
+    pub fn want_turn(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.outgoing == Outgoing::Open
+            && !stream.has_turn
+        {
+            stream.has_turn = true;
+            self.turns.push_back(id);
+        }
+    }
+
+    /// Whether more than one stream waits for its turn: frames should be small then.
+    pub fn is_contended(&self) -> bool {
+        self.turns.len() > 1
+    }
+
+    /// What to send next: frames without data first, then one stream after the other.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        if let Some(control) = self.control.pop_front() {
+            return Some(control);
+        }
+        while let Some(id) = self.turns.pop_front() {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.has_turn = false;
+                if stream.outgoing == Outgoing::Open {
+                    return Some(Transmit::Turn(id));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the budget has room: if not, do not call [`handle_data`](Self::handle_data) now.
+    pub const fn has_room(&self) -> bool {
+        self.unread_cost < RECEIVE_BUDGET
+    }
+
+    /// Takes what the agent sent, cut anywhere.
+    ///
+    /// # Errors
+    /// When it makes no sense; nothing more can come then.
+    pub fn handle_data(&mut self, mut data: Bytes, now: Instant) -> Result<(), Error> {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.received(now);
+        }
+        let message_length = data.len();
+        while let Some(frame) = self.decoder.next(&mut data)? {
+            match frame {
+                Frame::Nop => {}
+                Frame::Syn(id) => return Err(Error::OpenedByRemote(id)),
+                Frame::Data(id, data) => self.handle_push(id, data, message_length, now)?,
+                Frame::Fin(id) => self.handle_fin(id, now)?,
+            }
+        }
+        if !self.has_room() && self.stall.is_none() {
+            self.stall = Some(Stall::new(now, self.streams.len() > 1));
+        }
+        Ok(())
+    }
+
+    fn handle_push(
+        &mut self,
+        id: StreamId,
+        data: Bytes,
+        message_length: usize,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            // Closed on this side while the data was on its way.
+            return self.check_was_opened(id);
+        };
+        if !stream.remote_finished {
+            self.unread_cost += stream.receive(data, message_length, now);
+            self.tell_readable(id);
+        }
+        Ok(())
+    }
+
+    fn handle_fin(&mut self, id: StreamId, now: Instant) -> Result<(), Error> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return self.check_was_opened(id);
+        };
+        stream.remote_finished = true;
+        let was_reached = stream.was_reached;
+        self.finish_outgoing(id);
+        if !was_reached && self.refusals > 0 {
+            // The refusal itself does not say whose it is. The FIN that belongs to it comes soon after, of a stream without data.
+            self.refusals -= 1;
+            self.forget(id, now);
+            self.events.push_back(Event::Refused(id));
+        } else {
+            self.tell_readable(id);
+        }
+        Ok(())
+    }
+
+    /// The agent said that it could not reach the destination; it closes the stream next.
+    pub fn handle_refusal(&mut self) {
+        self.refusals += 1;
+    }
+
+    fn check_was_opened(&self, id: StreamId) -> Result<(), Error> {
+        let is_ours = id >= FIRST_ID && id % 2 == 1;
+        if is_ours && self.next_id.is_none_or(|next| id < next) {
+            Ok(())
+        } else {
+            Err(Error::UnknownStream(id))
+        }
+    }
+
+    fn tell_readable(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.has_event
+        {
+            stream.has_event = true;
+            self.events.push_back(Event::Readable(id));
+        }
+    }
+
+    /// The next thing to do for a stream.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if let Event::Readable(id) = event
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.has_event = false;
+        }
+        Some(event)
+    }
+
+    /// What came for the stream, oldest first.
+    pub fn unread(&self, id: StreamId) -> impl Iterator<Item = &[u8]> {
+        self.streams.get(&id).into_iter().flat_map(Stream::unread)
+    }
+
+    /// The local side has taken the first `count` unread bytes.
+    pub fn consume(&mut self, id: StreamId, count: usize, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            let freed = stream.consume(count, now);
+            self.give_back(freed);
+        }
+    }
+
+    fn give_back(&mut self, cost: usize) {
+        self.unread_cost -= cost;
+        if self.has_room() {
+            self.stall = None;
+        }
+    }
+
+    /// Whether the remote has closed and everything it sent was read: time to close the local side and [`close`](Self::close).
+    pub fn is_finished(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| stream.remote_finished && !stream.has_unread())
+    }
+
+    /// The local side has nothing more to send, but may still read. FIN waits: the agent answers it by closing both directions.
+    pub fn local_end(&mut self, id: StreamId, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.outgoing == Outgoing::Open
+        {
+            stream.outgoing = Outgoing::Lingering;
+            stream.last_activity = now;
+            self.linger.begin(id, now);
+        }
+    }
+
+    /// The local side is gone: FIN goes out unless it did, and what was not read is forgotten.
+    pub fn close(&mut self, id: StreamId, now: Instant) {
+        self.finish_outgoing(id);
+        self.forget(id, now);
+    }
+
+    /// Closes every stream, because the agent's side of them is gone ([`Event::Silent`]), and names them: their local sides are to be reset.
+    /// Should the agent live after all, it is told, and new streams work.
+    pub fn reset(&mut self, now: Instant) -> Vec<StreamId> {
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in &ids {
+            self.close(*id, now);
+        }
+        self.refusals = 0;
+        ids
+    }
+
+    fn finish_outgoing(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.outgoing == Outgoing::Lingering {
+            self.linger.end();
+        }
+        if stream.outgoing != Outgoing::Finished {
+            stream.outgoing = Outgoing::Finished;
+            self.control.push_back(Transmit::Control(frame::fin(id)));
+        }
+    }
+
+    fn forget(&mut self, id: StreamId, now: Instant) {
+        if let Some(stream) = self.streams.remove(&id) {
+            self.give_back(stream.cost());
+            self.streams_changed(now);
+        }
+    }
+
+    fn streams_changed(&mut self, now: Instant) {
+        if let Some(stall) = &mut self.stall {
+            stall.set_others(self.streams.len() > 1, now);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.keepalive.as_ref().map(KeepAlive::next_timeout),
+            self.linger.next_timeout(),
+            self.stall.as_ref().and_then(|stall| stall.check_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due by now. `is_heard`: whether all that was sent has been acknowledged; otherwise the remote cannot have answered it yet,
+    /// and that a stream is quiet means nothing.
+    pub fn handle_timeout(&mut self, now: Instant, is_heard: bool) {
+        let is_reading = self.has_room();
+        if let Some(keepalive) = &mut self.keepalive {
+            // Those that could not be sent yet are as good as a new one.
+            if keepalive.take_nop(now) && !self.control.contains(&Transmit::Control(frame::nop())) {
+                self.control.push_back(Transmit::Control(frame::nop()));
+            }
+            if keepalive.take_silence(now, is_reading) {
+                self.events.push_back(Event::Silent);
+            }
+        }
+        while let Some(id) = self.linger.take_due(now) {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            if stream.outgoing != Outgoing::Lingering {
+                continue;
+            }
+            if !is_heard {
+                stream.last_activity = now;
+            }
+            if self.linger.is_over(stream.last_activity, now) {
+                self.finish_outgoing(id);
+            } else {
+                self.linger.again(id, stream.last_activity);
+            }
+        }
+        self.check_stall(now);
+    }
+
+    /// Names and resets what blocks the others.
+    fn check_stall(&mut self, now: Instant) {
+        let Some(stall) = &mut self.stall else {
+            return;
+        };
+        if stall.check_at.is_none_or(|at| at > now) {
+            return;
+        }
+        stall.check_at = None;
+        // The one that holds most of the budget is the one that blocks.
+        let Some((&id, stream)) = self.streams.iter_mut().max_by_key(|entry| entry.1.cost()) else {
+            return;
+        };
+        let reset_at = stall.reset_at(stream.last_progress);
+        if reset_at.is_some_and(|at| at <= now) {
+            self.close(id, now);
+            self.events.push_back(Event::Abandoned(id));
+            return;
+        }
+        if stream.is_named {
+            stall.check_at = reset_at;
+        } else if stall.name_at(stream.last_progress) <= now {
+            stream.is_named = true;
+            stall.check_at = reset_at;
+            self.events.push_back(Event::Stalled(id));
+        } else {
+            stall.check_at = Some(stall.name_at(stream.last_progress));
+        }
+    }
+}
