@@ -1,0 +1,90 @@
+"""What the tests of the static binary and of the packages share."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
+BINARY = pathlib.Path(
+    os.environ.get("PLUGIN", TARGET / "static" / "session-manager-plugin")
+)
+DIST = TARGET / "dist"
+
+#: What the program answers without arguments, and callers look for.
+INSTALLED = (
+    b"\nThe Session Manager plugin was installed successfully. "
+    b"Use the AWS CLI to start a session.\n\n"
+)
+
+#: Long enough for a loaded machine: nothing here measures time.
+PATIENCE_S = 60
+
+
+def protocol_version():
+    """The version that `--version` prints: the level of the protocol."""
+    for line in (TOP / "src" / "lib.rs").read_text().splitlines():
+        if line.startswith("pub const VERSION"):
+            return line.split('"')[1]
+    raise AssertionError("src/lib.rs has no VERSION")
+
+
+def run(command, **options):
+    """Runs a command to its end; what it printed is in the result, as bytes."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    options.setdefault("timeout", PATIENCE_S)
+    return subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        check=False,
+        **options,
+    )
+
+
+def checked(command, **options):
+    """Like `run`, for commands that must succeed."""
+    result = run(command, **options)
+    if result.returncode:
+        raise AssertionError(
+            f"{command} ended with {result.returncode}:\n"
+            f"{result.stdout.decode(errors='replace')}"
+            f"{result.stderr.decode(errors='replace')}"
+        )
+    return result.stdout
+
+
+class Folder(unittest.TestCase):
+    """A test with a folder of its own."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="plugin-test-"))
+        # Programs that run as nobody must be able to enter.
+        self.folder.chmod(0o755)
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def assert_works(self, command, **options):
+        """The program behind `command` gives its version and says that it is installed."""
+        version = run([*command, "--version"], **options)
+        self.assertEqual(
+            (version.returncode, version.stdout.decode(), version.stderr),
+            (0, protocol_version() + "\n", b""),
+        )
+        installed = run(command, **options)
+        self.assertEqual((installed.returncode, installed.stdout), (0, INSTALLED))
+
+
+def main():
+    """Runs the tests of the calling file, and closes with a line that counts them."""
+    program = unittest.main(exit=False, verbosity=2)
+    result = program.result
+    failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+    skipped = len(result.skipped)
+    passed = result.testsRun - failed - skipped
+    sys.stderr.flush()
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    sys.exit(1 if failed or not result.testsRun else 0)
