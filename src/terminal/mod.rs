@@ -1,3 +1,9 @@
 //! The terminal and the three standard descriptors: raw mode, size, escapes, signals, input and output.
 
+pub mod escape;
+pub mod input;
+pub mod output;
 pub mod print;
+pub mod raw;
+pub mod signals;
+pub mod size;

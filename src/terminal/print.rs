@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::PIPE_BUF;
 
 /// How long a line of ours may wait for its reader.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a pipe takes without blocking once poll says that it is writable (POSIX's least PIPE_BUF is 512, Linux's 4096).
-const ATOMIC: usize = 512;
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
@@ -46,7 +45,7 @@ fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) {
             }
             return;
         }
-        match rustix::io::write(descriptor, &bytes[..bytes.len().min(ATOMIC)]) {
+        match rustix::io::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return,

@@ -1,0 +1,252 @@
+//! Stdin to a session: one thread that reads, looks for escapes, and keeps what the session does not take yet.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::stdio::stdin;
+
+use super::escape::{Escape, Escapes};
+use super::raw;
+use crate::waker::{Sleeper, Waker, waker};
+
+/// The most that one read takes, in bytes: what a pipe holds on Linux.
+const READ_SIZE: usize = 64 * 1024;
+/// The most that is kept of what a user types or pastes while nothing can be sent, in bytes. Up to there escapes are still seen.
+const KEPT_FROM_TERMINAL: usize = 1024 * 1024;
+
+/// Where bytes come from.
+#[derive(Debug)]
+pub enum Source {
+    /// Nowhere: stdin is not read, the pump only sends what is [put in](Pump::put).
+    Nothing,
+    /// Stdin, every byte as it is.
+    Stdin,
+    /// Stdin is a terminal: it is read only in the foreground, and escapes are looked for if there are any.
+    Terminal(Option<Escapes>),
+}
+
+/// What happened on stdin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputEvent {
+    /// Stdin is at its end, and the session has taken all that came from it.
+    End {
+        /// Whether the last byte was no newline or carriage return.
+        unfinished_line: bool,
+    },
+    /// The user typed an escape.
+    Escape(Escape),
+    /// The terminal is another program's now; nothing is read until [`Pump::resume`].
+    Background,
+}
+
+/// The thread's handle.
+#[derive(Debug)]
+pub struct Pump {
+    waker: Waker,
+    shared: Arc<Shared>,
+    events: Receiver<InputEvent>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    put: Mutex<Vec<u8>>,
+    paused: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Pump {
+    /// Starts the thread.
+    ///
+    /// `send` takes bytes for the session without waiting, and says how many; 0 when there is no room, nothing when the session is over (the thread ends
+    /// then). When there is room again, [`Pump::waker`] is to be woken.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or threads.
+    pub fn start(
+        source: Source,
+        send: impl FnMut(&[u8]) -> Option<usize> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (waker, sleeper) = waker()?;
+        let (events, receiver) = unbounded();
+        let shared = Arc::new(Shared::default());
+        let mut thread = PumpThread {
+            open: !matches!(source, Source::Nothing),
+            source,
+            send,
+            sleeper,
+            events,
+            shared: Arc::clone(&shared),
+            pending: Vec::new(),
+            last_byte: b'\n',
+        };
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            waker,
+            shared,
+            events: receiver,
+        })
+    }
+
+    /// To be woken when the session takes bytes again.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// What happened. Disconnected when the thread has ended.
+    pub fn events(&self) -> &Receiver<InputEvent> {
+        &self.events
+    }
+
+    /// Sends these bytes after all that came so far.
+    pub fn put(&self, bytes: &[u8]) {
+        self.shared
+            .put
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
+        self.waker.wake();
+    }
+
+    /// Reads the terminal again after [`InputEvent::Background`].
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// Ends the thread, and waits for it until the deadline.
+    pub fn stop(self, deadline: Instant) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        while self.events.recv_deadline(deadline).is_ok() {}
+    }
+}
+
+struct PumpThread<S> {
+    source: Source,
+    /// Whether there may be more to read.
+    open: bool,
+    send: S,
+    sleeper: Sleeper,
+    events: Sender<InputEvent>,
+    shared: Arc<Shared>,
+    /// What the session has not taken yet.
+    pending: Vec<u8>,
+    last_byte: u8,
+}
+
+impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
+    fn run(&mut self) {
+        let mut buffer = vec![0; READ_SIZE];
+        let mut is_end_told = !self.open;
+        loop {
+            self.sleeper.clear();
+            if self.shared.stopped.load(Ordering::SeqCst) {
+                return;
+            }
+            let put = mem::take(
+                &mut *self
+                    .shared
+                    .put
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            self.pending.extend_from_slice(&put);
+            if !self.send_pending() {
+                return;
+            }
+            if !self.open && !is_end_told && self.pending.is_empty() {
+                is_end_told = true;
+                self.tell(InputEvent::End {
+                    unfinished_line: !matches!(self.last_byte, b'\n' | b'\r'),
+                });
+            }
+            if self.wait() && !self.read(&mut buffer) {
+                self.open = false;
+            }
+        }
+    }
+
+    /// Whether the session goes on.
+    fn send_pending(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < self.pending.len() {
+            match (self.send)(&self.pending[taken..]) {
+                None => return false,
+                Some(0) => break,
+                Some(count) => taken += count,
+            }
+        }
+        self.pending.drain(..taken);
+        true
+    }
+
+    fn wants_input(&self) -> bool {
+        let room = match self.source {
+            Source::Nothing => false,
+            Source::Stdin => self.pending.is_empty(),
+            Source::Terminal(_) => self.pending.len() < KEPT_FROM_TERMINAL,
+        };
+        room && self.open && !self.shared.paused.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until something is to be done; says whether stdin is to be read.
+    fn wait(&self) -> bool {
+        let mut polled = [
+            PollFd::new(&self.sleeper, PollFlags::IN),
+            PollFd::from_borrowed_fd(stdin(), PollFlags::IN),
+        ];
+        let count = if self.wants_input() { 2 } else { 1 };
+        match poll(&mut polled[..count], None) {
+            Ok(_) => count == 2 && !polled[1].revents().is_empty(),
+            // INTR: look again. Anything else cannot be: both descriptors are valid.
+            Err(_) => false,
+        }
+    }
+
+    /// Reads what is there; false at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> bool {
+        let is_terminal = matches!(self.source, Source::Terminal(_));
+        // A background process that reads its terminal is stopped.
+        if is_terminal && !raw::in_foreground() {
+            self.shared.paused.store(true, Ordering::SeqCst);
+            self.tell(InputEvent::Background);
+            return true;
+        }
+        let bytes = match rustix::io::read(stdin().as_fd(), &mut *buffer) {
+            Ok(0) => return false,
+            Ok(count) => &buffer[..count],
+            Err(Errno::INTR | Errno::AGAIN) => return true,
+            // EIO: the terminal is gone. Whatever it is, nothing more will come.
+            Err(_) => return false,
+        };
+        if let Some(last) = bytes.last() {
+            self.last_byte = *last;
+        }
+        match &mut self.source {
+            Source::Terminal(Some(escapes)) => {
+                let events = &self.events;
+                escapes.feed(bytes, &mut self.pending, |escape| {
+                    // Nobody listens when the session is over.
+                    let _ = events.send(InputEvent::Escape(escape));
+                });
+            }
+            _ => self.pending.extend_from_slice(bytes),
+        }
+        true
+    }
+
+    fn tell(&self, event: InputEvent) {
+        // Nobody listens when the session is over.
+        let _ = self.events.send(event);
+    }
+}

@@ -1,0 +1,174 @@
+//! Signals as messages in a channel.
+
+use std::io;
+use std::thread;
+
+use crossbeam_channel::{Receiver, unbounded};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::iterator::{Handle, Signals as Incoming};
+
+/// The signals that mean something to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// Ctrl-\.
+    Quit,
+    /// Ctrl-Z.
+    Stop,
+    /// `kill`.
+    Terminate,
+    /// The terminal is gone.
+    HangUp,
+    /// The terminal has another size.
+    WindowChange,
+    /// The process was stopped and goes on.
+    Continue,
+}
+
+impl Signal {
+    /// Its number, for handlers and exit codes.
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => SIGINT,
+            Self::Quit => SIGQUIT,
+            Self::Stop => SIGTSTP,
+            Self::Terminate => SIGTERM,
+            Self::HangUp => SIGHUP,
+            Self::WindowChange => SIGWINCH,
+            Self::Continue => SIGCONT,
+        }
+    }
+
+    const ALL: [Self; 7] = [
+        Self::Interrupt,
+        Self::Quit,
+        Self::Stop,
+        Self::Terminate,
+        Self::HangUp,
+        Self::WindowChange,
+        Self::Continue,
+    ];
+}
+
+/// Catches signals, in a thread that sleeps until one comes, and hands them on.
+#[derive(Debug)]
+pub struct Signals {
+    handle: Handle,
+    incoming: Receiver<Signal>,
+    ignored: Ignored,
+}
+
+impl Signals {
+    /// Catches INT, QUIT, TERM and HUP, even those that were inherited ignored (a child of the AWS CLI could not be stopped otherwise); only HUP
+    /// stays ignored if it was, as `nohup` wants it.
+    ///
+    /// # Errors
+    /// When handlers or the thread cannot be set up.
+    pub fn start() -> io::Result<Self> {
+        let ignored = Ignored::at_start();
+        let mut signals = Incoming::new([SIGINT, SIGQUIT, SIGTERM])?;
+        let handle = signals.handle();
+        if !ignored.contains(Signal::HangUp) {
+            handle.add_signal(SIGHUP)?;
+        }
+        let (sender, incoming) = unbounded();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for number in &mut signals {
+                    let signal = Signal::ALL
+                        .into_iter()
+                        .find(|signal| signal.number() == number);
+                    if let Some(signal) = signal
+                        && sender.send(signal).is_err()
+                    {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            handle,
+            incoming,
+            ignored,
+        })
+    }
+
+    /// Catches further signals.
+    ///
+    /// # Errors
+    /// When a handler cannot be set up.
+    pub fn catch(&self, signals: &[Signal]) -> io::Result<()> {
+        signals
+            .iter()
+            .try_for_each(|signal| self.handle.add_signal(signal.number()))
+    }
+
+    /// Where they come out.
+    pub fn incoming(&self) -> &Receiver<Signal> {
+        &self.incoming
+    }
+
+    /// Does with a caught signal what would have happened if it had not been caught: ignores it if that was inherited, else what the system does,
+    /// which for INT and QUIT is the end of this process.
+    ///
+    /// The stdin/stdout mode of ports needs it: it shares a process group with ssh, and INT is caught only until the kind of session is known.
+    pub fn act_as_inherited(&self, signal: Signal) {
+        if !self.ignored.contains(signal) {
+            // Fails for signals without a default action only; INT, QUIT and TSTP have one.
+            let _ = signal_hook::low_level::emulate_default_handler(signal.number());
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // The thread ends.
+        self.handle.close();
+    }
+}
+
+/// Which signals were ignored when the program started, one bit each, signal 1 the lowest.
+#[derive(Debug, Clone, Copy)]
+struct Ignored(u64);
+
+impl Ignored {
+    /// Must be called before handlers are set up.
+    ///
+    /// Asking the system takes an unsafe call. Linux tells it in a file as well; where there is none, nothing counts as ignored.
+    fn at_start() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::from_status(&status).unwrap_or(Self(0))
+    }
+
+    fn from_status(status: &str) -> Option<Self> {
+        let digits = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(digits.trim(), 16).ok().map(Self)
+    }
+
+    fn contains(self, signal: Signal) -> bool {
+        u32::try_from(signal.number() - 1)
+            .ok()
+            .and_then(|bit| self.0.checked_shr(bit))
+            .is_some_and(|bits| bits & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ignored_signals_are_read_from_the_status() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\n";
+        let ignored = Ignored::from_status(status).expect("a good status");
+        assert!(ignored.contains(Signal::HangUp));
+        assert!(ignored.contains(Signal::Interrupt));
+        assert!(!ignored.contains(Signal::Quit));
+        assert!(!ignored.contains(Signal::Stop));
+        assert!(Ignored::from_status("").is_none());
+        assert!(Ignored::from_status("SigIgn: x").is_none());
+    }
+}
