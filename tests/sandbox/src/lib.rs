@@ -1,5 +1,77 @@
 //! The other side of Session Manager on loopback: API, gateway and agent, for tests and for trying out.
+//!
+//! A [`Sandbox`] runs everything on threads and ports of its own; dropping it ends them, and all processes that its agents started.
+//!
+//! # A test in five minutes
+//!
+//! ```
+//! use std::time::Duration;
+//! use sandbox::{AgentConfig, Config, Document, Sandbox, Sender, SessionConfig};
+//!
+//! // TLS with an authority of its own is the default; `tls: false` gives `ws://` URLs.
+//! let sandbox = Sandbox::start(Config::default())?;
+//!
+//! // What StartSession would do. A `Document` alone is enough where the defaults are right.
+//! let started = sandbox.start_session(SessionConfig {
+//!     document: Document::Interactive { command: "seq 1 100".into() },
+//!     agent: AgentConfig { paced: false, ..AgentConfig::default() },
+//!     ..SessionConfig::default()
+//! });
+//!
+//! // Run the plugin: `response` is the first argument, or the value of AWS_SSM_START_SESSION_RESPONSE.
+//! let arguments = [started.response().to_string(), "eu-central-1".into(), "StartSession".into()];
+//! let environment = [
+//!     ("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host()),
+//!     ("AWS_CA_BUNDLE", sandbox.ca_file().display().to_string()),
+//! ];
+//! # let _ = (arguments, environment);
+//!
+//! // Make it difficult while it runs …
+//! started.session.end_connection(sandbox::faults::Ending::bye());
+//! // … and look at what the agent saw, without sleeping. (Nobody was there in this example.)
+//! let answered = started.session.wait_for_frames(Duration::ZERO, |frames| {
+//!     frames.iter().any(|frame| frame.is_data(Sender::Client, 1))
+//! });
+//! assert!(!answered);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Where to find what
+//!
+//! | wanted | there |
+//! |---|---|
+//! | other sessions: commands, ports, SSH, unknown types | [`Document`] |
+//! | agents of other versions, silent, deaf, slow, encrypting, misbehaving | [`AgentConfig`], [`KmsConfig`] |
+//! | loss, duplication, reordering, corruption, delay, bandwidth, cuts | [`faults::Faults`] in [`SessionConfig`], one for each direction; [`Session::set_faults`] |
+//! | refused, hanging or garbled dials | [`GatewayConfig::upgrades`], [`Session::set_upgrades`], [`Sandbox::stop_gateway`] |
+//! | connections that end | [`Session::end_connection`], [`faults::Cut`] |
+//! | hostile frames | [`Session::inject_frame`], [`Session::inject_text`], [`Session::inject_raw`], [`GatewayConfig::first_frames`] |
+//! | a gateway that stops reading or writing | [`Session::stop_reading`], [`Session::stop_writing`] |
+//! | pauses | [`Session::pause_client`], [`Session::pause_agent`] |
+//! | tokens | [`Session::new_token`], [`Session::expire_tokens`], [`Session::tokens`] |
+//! | the end of a session by the service; an agent that dies | [`Session::terminate`], [`Session::kill_agent`] |
+//! | acknowledgements, resends, sizes, flags: frames at the agent | [`Session::frames`], [`Session::wait_for_frames`], [`Record`] |
+//! | everything else that happened | [`Sandbox::events`], [`Sandbox::wait_for_events`] |
+//! | the agent's rules in one thread with a virtual clock | [`agent::stream::Stream`]; [`faults::Link`] is the network for it |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![allow(dead_code, reason = "the API is about to use it")]
 
 pub mod agent;
+mod certificates;
+mod config;
+pub mod faults;
+mod gateway;
+mod http;
+mod kms;
+mod queue;
+mod record;
+mod sandbox;
+mod session;
+mod signature;
+mod threads;
+
+pub use config::*;
+pub use record::{Event, Frame, Sender};
+pub use sandbox::{Sandbox, Started};
+pub use session::Session;

@@ -1,0 +1,113 @@
+//! How the agent cuts output into messages, and paces itself.
+
+use std::time::Duration;
+
+use session_manager_plugin::message::PayloadType;
+
+use super::channel::Channel;
+use super::wait::Waiter;
+use crate::queue::Closed;
+
+/// After each read, in the agent's default mode.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Sends output of one kind.
+pub(super) struct Pump<'a> {
+    channel: &'a Channel,
+    payload_type: PayloadType,
+    recutter: Recutter,
+    size: usize,
+    paced: bool,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(channel: &'a Channel, payload_type: PayloadType) -> Self {
+        let config = &channel.session.config.agent;
+        Self {
+            channel,
+            payload_type,
+            recutter: Recutter::default(),
+            size: config.payload_size.max(1),
+            paced: config.paced,
+        }
+    }
+
+    /// Without the pause, whatever the session's settings.
+    pub(super) fn unpaced(mut self) -> Self {
+        self.paced = false;
+        self
+    }
+
+    /// Sends a piece of any size, in messages of the agent's.
+    pub(super) fn send(&mut self, piece: &[u8], waiter: &Waiter) -> Result<(), Closed> {
+        for read in piece.chunks(self.size) {
+            self.channel
+                .send(self.payload_type, &self.recutter.cut(read))?;
+            if self.paced && !waiter.sleep(PACE) {
+                return Err(Closed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts output so that no message ends inside a UTF-8 sequence: what may be the beginning of one waits for the rest.
+///
+/// Like the real agent, what still waits at the end of the output is lost. Bytes that are no UTF-8 pass unchanged.
+#[derive(Debug, Default)]
+pub(super) struct Recutter {
+    waiting: Vec<u8>,
+}
+
+/// The longest sequence.
+const LONGEST: usize = 4;
+
+impl Recutter {
+    /// What can be sent after this piece.
+    pub(super) fn cut(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.waiting);
+        bytes.extend_from_slice(piece);
+        let end = complete(&bytes);
+        self.waiting = bytes.split_off(end);
+        bytes
+    }
+}
+
+/// The first invalid byte among the last three, or the end.
+fn complete(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    while let Err(error) = std::str::from_utf8(&bytes[start..]) {
+        let invalid = start + error.valid_up_to();
+        if bytes.len() - invalid < LONGEST {
+            return invalid;
+        }
+        start = invalid + 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_are_not_torn() {
+        let text = "aé€𝄞z".repeat(3);
+        let mut recutter = Recutter::default();
+        let mut out = Vec::new();
+        for byte in text.as_bytes() {
+            let piece = recutter.cut(&[*byte]);
+            assert!(std::str::from_utf8(&piece).is_ok());
+            out.extend_from_slice(&piece);
+        }
+        assert_eq!(out, text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_no_utf8_passes() {
+        let mut recutter = Recutter::default();
+        let mut out = recutter.cut(b"\xff\xfeabc\x80");
+        out.extend(recutter.cut(b"defg"));
+        assert_eq!(out, b"\xff\xfeabc\x80defg");
+    }
+}

@@ -1,0 +1,221 @@
+//! The sandbox itself: starts all servers, hands out sessions, ends everything.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tungstenite::WebSocket;
+use uuid::Uuid;
+
+use crate::certificates::Certificates;
+use crate::config::{Config, SessionConfig};
+use crate::gateway::{Gateway, Socket};
+use crate::kms::Kms;
+use crate::record::{Event, Journal};
+use crate::session::Session;
+use crate::threads::{Threads, lock};
+
+/// The other side of Session Manager, on loopback. Dropping it ends all its threads, connections and processes.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    gateway: Gateway,
+}
+
+/// What all servers know.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) threads: Threads,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) certificates: Certificates,
+    pub(crate) acceptor: Option<native_tls::TlsAcceptor>,
+    pub(crate) kms: Kms,
+    gateway_address: OnceLock<SocketAddr>,
+    sessions: Mutex<Sessions>,
+    /// Connections that are silent for ever.
+    kept_open: Mutex<Vec<WebSocket<Socket>>>,
+    myself: Weak<Shared>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    by_id: HashMap<String, Arc<Session>>,
+    count: u64,
+    config: SessionConfig,
+}
+
+impl Shared {
+    pub(crate) fn session(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.sessions).by_id.get(id).cloned()
+    }
+
+    pub(crate) fn start_session(&self, config: SessionConfig) -> Started {
+        let id = format!("sandbox-{}", &Uuid::new_v4().simple().to_string()[..17]);
+        let document = config.document.session_type().to_owned();
+        let lifetime = config.gateway.token_lifetime;
+        let session = {
+            let mut sessions = lock(&self.sessions);
+            sessions.count += 1;
+            let seed = self.config.seed.wrapping_add(sessions.count - 1);
+            let journal = Arc::clone(&self.journal);
+            let session = Arc::new(Session::new(id.clone(), config, seed, journal));
+            sessions.by_id.insert(id.clone(), Arc::clone(&session));
+            session
+        };
+        self.journal.note(Event::SessionStarted {
+            session: id,
+            document,
+        });
+        Started {
+            token_value: session.new_token(lifetime),
+            stream_url: self.stream_url(session.id(), None),
+            session,
+        }
+    }
+
+    /// The settings that sessions of the API start from.
+    pub(crate) fn session_config(&self) -> SessionConfig {
+        lock(&self.sessions).config.clone()
+    }
+
+    pub(crate) fn stream_url(&self, session: &str, host: Option<&str>) -> String {
+        let scheme = if self.acceptor.is_some() { "wss" } else { "ws" };
+        let port = self.gateway_address.get().map_or(0, SocketAddr::port);
+        let host = match host {
+            None => format!("127.0.0.1:{port}"),
+            Some(host) if host.contains(':') => host.to_owned(),
+            Some(host) => format!("{host}:{port}"),
+        };
+        format!("{scheme}://{host}/v1/data-channel/{session}?role=publish_subscribe")
+    }
+
+    pub(crate) fn keep_open(&self, websocket: WebSocket<Socket>) {
+        lock(&self.kept_open).push(websocket);
+    }
+
+    pub(crate) fn arc(&self) -> Option<Arc<Self>> {
+        self.myself.upgrade()
+    }
+}
+
+/// What StartSession answers.
+pub struct Started {
+    /// The session, for looking at it and for making it difficult.
+    pub session: Arc<Session>,
+    /// The secret for the data channel.
+    pub token_value: String,
+    /// Where to dial.
+    pub stream_url: String,
+}
+
+impl Started {
+    /// `{"SessionId":…,"TokenValue":…,"StreamUrl":…}`: the response that callers hand to the plugin.
+    pub fn response(&self) -> Value {
+        json!({
+            "SessionId": self.session.id(),
+            "TokenValue": self.token_value,
+            "StreamUrl": self.stream_url,
+        })
+    }
+}
+
+impl Sandbox {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When ports or certificates cannot be had.
+    pub fn start(config: Config) -> io::Result<Self> {
+        let certificates = Certificates::new(&config.certificate_names)?;
+        let journal = Arc::new(Journal {
+            print: config.print,
+            ..Journal::default()
+        });
+        let shared = Arc::new_cyclic(|myself| Shared {
+            threads: Threads::default(),
+            journal,
+            acceptor: config.tls.then(|| certificates.acceptor()),
+            certificates,
+            kms: Kms::default(),
+            gateway_address: OnceLock::new(),
+            sessions: Mutex::new(Sessions {
+                config: config.session.clone(),
+                ..Sessions::default()
+            }),
+            kept_open: Mutex::default(),
+            myself: myself.clone(),
+            config,
+        });
+        let mut gateway = Gateway::new();
+        let address = gateway.start(&shared)?;
+        let _ = shared.gateway_address.set(address);
+        Ok(Self { shared, gateway })
+    }
+
+    /// Starts a session as the API would.
+    pub fn start_session(&self, config: impl Into<SessionConfig>) -> Started {
+        self.shared.start_session(config.into())
+    }
+
+    /// What sessions that are started over the API are like from now on, but for their document.
+    pub fn set_session_config(&self, config: SessionConfig) {
+        lock(&self.shared.sessions).config = config;
+    }
+
+    /// A session by its id.
+    pub fn session(&self, id: &str) -> Option<Arc<Session>> {
+        self.shared.session(id)
+    }
+
+    /// The authority that the gateway's certificate comes from: a PEM file for `AWS_CA_BUNDLE`.
+    pub fn ca_file(&self) -> PathBuf {
+        self.shared.certificates.authority_file()
+    }
+
+    /// The gateway's `host:port`: for `SSM_PLUGIN_ALLOW_STREAM_HOST`.
+    pub fn gateway_host(&self) -> String {
+        let port = self
+            .shared
+            .gateway_address
+            .get()
+            .map_or(0, SocketAddr::port);
+        format!("127.0.0.1:{port}")
+    }
+
+    /// All that happened, but for frames (which are with their [`Session`]).
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.journal.events.entries()
+    }
+
+    /// Waits until the events please; `false` when they do not within `timeout`.
+    pub fn wait_for_events(
+        &self,
+        timeout: Duration,
+        pleases: impl FnMut(&[Event]) -> bool,
+    ) -> bool {
+        self.shared.journal.events.wait(timeout, pleases)
+    }
+
+    /// Ends all websockets, and refuses new ones (connection refused).
+    pub fn stop_gateway(&self) {
+        self.gateway.stop();
+    }
+
+    /// Starts the gateway again, on the same port. Sessions have survived.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn restart_gateway(&self) -> io::Result<()> {
+        self.gateway.restart(&self.shared)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.gateway.stop();
+        lock(&self.shared.kept_open).clear();
+        self.shared.threads.stop();
+    }
+}
