@@ -8,10 +8,15 @@ use crate::threads::lock;
 /// An encryption context.
 pub(crate) type Context = BTreeMap<String, String>;
 
+struct DataKey {
+    plain: Vec<u8>,
+    context: Context,
+}
+
 /// All data keys that were given out.
 #[derive(Default)]
 pub(crate) struct Kms {
-    keys: Mutex<HashMap<Vec<u8>, (Vec<u8>, Context)>>,
+    keys: Mutex<HashMap<Vec<u8>, DataKey>>,
 }
 
 impl Kms {
@@ -25,14 +30,20 @@ impl Kms {
         let mut key = vec![0; bytes];
         getrandom::fill(&mut blob)?;
         getrandom::fill(&mut key)?;
-        lock(&self.keys).insert(blob.clone(), (key.clone(), context));
+        lock(&self.keys).insert(
+            blob.clone(),
+            DataKey {
+                plain: key.clone(),
+                context,
+            },
+        );
         Ok((blob, key))
     }
 
     /// The key that a blob stands for, if the context is the same.
     pub(crate) fn decrypt(&self, blob: &[u8], context: &Context) -> Result<Vec<u8>, &'static str> {
         match lock(&self.keys).get(blob) {
-            Some((key, bound)) if bound == context => Ok(key.clone()),
+            Some(key) if key.context == *context => Ok(key.plain.clone()),
             _ => Err("InvalidCiphertextException"),
         }
     }
