@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod error;
 pub mod message;
+pub mod network;
 pub mod program;
 pub mod secret;
 pub mod settings;

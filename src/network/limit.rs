@@ -1,0 +1,231 @@
+//! How long a blocking call may take, and how another thread ends it early.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Ends the waits of every [`Limit`] made with it, at once and for good. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cancel(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    cancelled: AtomicBool,
+    /// Readable (end of file) from the moment of cancellation, so that poll(2) sees it.
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+impl Cancel {
+    /// A cancellation that has not happened yet.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn new() -> io::Result<Self> {
+        let (reader, writer) = UnixStream::pair()?;
+        Ok(Self(Arc::new(Shared {
+            cancelled: AtomicBool::new(false),
+            reader,
+            writer,
+        })))
+    }
+
+    /// Ends what waits now and all that would wait later.
+    pub fn cancel(&self) {
+        if !self.0.cancelled.swap(true, Ordering::SeqCst) {
+            // Cannot fail on a connected pair; if it did, the waits would still end at their deadlines.
+            let _ = self.0.writer.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+/// Why a wait ended without what it waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// The deadline passed.
+    #[error("timed out")]
+    TimedOut,
+    /// Somebody called [`Cancel::cancel`].
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<Stop> for io::Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::TimedOut => Self::new(io::ErrorKind::TimedOut, stop),
+            Stop::Cancelled => Self::other(stop),
+        }
+    }
+}
+
+impl Stop {
+    /// Finds the stop inside an error that came through a library's I/O.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        inner.copied()
+    }
+}
+
+/// A deadline and, if wanted, a cancellation: what every blocking call of this crate takes.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    deadline: Instant,
+    cancel: Option<Cancel>,
+}
+
+impl Limit {
+    /// Until a moment.
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            cancel: None,
+        }
+    }
+
+    /// For a while from now.
+    pub fn within(time: Duration) -> Self {
+        Self::until(Instant::now() + time)
+    }
+
+    /// The same deadline, or earlier when cancelled.
+    #[must_use]
+    pub fn or_cancelled(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// The same, but no longer than a time from now.
+    #[must_use]
+    pub fn at_most(&self, time: Duration) -> Self {
+        Self {
+            deadline: self.deadline.min(Instant::now() + time),
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// The time that is left.
+    ///
+    /// # Errors
+    /// When none is left, or the wait is cancelled.
+    pub fn remaining(&self) -> Result<Duration, Stop> {
+        if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            return Err(Stop::Cancelled);
+        }
+        match self.deadline.checked_duration_since(Instant::now()) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => Err(Stop::TimedOut),
+        }
+    }
+
+    /// Waits for a time (back-off), less if the limit comes first.
+    ///
+    /// # Errors
+    /// When the limit comes first.
+    pub fn pause(&self, time: Duration) -> Result<(), Stop> {
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            if left.is_zero() {
+                break;
+            }
+            self.poll(&mut Vec::new(), Some(left))
+                .map_err(|error| Stop::of(&error).unwrap_or(Stop::TimedOut))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a descriptor is ready.
+    ///
+    /// # Errors
+    /// [`Stop`] as an I/O error when the limit comes first.
+    pub fn wait(&self, descriptor: BorrowedFd<'_>, for_what: PollFlags) -> io::Result<()> {
+        let mut descriptors = vec![PollFd::from_borrowed_fd(descriptor, for_what)];
+        loop {
+            self.poll(&mut descriptors, None)?;
+            if !descriptors[0].revents().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One poll(2) over the descriptors and the cancellation, at most for `time`. Returning says nothing about readiness.
+    ///
+    /// # Errors
+    /// [`Stop`] as an I/O error when the limit comes first.
+    pub(super) fn poll<'a>(
+        &'a self,
+        descriptors: &mut Vec<PollFd<'a>>,
+        time: Option<Duration>,
+    ) -> io::Result<()> {
+        let left = self.remaining()?;
+        let time = time.map_or(left, |time| time.min(left));
+        let timeout = Timespec::try_from(time).ok();
+        let asked = descriptors.len();
+        if let Some(cancel) = &self.cancel {
+            descriptors.push(PollFd::from_borrowed_fd(
+                cancel.0.reader.as_fd(),
+                PollFlags::IN,
+            ));
+        }
+        let result = poll(descriptors, timeout.as_ref());
+        descriptors.truncate(asked);
+        match result {
+            Err(rustix::io::Errno::INTR) | Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = descriptors.iter().any(|one| !one.revents().is_empty());
+        if !ready {
+            self.remaining()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_pause_ends_early() {
+        let cancel = Cancel::new().unwrap();
+        let limit = Limit::within(Duration::from_secs(60)).or_cancelled(&cancel);
+        let waiter = std::thread::spawn({
+            let limit = limit.clone();
+            move || limit.pause(Duration::from_secs(30))
+        });
+        cancel.cancel();
+        assert_eq!(waiter.join().unwrap(), Err(Stop::Cancelled));
+        assert_eq!(limit.remaining(), Err(Stop::Cancelled));
+    }
+
+    #[test]
+    fn a_pause_ends_at_the_deadline() {
+        let limit = Limit::within(Duration::from_millis(5));
+        assert_eq!(limit.pause(Duration::from_secs(30)), Err(Stop::TimedOut));
+        let longer = Limit::within(Duration::from_secs(30));
+        assert_eq!(longer.pause(Duration::from_millis(2)), Ok(()));
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_descriptor_is_ready() {
+        use std::io::Write;
+        let (mut one, other) = UnixStream::pair().unwrap();
+        let limit = Limit::within(Duration::from_secs(30));
+        one.write_all(b"x").unwrap();
+        limit.wait(other.as_fd(), PollFlags::IN).unwrap();
+        let short = Limit::within(Duration::from_millis(5));
+        let error = short.wait(one.as_fd(), PollFlags::IN).unwrap_err();
+        assert_eq!(Stop::of(&error), Some(Stop::TimedOut));
+    }
+}

@@ -1,0 +1,97 @@
+//! What the websocket and the API calls share: proxies, trusted roots, connecting.
+
+mod connect;
+mod limit;
+mod no_proxy;
+mod proxy;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod trust;
+mod tunnel;
+
+pub use connect::ConnectError;
+pub use limit::{Cancel, Limit, Stop};
+pub use proxy::{Proxy, ProxySettings};
+pub use stream::{Stream, Waiting};
+pub use tls::TlsStream;
+pub use trust::Trust;
+
+use crate::error::Error;
+use crate::settings::Environment;
+use proxy::{ProxyScheme, bare};
+
+/// How this machine reaches others. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Which proxy leads where.
+    pub proxies: ProxySettings,
+    /// Whose certificates count.
+    pub trust: Trust,
+}
+
+impl Network {
+    /// Reads the variables for proxies and roots.
+    ///
+    /// # Errors
+    /// A value that cannot be used, by its variable's name.
+    pub fn from_environment(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self {
+            proxies: ProxySettings::from_environment(environment)?,
+            trust: Trust::from_environment(environment)?,
+        })
+    }
+
+    /// A connection that carries bytes to a host (a name, or an address with or without brackets) and back, through the proxy if
+    /// there is one. `secure` says whether TLS will be spoken on it, which some proxies are for; it is not spoken yet.
+    ///
+    /// # Errors
+    /// What did not work, in words for the user.
+    pub fn connect(
+        &self,
+        secure: bool,
+        host: &str,
+        port: u16,
+        limit: &Limit,
+    ) -> Result<Stream, ConnectError> {
+        let host = bare(host);
+        let Some(proxy) = self.proxies.proxy_for(secure, host, port) else {
+            return connect::connect(host, port, limit).map(Stream::Tcp);
+        };
+        log::debug!("to {host} through {proxy}");
+        let to_proxy = connect::connect(&proxy.host, proxy.port, limit).map(Stream::Tcp);
+        let to_proxy = to_proxy.and_then(|stream| match proxy.scheme {
+            ProxyScheme::Https => self.trust.handshake(&proxy.host, stream, limit),
+            _ => Ok(stream),
+        });
+        let mut stream = to_proxy.map_err(|error| match error {
+            ConnectError::Cancelled => error,
+            error => ConnectError::ProxyUnreachable {
+                proxy: proxy.to_string(),
+                error: Box::new(error),
+            },
+        })?;
+        tunnel::open(&mut stream, proxy, host, port, limit)?;
+        Ok(stream)
+    }
+
+    /// The same, with TLS spoken to the host if `secure`.
+    ///
+    /// # Errors
+    /// What did not work, in words for the user.
+    pub fn open(
+        &self,
+        secure: bool,
+        host: &str,
+        port: u16,
+        limit: &Limit,
+    ) -> Result<Stream, ConnectError> {
+        let stream = self.connect(secure, host, port, limit)?;
+        if secure {
+            self.trust.handshake(bare(host), stream, limit)
+        } else {
+            Ok(stream)
+        }
+    }
+}

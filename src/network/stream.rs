@@ -1,0 +1,111 @@
+//! A connection as the websocket and the API calls use it.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::PollFlags;
+
+use super::limit::Limit;
+use super::tls::TlsStream;
+
+/// A connection, always non-blocking: reads and writes that would wait say [`io::ErrorKind::WouldBlock`].
+///
+/// TLS keeps bytes that poll(2) cannot see: read until `WouldBlock` before polling. One thread at a time may use it.
+#[derive(Debug)]
+pub enum Stream {
+    /// In the clear.
+    Tcp(TcpStream),
+    /// TLS, over TCP or over the TLS of an https proxy.
+    Tls(Box<TlsStream<Stream>>),
+}
+
+impl Stream {
+    /// The socket below, for its options.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().tcp(),
+        }
+    }
+
+    /// The same connection as one that waits, until the limit.
+    pub fn waiting<'a>(&'a mut self, limit: &'a Limit) -> Waiting<'a> {
+        Waiting {
+            stream: self,
+            limit,
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp().as_fd()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A [`Stream`] whose reads and writes wait until they can do something or the limit is reached (see [`super::Stop::of`]).
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    stream: &'a mut Stream,
+    limit: &'a Limit,
+}
+
+impl Waiting<'_> {
+    fn retry<T>(
+        &mut self,
+        for_what: PollFlags,
+        mut act: impl FnMut(&mut Stream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match act(self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.limit.wait(self.stream.as_fd(), for_what)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Read for Waiting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.retry(PollFlags::IN, |stream| stream.read(buffer))
+    }
+}
+
+impl Write for Waiting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(PollFlags::OUT, |stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.retry(PollFlags::OUT, Stream::flush)
+    }
+}
