@@ -11,3 +11,15 @@ static:
 # The static binary in a root directory that holds nothing else.
 test-static: static
 	python3 packaging/tests/empty_root.py
+
+.PHONY: deny
+
+TOOLS := $(or $(CARGO_TARGET_DIR),target)/tools
+
+# Licences, banned crates and sources of what is linked (deny.toml).
+deny: $(TOOLS)/bin/cargo-deny
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny --locked check bans licenses sources
+
+# A debug build: it is needed for seconds, and takes half the time to build.
+$(TOOLS)/bin/cargo-deny:
+	cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features --root $(TOOLS)
