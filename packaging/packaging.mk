@@ -23,3 +23,13 @@ deny: $(TOOLS)/bin/cargo-deny
 # A debug build: it is needed for seconds, and takes half the time to build.
 $(TOOLS)/bin/cargo-deny:
 	cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features --root $(TOOLS)
+
+.PHONY: manual
+
+MANUAL := $(or $(CARGO_TARGET_DIR),target)/manual
+
+# Manual pages and shell completions, from the definition of the command line.
+manual:
+	packaging/debian-packages gcc libc6-dev libssl-dev pkg-config
+	rm -rf $(MANUAL)
+	OPENSSL_NO_VENDOR=1 cargo run --quiet --locked --example manual -- $(MANUAL)
