@@ -33,3 +33,16 @@ manual:
 	packaging/debian-packages gcc libc6-dev libssl-dev pkg-config
 	rm -rf $(MANUAL)
 	OPENSSL_NO_VENDOR=1 cargo run --quiet --locked --example manual -- $(MANUAL)
+
+.PHONY: sbom licenses
+
+DIST := $(or $(CARGO_TARGET_DIR),target)/dist
+
+# Bill of materials (CycloneDX), and the licence texts of all that is linked.
+sbom:
+	mkdir -p $(DIST)
+	python3 packaging/bill.py sbom >$(DIST)/session-manager-plugin.cdx.json
+
+licenses:
+	mkdir -p $(DIST)
+	python3 packaging/bill.py licenses >$(DIST)/LICENSES.txt
