@@ -3,6 +3,8 @@
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod communicator;
+pub mod datachannel;
 pub mod error;
 pub mod message;
 pub mod network;

@@ -16,6 +16,7 @@
 //! | 116 | 4 | payload length |
 //! | 120 | n | payload |
 
+mod acknowledge;
 pub mod content;
 mod payload_type;
 
@@ -23,9 +24,11 @@ use std::fmt;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::BufMut;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use acknowledge::AcknowledgeEncoder;
 pub use payload_type::{Flag, PayloadType};
 
 /// Bytes before the payload.
@@ -266,28 +269,28 @@ impl<'a> Message<'a> {
     }
 
     /// Appends the frame that carries it.
-    pub fn encode_to(&self, frame: &mut Vec<u8>) {
-        frame.extend_from_slice(&HEADER_LENGTH.to_be_bytes());
+    pub fn encode_to(&self, frame: &mut impl BufMut) {
+        frame.put_slice(&HEADER_LENGTH.to_be_bytes());
         let mut name = [b' '; MESSAGE_TYPE.end - MESSAGE_TYPE.start];
         let text = self.message_type.name().as_bytes();
         name[..text.len()].copy_from_slice(text);
-        frame.extend_from_slice(&name);
-        frame.extend_from_slice(&self.schema_version.to_be_bytes());
-        frame.extend_from_slice(&self.created_date.to_be_bytes());
-        frame.extend_from_slice(&self.sequence_number.to_be_bytes());
-        frame.extend_from_slice(&self.flags.0.to_be_bytes());
+        frame.put_slice(&name);
+        frame.put_slice(&self.schema_version.to_be_bytes());
+        frame.put_slice(&self.created_date.to_be_bytes());
+        frame.put_slice(&self.sequence_number.to_be_bytes());
+        frame.put_slice(&self.flags.0.to_be_bytes());
         let (high, low) = self.message_id.as_u64_pair();
-        frame.extend_from_slice(&low.to_be_bytes());
-        frame.extend_from_slice(&high.to_be_bytes());
-        frame.extend_from_slice(&Sha256::digest(self.payload));
-        frame.extend_from_slice(&self.payload_type.to_be_bytes());
+        frame.put_slice(&low.to_be_bytes());
+        frame.put_slice(&high.to_be_bytes());
+        frame.put_slice(&Sha256::digest(self.payload));
+        frame.put_slice(&self.payload_type.to_be_bytes());
         // A frame cannot be anywhere near 4 GiB: the websocket refuses it long before.
-        frame.extend_from_slice(
+        frame.put_slice(
             &u32::try_from(self.payload.len())
                 .unwrap_or(u32::MAX)
                 .to_be_bytes(),
         );
-        frame.extend_from_slice(self.payload);
+        frame.put_slice(self.payload);
     }
 }
 

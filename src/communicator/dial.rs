@@ -1,0 +1,156 @@
+//! From a stream URL to an open websocket.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use http::header::{CONNECTION, DATE, HOST, HeaderName, HeaderValue, UPGRADE, USER_AGENT};
+use http::{Request, StatusCode};
+use rustix::event::PollFlags;
+use tungstenite::error::Error as WebSocketError;
+use tungstenite::handshake::HandshakeError;
+use tungstenite::handshake::client::{ClientHandshake, generate_key};
+
+use super::{Connection, StreamUrl, printable};
+use crate::network::{ConnectError, Limit, Network, Stop, Stream};
+
+/// Data that was not sent yet may wait in the socket up to this; what is more urgent then waits behind no more.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+const UNSENT_LIMIT: u32 = 128 * 1024;
+
+/// Opens websockets.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    /// Proxies and roots.
+    pub network: Network,
+}
+
+/// Why no websocket stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// The host was not reached, or not in the way it must be.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The host answered, and refused.
+    #[error("{host} refused the connection with HTTP status {status}{text}")]
+    Refused {
+        /// Whom we asked.
+        host: String,
+        /// Its answer.
+        status: StatusCode,
+        /// Its words, if it said any, with what separates them from the status.
+        text: String,
+        /// Its clock, as the Date header has it: a signature may have been refused for ours.
+        date: Option<String>,
+    },
+    /// The host answered with something else than a websocket.
+    #[error("{host} does not speak websocket: {reason}")]
+    NoWebSocket {
+        /// Whom we asked.
+        host: String,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl Dialer {
+    /// Connects, with extra headers for the upgrade (a signature).
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub fn dial(
+        &self,
+        url: &StreamUrl,
+        headers: &[(HeaderName, HeaderValue)],
+        limit: &Limit,
+    ) -> Result<Connection, DialError> {
+        let stream = self
+            .network
+            .open(url.is_secure(), url.host(), url.port(), limit)?;
+        limit_unsent(&stream);
+        upgrade(stream, url, headers, limit)
+    }
+}
+
+fn limit_unsent(stream: &Stream) {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    // It only makes things quicker: without it they work as well.
+    let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
+}
+
+fn upgrade(
+    stream: Stream,
+    url: &StreamUrl,
+    headers: &[(HeaderName, HeaderValue)],
+    limit: &Limit,
+) -> Result<Connection, DialError> {
+    let no_websocket = |reason: String| DialError::NoWebSocket {
+        host: url.host().to_owned(),
+        reason,
+    };
+    let authority = url
+        .uri()
+        .authority()
+        .map_or_else(String::new, ToString::to_string);
+    let mut request = Request::get(url.uri())
+        .header(HOST, authority)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", generate_key())
+        .header(
+            USER_AGENT,
+            concat!("session-manager-plugin/", env!("CARGO_PKG_VERSION")),
+        );
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request
+        .body(())
+        .map_err(|error| no_websocket(error.to_string()))?;
+    let attempt = ClientHandshake::start(stream, request, Some(Connection::config()));
+    let mut attempt = attempt.map_err(|error| no_websocket(error.to_string()))?;
+    loop {
+        match attempt.handshake() {
+            Ok((websocket, _)) => return Ok(Connection::new(websocket)),
+            Err(HandshakeError::Interrupted(later)) => {
+                limit
+                    .wait(later.get_ref().get_ref().as_fd(), PollFlags::IN)
+                    .map_err(|error| stopped(&error, url.host()))?;
+                attempt = later;
+            }
+            Err(HandshakeError::Failure(WebSocketError::Http(response))) => {
+                let text = response
+                    .body()
+                    .as_deref()
+                    .map(String::from_utf8_lossy)
+                    .unwrap_or_default();
+                let text = printable(text.trim());
+                let date = response
+                    .headers()
+                    .get(DATE)
+                    .and_then(|date| Some(date.to_str().ok()?.to_owned()));
+                return Err(DialError::Refused {
+                    host: url.host().to_owned(),
+                    status: response.status(),
+                    text: if text.is_empty() {
+                        text
+                    } else {
+                        format!(": {text}")
+                    },
+                    date,
+                });
+            }
+            Err(HandshakeError::Failure(error)) => return Err(no_websocket(error.to_string())),
+        }
+    }
+}
+
+fn stopped(error: &io::Error, host: &str) -> DialError {
+    DialError::Connect(match Stop::of(error) {
+        Some(Stop::Cancelled) => ConnectError::Cancelled,
+        _ => ConnectError::TimedOut {
+            to: host.to_owned(),
+            step: "opening the websocket",
+        },
+    })
+}

@@ -1,0 +1,286 @@
+//! The one thread that owns the websocket: it sends what the protocol has to send, gives it what comes, and sleeps in between.
+//!
+//! Reading never depends on writing, and the thread never blocks on anything but poll(2): not on a queue, not on the session. When
+//! the session does not take what has come, the gate closes: nothing more is read, and writing goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use uuid::Uuid;
+
+use super::{Delivery, Notice, Shared, State};
+use crate::communicator::{Broken, Check, Connection, Dialer, Incoming, Liveness, StreamUrl};
+use crate::error::Error;
+use crate::message::Message;
+use crate::message::content::{OpenDataChannel, to_json};
+use crate::network::Limit;
+use crate::secret::Secret;
+use crate::waker::Sleeper;
+
+/// All tries of the first connection together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that are written before reading has its turn again.
+const WRITE_BUDGET: usize = 64 * 1024;
+/// Frames that are read before writing has its turn again.
+const READ_BUDGET: usize = 64;
+
+/// What a channel needs.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to.
+    pub stream_url: StreamUrl,
+    /// What opens it.
+    pub token: Secret,
+    /// Bytes of data in a message.
+    pub payload_size: usize,
+    /// How connections are made.
+    pub dialer: Dialer,
+}
+
+/// The connection thread's own.
+pub(super) struct Driver {
+    config: Config,
+    shared: Arc<Shared>,
+    sleeper: Sleeper,
+    notices: Sender<Notice>,
+    /// The same in every OpenDataChannel of this process.
+    client_id: Uuid,
+    /// Whether what comes is read; closed while the session does not take it.
+    gate_is_open: bool,
+    /// Whether everything was acknowledged at the last look, so that only the news is told.
+    was_acknowledged: bool,
+    /// Frames on their way from the protocol to the socket, and deliveries to the inbox: kept for their memory.
+    batch: Vec<Bytes>,
+    deliveries: Vec<Delivery>,
+}
+
+/// Whether the session goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Flow {
+    Goes,
+    Over,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: Config,
+        shared: Arc<Shared>,
+        sleeper: Sleeper,
+        notices: Sender<Notice>,
+    ) -> Self {
+        Self {
+            config,
+            shared,
+            sleeper,
+            notices,
+            client_id: Uuid::new_v4(),
+            gate_is_open: true,
+            was_acknowledged: true,
+            batch: Vec::new(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        // Whatever ends this thread, a defect included, ends the session: it never lives on deaf.
+        let _guard = EndGuard(Arc::clone(&self.shared));
+        if let Err(error) = self.serve() {
+            self.shared.state().protocol.fail(error);
+        }
+        self.settle(Instant::now());
+    }
+
+    fn serve(&mut self) -> Result<(), Error> {
+        let limit = Limit::within(CONNECT_TIMEOUT).or_cancelled(&self.shared.cancel);
+        let connection = self
+            .config
+            .dialer
+            .dial(&self.config.stream_url, &[], &limit);
+        let connection = connection.map_err(|error| Error::Start(error.to_string()))?;
+        match self.drive(connection) {
+            Ok(()) => Ok(()),
+            Err(broken) => {
+                let started = self.shared.state().protocol.has_started();
+                Err(if started {
+                    Error::Lost(broken.reason)
+                } else {
+                    Error::Start(broken.reason)
+                })
+            }
+        }
+    }
+
+    /// Serves one connection until the session is over or the connection breaks.
+    fn drive(&mut self, mut connection: Connection) -> Result<(), Broken> {
+        let now = Instant::now();
+        let open =
+            OpenDataChannel::client(self.config.token.expose(), self.client_id, crate::VERSION);
+        connection.write_text(String::from_utf8(to_json(&open)).unwrap_or_default())?;
+        self.shared.state().protocol.connected(now);
+        let mut liveness = Liveness::new(now, SystemTime::now());
+        loop {
+            let now = Instant::now();
+            match liveness.check(now, SystemTime::now(), !self.gate_is_open) {
+                Check::Fine => {}
+                Check::Ping => connection.ping()?,
+                Check::Dead => return Err(Broken::new("the other side does not answer any more")),
+            }
+            let wrote = self.send(&mut connection, now)?;
+            if self.settle(now) == Flow::Over {
+                connection.close();
+                return Ok(());
+            }
+            self.turn_gate(&mut liveness, now);
+            let read = if self.gate_is_open {
+                self.receive(&mut connection, &mut liveness)?
+            } else {
+                0
+            };
+            if !wrote && read == 0 {
+                self.sleep(&connection, &liveness)?;
+            }
+        }
+    }
+
+    /// Hands the socket what is to be sent, as far as it takes it. Whether that was anything.
+    fn send(&mut self, connection: &mut Connection, now: Instant) -> Result<bool, Broken> {
+        if connection.is_blocked() {
+            connection.flush()?;
+        }
+        if !connection.is_blocked() {
+            let mut state = self.shared.state();
+            state.protocol.handle_timeout(now);
+            let mut bytes = 0;
+            while bytes < WRITE_BUDGET
+                && let Some(frame) = state.protocol.poll_transmit(now)
+            {
+                bytes += frame.len();
+                self.batch.push(frame);
+            }
+        }
+        let wrote = !self.batch.is_empty();
+        for frame in self.batch.drain(..) {
+            connection.write(frame)?;
+        }
+        connection.flush()?;
+        Ok(wrote)
+    }
+
+    /// Reads what has come, up to a budget: how many frames that were.
+    fn receive(
+        &mut self,
+        connection: &mut Connection,
+        liveness: &mut Liveness,
+    ) -> Result<usize, Broken> {
+        for count in 0..READ_BUDGET {
+            let Some(incoming) = connection.read()? else {
+                return Ok(count);
+            };
+            let now = Instant::now();
+            liveness.heard(now);
+            if let Incoming::Frame(frame) = incoming {
+                match Message::decode(&frame) {
+                    Ok(message) => {
+                        let payload = frame.slice_ref(message.payload);
+                        self.shared
+                            .state()
+                            .protocol
+                            .handle_message(&message, payload, now);
+                    }
+                    Err(error) => self.shared.state().protocol.handle_garbage(error, now),
+                }
+            }
+        }
+        Ok(READ_BUDGET)
+    }
+
+    /// Passes on what the protocol has for others.
+    fn settle(&mut self, now: Instant) -> Flow {
+        let mut state = self.shared.state();
+        let State {
+            protocol,
+            writable,
+            closing,
+            ..
+        } = &mut *state;
+        self.deliveries
+            .extend(std::iter::from_fn(|| protocol.poll_delivery()));
+        while let Some(notice) = protocol.poll_notice() {
+            // Nobody listens any more when the session is just ending.
+            let _ = self.notices.send(notice);
+        }
+        let is_acknowledged = protocol.is_acknowledged();
+        if protocol.poll_writable(now)
+            || protocol.has_ended()
+            || (is_acknowledged && !self.was_acknowledged)
+        {
+            if let Some(waker) = writable {
+                waker.wake();
+            }
+            self.shared.settled.notify_all();
+        }
+        self.was_acknowledged = is_acknowledged;
+        let is_over = *closing || protocol.has_ended();
+        drop(state);
+        self.shared.inbox.push(&mut self.deliveries);
+        if is_over { Flow::Over } else { Flow::Goes }
+    }
+
+    fn turn_gate(&mut self, liveness: &mut Liveness, now: Instant) {
+        let is_open = self.shared.inbox.is_open();
+        if is_open != self.gate_is_open {
+            self.gate_is_open = is_open;
+            self.shared.state().protocol.set_deaf(!is_open, now);
+            if is_open {
+                liveness.listen(now);
+            }
+        }
+    }
+
+    fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<(), Broken> {
+        let until = {
+            let mut state = self.shared.state();
+            if state.closing
+                || (!connection.is_blocked() && state.protocol.can_transmit(Instant::now()))
+            {
+                return Ok(());
+            }
+            state.asleep = true;
+            state.protocol.next_timeout()
+        };
+        let check = liveness.next_check(!self.gate_is_open);
+        let until = until.map_or(check, |until| until.min(check));
+        let woken = connection.wait(&self.sleeper, self.gate_is_open, until);
+        let woken = woken.map_err(|error| {
+            Broken::new(format!(
+                "the system cannot wait for the connection ({error})"
+            ))
+        })?;
+        self.shared.state().asleep = false;
+        if woken {
+            self.sleeper.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Ends the session when the connection thread is gone.
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.protocol.fail(Error::Lost(
+            "the connection thread ended unexpectedly; this is a defect of the plugin".to_owned(),
+        ));
+        let mut last: Vec<_> = std::iter::from_fn(|| state.protocol.poll_delivery()).collect();
+        if let Some(waker) = &state.writable {
+            waker.wake();
+        }
+        drop(state);
+        self.0.inbox.push(&mut last);
+        self.0.settled.notify_all();
+    }
+}

@@ -1,0 +1,135 @@
+//! What has come and was not taken yet, in order and bounded: when too much waits, reading stops.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::Delivery;
+use crate::waker::Waker;
+
+/// When so many bytes of ready output wait, nothing more is read from the connection.
+pub const GATE_CLOSES: usize = 4 * 1024 * 1024;
+/// When no more than this waits, it is read again.
+const GATE_OPENS: usize = GATE_CLOSES / 2;
+
+/// The queue between the connection thread and the session.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    /// Wakes the connection thread when the gate opens.
+    connection: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    deliveries: VecDeque<Delivery>,
+    bytes: usize,
+    gate_is_closed: bool,
+    /// Wakes whoever polls instead of waiting here.
+    readable: Option<Waker>,
+}
+
+impl Inbox {
+    pub(super) fn new(connection: Waker) -> Self {
+        Self {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            connection,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all of `deliveries`. Whether more may be read.
+    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>) -> bool {
+        let mut queue = self.queue();
+        if !deliveries.is_empty() {
+            queue.bytes += deliveries.iter().map(Delivery::cost).sum::<usize>();
+            queue.deliveries.extend(deliveries.drain(..));
+            self.arrived.notify_all();
+            if let Some(waker) = &queue.readable {
+                waker.wake();
+            }
+        }
+        queue.gate_is_closed |= queue.bytes >= GATE_CLOSES;
+        !queue.gate_is_closed
+    }
+
+    /// Whether the connection may be read.
+    pub(super) fn is_open(&self) -> bool {
+        !self.queue().gate_is_closed
+    }
+
+    pub(super) fn on_readable(&self, waker: Waker) {
+        waker.wake();
+        self.queue().readable = Some(waker);
+    }
+
+    pub(super) fn try_receive(&self) -> Option<Delivery> {
+        self.take(&mut self.queue())
+    }
+
+    /// Waits for the next, at most until the deadline.
+    pub(super) fn receive(&self, deadline: Option<Instant>) -> Option<Delivery> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(delivery) = self.take(&mut queue) {
+                return Some(delivery);
+            }
+            queue = match deadline {
+                None => self
+                    .arrived
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.checked_duration_since(Instant::now())?;
+                    self.arrived
+                        .wait_timeout(queue, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    fn take(&self, queue: &mut Queue) -> Option<Delivery> {
+        let delivery = queue.deliveries.pop_front()?;
+        queue.bytes -= delivery.cost();
+        if queue.gate_is_closed && queue.bytes <= GATE_OPENS {
+            queue.gate_is_closed = false;
+            self.connection.wake();
+        }
+        Some(delivery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::PayloadType;
+    use crate::waker::waker;
+    use bytes::Bytes;
+
+    #[test]
+    fn p61_the_gate_closes_at_its_bound_and_opens_at_half() {
+        let (connection, _sleeper) = waker().unwrap();
+        let inbox = Inbox::new(connection);
+        let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 20]));
+        for _ in 0..3 {
+            assert!(inbox.push(&mut vec![payload.clone()]));
+        }
+        assert!(!inbox.push(&mut vec![payload.clone()]));
+        assert!(!inbox.push(&mut Vec::new()));
+        let mut taken = 0;
+        while !inbox.is_open() {
+            assert!(inbox.try_receive().is_some());
+            taken += 1;
+        }
+        assert_eq!(taken, 3);
+        assert_eq!(inbox.receive(Some(Instant::now())), Some(payload));
+        assert_eq!(inbox.receive(Some(Instant::now())), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! An ordered, reliable, optionally encrypted stream in both directions.
+//!
+//! [`Protocol`] is the whole of its rules without I/O or clock; one thread (`connection.rs`) owns the websocket and drives it;
+//! [`DataChannel`] is the handle that sessions hold.
+
+mod connection;
+mod delivery;
+mod handshake;
+mod inbox;
+mod opening;
+mod protocol;
+mod reorder;
+mod rtt;
+mod session_type;
+mod window;
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+pub use connection::Config;
+pub use delivery::{Delivery, End, Notice, Started};
+pub use handshake::ENCRYPTION_UNSUPPORTED;
+pub use inbox::GATE_CLOSES;
+pub use protocol::Protocol;
+pub use reorder::REORDER_LIMIT;
+pub use session_type::{SessionType, UnknownSessionType};
+pub use window::{MAXIMUM_BYTES, Urgency};
+
+use crate::error::Error;
+use crate::message::content::Size;
+use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
+use crate::network::Cancel;
+use crate::waker::{Waker, waker};
+use inbox::Inbox;
+
+/// The session is over: nothing can be sent any more. What has come can still be received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session is over")]
+pub struct Ended;
+
+/// A handle to the stream. Cheap to clone; every method may be called from any thread.
+#[derive(Debug, Clone)]
+pub struct DataChannel(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// All is acknowledged, or the session is over.
+    settled: Condvar,
+    inbox: Inbox,
+    /// Wakes the connection thread.
+    connection: Waker,
+    /// Ends what the connection thread blocks in: dialling and resuming.
+    cancel: Cancel,
+    /// Bytes of data in a message.
+    payload_size: usize,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    protocol: Protocol,
+    /// Whether the connection thread sleeps and has to be woken when there is something to send. Under the same lock as what there
+    /// is to send, so that no wake-up can be lost.
+    asleep: bool,
+    /// Whether the session wants no more of this.
+    closing: bool,
+    /// Wakes whoever waits for room.
+    writable: Option<Waker>,
+}
+
+impl DataChannel {
+    /// Starts the connection thread, which dials. How that went is delivered.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor or thread.
+    pub fn open(config: Config, notices: Sender<Notice>) -> Result<Self, Error> {
+        let cannot = |error: io::Error| {
+            Error::Start(format!(
+                "the system gives no thread or descriptor ({error})"
+            ))
+        };
+        let (connection, sleeper) = waker().map_err(cannot)?;
+        let channel = Self::new(&config, connection, Cancel::new().map_err(cannot)?);
+        let driver = connection::Driver::new(config, Arc::clone(&channel.0), sleeper, notices);
+        let thread = std::thread::Builder::new()
+            .name("connection".to_owned())
+            .spawn(move || driver.run());
+        *lock(&channel.0.thread) = Some(thread.map_err(cannot)?);
+        Ok(channel)
+    }
+
+    fn new(config: &Config, connection: Waker, cancel: Cancel) -> Self {
+        let state = State {
+            protocol: Protocol::new(crate::VERSION),
+            asleep: false,
+            closing: false,
+            writable: None,
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            settled: Condvar::new(),
+            inbox: Inbox::new(connection.clone()),
+            connection,
+            cancel,
+            payload_size: config.payload_size,
+            thread: Mutex::new(None),
+        }))
+    }
+
+    /// Takes as many bytes as the window takes, and says how many. Never blocks; 0 means that there is no room now, and that the
+    /// waker of [`on_writable`](Self::on_writable) is woken when there is.
+    ///
+    /// # Errors
+    /// [`Ended`] when nothing can be sent any more.
+    pub fn send(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
+        let mut taken = 0;
+        for chunk in data.chunks(self.0.payload_size) {
+            let reserved = {
+                let mut state = self.0.state();
+                if state.protocol.has_ended() {
+                    return Err(Ended);
+                }
+                state
+                    .protocol
+                    .reserve(HEADER_SIZE + chunk.len(), urgency, Instant::now())
+            };
+            let Some(reservation) = reserved else { break };
+            // Hashed and encoded without the lock.
+            let frame =
+                Message::stream(MessageType::InputStreamData, PayloadType::Output, chunk).encode();
+            self.0
+                .change(|protocol| protocol.commit(reservation, frame));
+            taken += chunk.len();
+        }
+        Ok(taken)
+    }
+
+    /// Tells the agent the terminal's size as soon as it can use it. Never blocks; the newest wins.
+    pub fn resize(&self, size: Size) {
+        self.0.change(|protocol| protocol.resize(size));
+    }
+
+    /// Sends a flag, in order with the data already taken. Never blocks.
+    pub fn send_flag(&self, flag: Flag) {
+        self.0.change(|protocol| protocol.send_flag(flag));
+    }
+
+    /// Whether all that was taken is acknowledged.
+    pub fn is_acknowledged(&self) -> bool {
+        self.0.state().protocol.is_acknowledged()
+    }
+
+    /// Waits until all that was taken is acknowledged; false at the deadline, or when the session is over before that.
+    pub fn wait_acknowledged(&self, deadline: Instant) -> bool {
+        let mut state = self.0.state();
+        loop {
+            if state.protocol.is_acknowledged() {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.protocol.has_ended() {
+                return false;
+            }
+            state = self
+                .0
+                .settled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Wakes this one when there is room again after [`send`](Self::send) took nothing, when all is acknowledged, and at the end.
+    pub fn on_writable(&self, waker: Waker) {
+        waker.wake();
+        self.0.state().writable = Some(waker);
+    }
+
+    /// Wakes this one when something can be received.
+    pub fn on_readable(&self, waker: Waker) {
+        self.0.inbox.on_readable(waker);
+    }
+
+    /// The next delivery, if there is one.
+    pub fn try_receive(&self) -> Option<Delivery> {
+        self.0.inbox.try_receive()
+    }
+
+    /// Waits for the next delivery; None at the deadline.
+    pub fn receive(&self, deadline: Option<Instant>) -> Option<Delivery> {
+        self.0.inbox.receive(deadline)
+    }
+
+    /// Ends the connection. What was handed to the socket by then still goes out if the socket takes it at once.
+    pub fn close(&self) {
+        self.0.state().closing = true;
+        self.0.cancel.cancel();
+        self.0.connection.wake();
+    }
+
+    /// Waits for the connection thread; false when it had not ended at the deadline.
+    pub fn join(&self, deadline: Instant) -> bool {
+        let mut state = self.0.state();
+        while lock(&self.0.thread)
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+        {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self
+                .0
+                .settled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Changes what there is to send, and wakes the connection thread if it sleeps.
+    fn change(&self, change: impl FnOnce(&mut Protocol)) {
+        let mut state = self.state();
+        change(&mut state.protocol);
+        if std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.connection.wake();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

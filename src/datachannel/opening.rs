@@ -1,0 +1,135 @@
+//! The time before it is known what kind of session this is.
+//!
+//! Agents make a handshake for ports, commands and encrypted sessions. A plain shell has none and just begins to talk; an interactive
+//! command without one may say nothing until it is talked to. Input that reaches an agent in the middle of a handshake is acknowledged
+//! and lost, so nothing but a size, which may be lost, is sent before it is known which of these it is.
+
+use std::time::{Duration, Instant};
+
+/// Silence before a size is sent to see whether an agent is there.
+const PROBE: Duration = Duration::from_secs(3);
+/// An agent that took the size and still does not begin a handshake makes none.
+const NO_HANDSHAKE: Duration = Duration::from_secs(2);
+/// Silence before the user is told.
+const SILENCE: Duration = Duration::from_secs(15);
+/// So long the beginning of the stream may be missing. The agent resends it ten times a second.
+const BEGINNING: Duration = Duration::from_secs(10);
+
+/// What is known so far.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// When the connection stood.
+    since: Option<Instant>,
+    /// Whether anything came at all.
+    heard: bool,
+    /// Whether the user was told of the silence.
+    told: bool,
+    /// Whether a handshake has begun.
+    requested: bool,
+    /// When something came without the stream's beginning.
+    early_since: Option<Instant>,
+    probe: Probe,
+}
+
+#[derive(Debug, Default)]
+enum Probe {
+    #[default]
+    Unsent,
+    Sent(i64),
+    Acknowledged(Instant),
+}
+
+/// What the time that has passed means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Tell the user that nothing comes.
+    Silent,
+    /// Send a size, and say its number to [`Opening::probed`].
+    Probe,
+    /// The agent is there and makes no handshake.
+    ShellWithoutHandshake,
+    /// The stream began before us.
+    AnotherClients,
+}
+
+impl Opening {
+    /// A connection stands.
+    pub fn connected(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        // What was missing may have been lost with the old connection.
+        self.early_since = self.early_since.map(|_| now);
+    }
+
+    /// A frame came.
+    pub const fn heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// The handshake has begun.
+    pub const fn requested(&mut self) {
+        self.requested = true;
+    }
+
+    /// A message came before its turn, while `expected` is the next in order.
+    pub fn came_early(&mut self, expected: i64, now: Instant) {
+        if expected == 0 {
+            self.early_since.get_or_insert(now);
+        }
+    }
+
+    /// The size went out under this number.
+    pub const fn probed(&mut self, number: i64) {
+        self.probe = Probe::Sent(number);
+    }
+
+    /// A message of ours was acknowledged.
+    pub fn acknowledged(&mut self, number: i64, now: Instant) {
+        if matches!(self.probe, Probe::Sent(probe) if probe == number) {
+            self.probe = Probe::Acknowledged(now);
+        }
+    }
+
+    /// When something is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.due().into_iter().flatten().map(|(at, _)| at).min()
+    }
+
+    /// What is due, each once.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Verdict> {
+        let (_, verdict) = self
+            .due()
+            .into_iter()
+            .flatten()
+            .find(|(at, _)| *at <= now)?;
+        match verdict {
+            Verdict::Silent => self.told = true,
+            Verdict::AnotherClients => self.early_since = None,
+            // The caller says that it did these by `probed`, and by leaving this phase.
+            Verdict::Probe | Verdict::ShellWithoutHandshake => {}
+        }
+        Some(verdict)
+    }
+
+    fn due(&self) -> [Option<(Instant, Verdict)>; 4] {
+        let silent = self
+            .since
+            .filter(|_| !self.heard && !self.told)
+            .map(|at| (at + SILENCE, Verdict::Silent));
+        let is_unprobed = matches!(self.probe, Probe::Unsent);
+        let probe = self
+            .since
+            .filter(|_| !self.heard && is_unprobed)
+            .map(|at| (at + PROBE, Verdict::Probe));
+        let shell = match self.probe {
+            Probe::Acknowledged(at) if !self.requested && self.early_since.is_none() => {
+                Some((at + NO_HANDSHAKE, Verdict::ShellWithoutHandshake))
+            }
+            _ => None,
+        };
+        let another = self
+            .early_since
+            .filter(|_| !self.requested)
+            .map(|at| (at + BEGINNING, Verdict::AnotherClients));
+        [silent, probe, shell, another]
+    }
+}

@@ -1,0 +1,454 @@
+//! The client's side of the data channel as one state machine without I/O or clock: frames and time go in, frames, deliveries and
+//! deadlines come out. The connection thread drives it; so do simulations.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::handshake::{Handshake, Step};
+use super::opening::{Opening, Verdict};
+use super::reorder::{Accepted, ReorderBuffer};
+use super::window::{Reservation, SendWindow, Urgency};
+use super::{Delivery, End, Notice, Started};
+use crate::error::Error;
+use crate::message::content::{
+    ChannelClosed, HandshakeResponse, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
+};
+use crate::message::{
+    self, AcknowledgeEncoder, DecodeError, Flag, Message, MessageType, PayloadType,
+};
+
+/// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
+const SETTLING: Duration = Duration::from_millis(10);
+/// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
+const ACKNOWLEDGEMENT_LIMIT: usize = 16_384;
+/// After so long without an acknowledgement the user is told once.
+const STALL: Duration = Duration::from_secs(60);
+/// Nothing but unreadable messages for so long, and the other side is not what it should be.
+const GARBAGE: Duration = Duration::from_secs(10);
+/// Fewer unreadable messages than this are a bad line.
+const GARBAGE_COUNT: usize = 3;
+
+/// The client's side of the data channel.
+#[derive(Debug)]
+pub struct Protocol {
+    window: SendWindow,
+    reorder: ReorderBuffer,
+    acknowledgements: VecDeque<(i64, Uuid)>,
+    encoder: AcknowledgeEncoder,
+    handshake: Handshake,
+    phase: Phase,
+    /// The newest size of the terminal, and the one that the agent was sent.
+    size: (Option<Size>, Option<Size>),
+    /// Whether a sender was told that there is no room, and waits to hear that there is.
+    starving: bool,
+    /// Whether the user was told of the present stall.
+    stall_told: bool,
+    /// Whether nothing is read at the moment.
+    deaf: bool,
+    /// Since when nothing but unreadable messages comes, how many, and what the first one was.
+    garbage: Option<(Instant, usize, DecodeError)>,
+    deliveries: VecDeque<Delivery>,
+    notices: VecDeque<Notice>,
+    key_request: Option<KmsEncryptionParameters>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is known of the session yet.
+    Opening(Opening),
+    /// Data flows, outwards from this moment on.
+    Running {
+        /// None once it has passed.
+        ready_at: Option<Instant>,
+        has_pty: bool,
+    },
+    /// Over.
+    Ended,
+}
+
+impl Protocol {
+    /// A channel that is not connected yet.
+    pub fn new(client_version: &str) -> Self {
+        Self {
+            window: SendWindow::default(),
+            reorder: ReorderBuffer::default(),
+            acknowledgements: VecDeque::new(),
+            encoder: AcknowledgeEncoder::default(),
+            handshake: Handshake::new(client_version),
+            phase: Phase::Opening(Opening::default()),
+            size: (None, None),
+            starving: false,
+            stall_told: false,
+            deaf: false,
+            garbage: None,
+            deliveries: VecDeque::new(),
+            notices: VecDeque::new(),
+            key_request: None,
+        }
+    }
+
+    /// A connection stands, the first or another one.
+    pub fn connected(&mut self, now: Instant) {
+        self.window.reconnected(now);
+        self.garbage = None;
+        if let Phase::Opening(opening) = &mut self.phase {
+            opening.connected(now);
+        }
+    }
+
+    /// A frame that is no message.
+    pub fn handle_garbage(&mut self, error: DecodeError, now: Instant) {
+        log::debug!("dropped a frame: {error}");
+        // A type of message that is new to us is nothing bad.
+        if !matches!(error, DecodeError::UnknownMessageType(_)) {
+            self.garbage.get_or_insert((now, 0, error)).1 += 1;
+        }
+    }
+
+    /// A message came. `payload` is its payload as a slice of the frame it came in, so that it need not be copied.
+    pub fn handle_message(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
+        self.garbage = None;
+        if let Phase::Opening(opening) = &mut self.phase {
+            opening.heard();
+        }
+        match message.message_type {
+            MessageType::OutputStreamData => self.handle_stream(message, payload, now),
+            MessageType::Acknowledge => {
+                if let Some(number) = acknowledged_number(message.payload) {
+                    self.handle_acknowledge(number, now);
+                }
+            }
+            MessageType::ChannelClosed => self.closed(ChannelClosed::output(message.payload)),
+            MessageType::PausePublication => self.window.pause(now),
+            MessageType::StartPublication => self.window.resume(now),
+            MessageType::InputStreamData | MessageType::AgentSessionState => {
+                log::debug!("ignored {message}")
+            }
+        }
+    }
+
+    fn handle_stream(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
+        let number = message.sequence_number;
+        let accepted = self.reorder.accept(number, message.payload_type, payload);
+        if accepted != Accepted::Refused && self.acknowledgements.len() < ACKNOWLEDGEMENT_LIMIT {
+            self.acknowledgements
+                .push_back((number, message.message_id));
+        }
+        match accepted {
+            Accepted::Next(payload) => {
+                self.take(number, message.payload_type, payload, now);
+                while let Some((payload_type, payload)) = self.reorder.next() {
+                    self.take(self.reorder.expected() - 1, payload_type, payload, now);
+                }
+            }
+            Accepted::Waiting => {
+                if let Phase::Opening(opening) = &mut self.phase {
+                    opening.came_early(self.reorder.expected(), now);
+                }
+            }
+            Accepted::Duplicate | Accepted::Refused => {}
+        }
+    }
+
+    fn handle_acknowledge(&mut self, number: i64, now: Instant) {
+        if self.window.acknowledge(number, now) {
+            self.stall_told = false;
+        }
+        if let Phase::Opening(opening) = &mut self.phase {
+            opening.acknowledged(number, now);
+        }
+    }
+
+    /// The next message in order.
+    fn take(&mut self, number: i64, payload_type: u32, payload: Bytes, now: Instant) {
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        match PayloadType::try_from(payload_type) {
+            Ok(PayloadType::HandshakeRequest) => {
+                if let Phase::Opening(opening) = &mut self.phase {
+                    opening.requested();
+                }
+                match self.handshake.request(&payload) {
+                    Ok(Step::Respond(response)) => self.respond(&response),
+                    Ok(Step::MakeKey(parameters)) => self.key_request = Some(parameters),
+                    Err(error) => self.fail(error),
+                }
+            }
+            Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
+                Ok(Some(started)) => self.start(started, Some(now + SETTLING)),
+                Ok(None) => {}
+                Err(error) => self.fail(error),
+            },
+            Ok(
+                payload_type @ (PayloadType::Output
+                | PayloadType::StdErr
+                | PayloadType::ExitCode
+                | PayloadType::Flag),
+            ) => {
+                if number == 0 && matches!(self.phase, Phase::Opening(_)) {
+                    self.start(Started::shell_without_handshake(), None);
+                }
+                self.deliveries
+                    .push_back(Delivery::Payload(payload_type, payload));
+            }
+            Ok(ignored) => log::debug!("ignored a payload of type {ignored:?}"),
+            Err(unknown) => log::debug!("ignored a payload of unknown type {unknown}"),
+        }
+    }
+
+    /// The data key was made, or could not be.
+    pub fn provide_key(&mut self, key: Result<KmsEncryptionResult, String>) {
+        if let Some(response) = self.handshake.respond_with_key(key) {
+            self.respond(&response);
+        }
+    }
+
+    fn respond(&mut self, response: &HandshakeResponse) {
+        self.control(PayloadType::HandshakeResponse, &to_json(response));
+    }
+
+    fn start(&mut self, started: Started, ready_at: Option<Instant>) {
+        if !matches!(self.phase, Phase::Opening(_)) {
+            return;
+        }
+        self.phase = Phase::Running {
+            ready_at,
+            has_pty: started.session_type.has_pty(),
+        };
+        // Sizes that went out during a handshake were acknowledged and ignored.
+        self.size.1 = None;
+        self.deliveries.push_back(Delivery::Started(started));
+        self.send_size();
+    }
+
+    fn closed(&mut self, output: String) {
+        match self.handshake.refusal() {
+            Some(refusal) => self.fail(Error::Start(refusal.to_owned())),
+            None => self.end(End::Closed { output }),
+        }
+    }
+
+    /// Ends the session for a reason that lies outside of the protocol.
+    pub fn fail(&mut self, error: Error) {
+        self.end(End::Failed(error));
+    }
+
+    /// Ends the session. Only the first ending counts.
+    pub fn end(&mut self, end: End) {
+        if !matches!(self.phase, Phase::Ended) {
+            self.phase = Phase::Ended;
+            self.deliveries.push_back(Delivery::Ended(end));
+        }
+    }
+
+    /// Whether the last delivery was made.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether the session ever stood.
+    pub const fn has_started(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// The terminal's size now. It goes out when the agent can use it.
+    pub fn resize(&mut self, size: Size) {
+        self.size.0 = Some(size);
+        self.send_size();
+    }
+
+    fn send_size(&mut self) {
+        if let (Phase::Running { has_pty: true, .. }, (Some(size), sent)) = (&self.phase, self.size)
+            && sent != Some(size)
+        {
+            self.control(PayloadType::Size, &to_json(&size));
+            self.size.1 = Some(size);
+        }
+    }
+
+    /// Sends a flag, in order with the data that was stored before.
+    pub fn send_flag(&mut self, flag: Flag) {
+        self.control(PayloadType::Flag, &flag.to_bytes());
+    }
+
+    /// Sends what must not wait, whatever its payload type.
+    pub fn control(&mut self, payload_type: PayloadType, payload: &[u8]) -> i64 {
+        let frame = Message::stream(MessageType::InputStreamData, payload_type, payload).encode();
+        let number = self.window.next_number();
+        if let Some(reservation) = self.window.reserve(frame.len(), Urgency::Control) {
+            self.commit(reservation, frame);
+        }
+        number
+    }
+
+    /// Promises room for a frame of data of so many bytes, if it may go now.
+    pub fn reserve(&mut self, bytes: usize, urgency: Urgency, now: Instant) -> Option<Reservation> {
+        let reservation = match self.phase {
+            Phase::Running { ready_at, .. } if ready_at.is_none_or(|at| at <= now) => {
+                self.window.reserve(bytes, urgency)
+            }
+            _ => None,
+        };
+        self.starving |= reservation.is_none();
+        reservation
+    }
+
+    /// Numbers and stores a frame that room was promised for.
+    pub fn commit(&mut self, reservation: Reservation, mut frame: Vec<u8>) {
+        message::number(&mut frame, self.window.next_number());
+        self.window.store(reservation, Bytes::from(frame));
+    }
+
+    /// The next frame for the socket: acknowledgements first, then what is lost, then what is new.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        if let Some((number, id)) = self.acknowledgements.pop_front() {
+            return Some(self.encoder.encode(number, id));
+        }
+        self.window.poll_transmit(now)
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) would give something.
+    pub fn can_transmit(&self, now: Instant) -> bool {
+        !self.acknowledgements.is_empty() || self.window.can_transmit(now)
+    }
+
+    /// What has come, in order.
+    pub fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    /// What the user may want to know.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// A data key that the agent asks for; answer with [`provide_key`](Self::provide_key).
+    pub fn poll_key_request(&mut self) -> Option<KmsEncryptionParameters> {
+        self.key_request.take()
+    }
+
+    /// Whether senders that were refused may try again. Asking takes the answer.
+    pub fn poll_writable(&mut self, now: Instant) -> bool {
+        let may_send = match self.phase {
+            Phase::Running { ready_at, .. } => {
+                ready_at.is_none_or(|at| at <= now) && self.window.kept().0 < self.window.size()
+            }
+            Phase::Opening(_) => false,
+            Phase::Ended => true,
+        };
+        may_send && std::mem::take(&mut self.starving)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Opening(opening) => opening.next_timeout(),
+            Phase::Running { ready_at, .. } => *ready_at,
+            Phase::Ended => return None,
+        };
+        let garbage = self
+            .garbage
+            .as_ref()
+            .filter(|(_, count, _)| *count >= GARBAGE_COUNT)
+            .map(|(since, ..)| *since + GARBAGE);
+        [phase, garbage, self.stall_at(), self.window.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn stall_at(&self) -> Option<Instant> {
+        (!self.stall_told && !self.deaf)
+            .then(|| self.window.waiting_since())?
+            .map(|since| since + STALL)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.window.handle_timeout(now);
+        if let Phase::Running { ready_at, .. } = &mut self.phase {
+            *ready_at = ready_at.filter(|at| *at > now);
+        }
+        if self.stall_at().is_some_and(|at| at <= now) {
+            self.stall_told = true;
+            self.notices.push_back(Notice::Unacknowledged);
+        }
+        if let Some((since, count, error)) = &self.garbage
+            && *count >= GARBAGE_COUNT
+            && *since + GARBAGE <= now
+        {
+            let text = format!(
+                "the other side sends what is no message of Session Manager ({error}); is something between that changes it?"
+            );
+            self.fail(if self.has_started() {
+                Error::Lost(text)
+            } else {
+                Error::Start(text)
+            });
+        }
+        while let Phase::Opening(opening) = &mut self.phase
+            && let Some(verdict) = opening.handle_timeout(now)
+        {
+            match verdict {
+                Verdict::Silent => self.notices.push_back(Notice::Silent),
+                Verdict::Probe => {
+                    let size = self.size.0.unwrap_or(Size {
+                        cols: 300,
+                        rows: 100,
+                    });
+                    let number = self.control(PayloadType::Size, &to_json(&size));
+                    if let Phase::Opening(opening) = &mut self.phase {
+                        opening.probed(number);
+                    }
+                }
+                Verdict::ShellWithoutHandshake => {
+                    self.start(Started::shell_without_handshake(), None)
+                }
+                Verdict::AnotherClients => self.fail(Error::Start(
+                    "This session already belongs to another client process".to_owned(),
+                )),
+            }
+        }
+    }
+
+    /// Says whether anything is read at the moment: what cannot be heard cannot be late.
+    pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
+        self.deaf = deaf;
+        self.window.set_deaf(deaf, now);
+    }
+
+    /// Whether all that was stored is acknowledged.
+    pub const fn is_acknowledged(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    /// The sending half.
+    pub const fn window(&self) -> &SendWindow {
+        &self.window
+    }
+
+    /// Bytes that wait for something missing before them.
+    pub const fn reordered_bytes(&self) -> usize {
+        self.reorder.bytes()
+    }
+}
+
+/// Receivers look at nothing but the number.
+fn acknowledged_number(payload: &[u8]) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Number {
+        #[serde(rename = "AcknowledgedMessageSequenceNumber")]
+        number: i64,
+    }
+    serde_json::from_slice::<Number>(payload)
+        .ok()
+        .map(|content| content.number)
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

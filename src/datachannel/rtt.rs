@@ -1,0 +1,123 @@
+//! The retransmission timeout: RFC 6298's estimator with the bounds that this path needs.
+
+use std::time::Duration;
+
+/// Timeout before anything was measured (RFC 6298, 2.1).
+const INITIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The agent acknowledges from the one thread that also writes to its terminal: less would resend what is merely being worked on.
+const MINIMUM_TIMEOUT: Duration = Duration::from_millis(200);
+/// A path that answers at all answers within seconds; waiting longer only makes the user wait.
+const MAXIMUM_TIMEOUT: Duration = Duration::from_secs(5);
+/// The queue on the path that sending may fill, besides as much again as the path's own delay.
+const QUEUE_ALLOWANCE: Duration = Duration::from_millis(20);
+
+/// Round-trip times, smoothed, and the timeout that follows from them.
+#[derive(Debug, Clone, Default)]
+pub struct RttEstimator {
+    /// None before the first sample.
+    estimate: Option<Estimate>,
+    /// How often the timeout was doubled since the last new acknowledgement.
+    doublings: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Estimate {
+    smoothed: Duration,
+    variation: Duration,
+    minimum: Duration,
+}
+
+impl RttEstimator {
+    /// Takes a sample of a message that was sent once only (Karn's rule is the caller's: it knows how often it sent).
+    pub fn sample(&mut self, rtt: Duration) {
+        self.estimate = Some(match self.estimate {
+            None => Estimate {
+                smoothed: rtt,
+                variation: rtt / 2,
+                minimum: rtt,
+            },
+            Some(old) => Estimate {
+                variation: (old.variation * 3 + old.smoothed.abs_diff(rtt)) / 4,
+                smoothed: (old.smoothed * 7 + rtt) / 8,
+                minimum: old.minimum.min(rtt),
+            },
+        });
+    }
+
+    /// A new acknowledgement came: the timeout is the estimate again.
+    pub fn acknowledged(&mut self) {
+        self.doublings = 0;
+    }
+
+    /// The timer fired.
+    pub fn expired(&mut self) {
+        self.doublings = (self.doublings + 1).min(8);
+    }
+
+    /// How long to wait for an acknowledgement.
+    pub fn timeout(&self) -> Duration {
+        let base = self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
+            (estimate.smoothed + estimate.variation * 4).max(MINIMUM_TIMEOUT)
+        });
+        (base * 2_u32.pow(self.doublings)).min(MAXIMUM_TIMEOUT)
+    }
+
+    /// The shortest round trip seen, zero before the first.
+    pub fn minimum(&self) -> Duration {
+        self.estimate
+            .map_or(Duration::ZERO, |estimate| estimate.minimum)
+    }
+
+    /// Whether messages wait longer in the path's queues than the path itself takes: sending faster would only fill them.
+    pub fn is_queueing(&self) -> bool {
+        self.estimate
+            .is_some_and(|estimate| estimate.smoothed >= estimate.minimum * 2 + QUEUE_ALLOWANCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn starts_at_one_second_and_follows_the_samples() {
+        let mut rtt = RttEstimator::default();
+        assert_eq!(rtt.timeout(), ms(1000));
+        rtt.sample(ms(100));
+        assert_eq!(rtt.timeout(), ms(300));
+        for _ in 0..50 {
+            rtt.sample(ms(100));
+        }
+        assert_eq!(rtt.timeout(), ms(200), "not below the minimum");
+    }
+
+    #[test]
+    fn p02_doubles_to_at_most_five_seconds_and_comes_back() {
+        let mut rtt = RttEstimator::default();
+        rtt.sample(ms(200));
+        let timeouts: Vec<_> = (0..5)
+            .map(|_| {
+                rtt.expired();
+                rtt.timeout()
+            })
+            .collect();
+        assert_eq!(timeouts, [ms(1200), ms(2400), ms(4800), ms(5000), ms(5000)]);
+        rtt.acknowledged();
+        assert_eq!(rtt.timeout(), ms(600));
+    }
+
+    #[test]
+    fn sees_a_queue_by_its_delay() {
+        let mut rtt = RttEstimator::default();
+        rtt.sample(ms(10));
+        assert!(!rtt.is_queueing());
+        for _ in 0..50 {
+            rtt.sample(ms(45));
+        }
+        assert!(rtt.is_queueing());
+    }
+}

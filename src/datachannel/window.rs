@@ -1,0 +1,552 @@
+//! The sending half of the stream: what is numbered, on its way, lost, acknowledged. No I/O and no clock.
+//!
+//! Nothing is ever dropped from it. How much may be on its way follows the path: the window grows while round trips are short, holds
+//! when they show a queue, and halves when the path drops more than a healthy one does.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::rtt::RttEstimator;
+
+/// Messages on their way before anything is known of the path.
+const INITIAL_WINDOW: usize = 32;
+/// The window never shrinks below this.
+const MINIMUM_WINDOW: usize = 8;
+/// Nor does it grow beyond: the agent buffers far more, so this bounds our own memory only.
+const MAXIMUM_WINDOW: usize = 4096;
+/// The same in bytes of frames.
+pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
+/// What interactive input may use beyond a closed window, in messages.
+const INTERACTIVE_RESERVE: usize = 64;
+/// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
+const MAXIMUM_SPAN: usize = 16_384;
+/// So many messages sent later must be acknowledged before one counts as lost (RFC 5681's three, which RFC 9002 keeps).
+const LOSS_THRESHOLD: u32 = 3;
+/// A path that reorders is given more time, but not for ever.
+const MAXIMUM_LOSS_THRESHOLD: u32 = 64;
+/// A share of losses that says "too fast" rather than "a bad line".
+const CONGESTION_LOSS_SHARE: f64 = 0.08;
+/// Weight of one message in the smoothed share of losses.
+const LOSS_SHARE_WEIGHT: f64 = 1.0 / 64.0;
+/// After the first sign of congestion the window grows by this share of a message for each acknowledgement, instead of by one.
+const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
+
+/// How urgent a message is, and so how far it may go beyond the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Data that can wait: pipes and ports.
+    Bulk,
+    /// Keystrokes: may use [64 messages](INTERACTIVE_RESERVE) beyond a closed window.
+    Interactive,
+    /// Handshake, sizes and flags: few, and never held back, not even by a pause.
+    Control,
+}
+
+/// Numbers messages, keeps them until they are acknowledged, and decides when each is sent (again).
+#[derive(Debug)]
+pub struct SendWindow {
+    /// The number of `entries[0]`, the oldest unacknowledged message.
+    first: i64,
+    /// Every message from the oldest unacknowledged one on.
+    entries: VecDeque<Entry>,
+    /// How many of `entries` were sent at least once: a prefix.
+    sent: usize,
+    /// How many of `entries` are not acknowledged.
+    unacknowledged: usize,
+    /// The bytes of their frames.
+    bytes: usize,
+    /// Messages promised to senders that are still encoding them, and their bytes.
+    reserved: (usize, usize),
+    /// (order of sending, number) of what is on its way, oldest first; entries that no longer are are skipped when met.
+    on_the_way: VecDeque<(u64, i64)>,
+    /// How many really are on their way.
+    flying: usize,
+    /// What is to be sent again, lowest number first.
+    lost: BTreeSet<i64>,
+    /// The order of the next sending.
+    next_order: u64,
+    /// Messages that may be on their way.
+    window: f64,
+    /// Messages below this number were sent, or wished to be, while the window was full: only their acknowledgements let it grow.
+    limited_below: i64,
+    /// Whether congestion was seen, so that the window grows slowly.
+    cautious: bool,
+    /// The smoothed share of messages that are lost.
+    loss_share: f64,
+    /// Acknowledged later messages that make one lost.
+    loss_threshold: u32,
+    /// When the window was last halved.
+    halved_at: Option<Instant>,
+    rtt: RttEstimator,
+    /// The last new acknowledgement, expiry or reconnect: the timer runs from here.
+    progress_at: Option<Instant>,
+    /// Set while the service asks for a pause.
+    pause: Option<Pause>,
+    /// While nothing is read, no acknowledgement can come, and the timer stands still.
+    deaf: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Empty once acknowledged.
+    frame: Bytes,
+    urgency: Urgency,
+    state: State,
+    /// How often it was sent.
+    transmissions: u32,
+    first_sent: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unsent,
+    /// `overtaken`: how many messages sent later were acknowledged.
+    OnTheWay {
+        order: u64,
+        sent_at: Instant,
+        overtaken: u32,
+    },
+    Lost,
+    Acknowledged,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    probe_at: Instant,
+    /// The message whose acknowledgement ends the pause.
+    probe: Option<i64>,
+}
+
+/// A promise of room for one message.
+#[derive(Debug)]
+#[must_use = "room stays taken until the message is given"]
+pub struct Reservation {
+    bytes: usize,
+    urgency: Urgency,
+}
+
+impl Default for SendWindow {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            entries: VecDeque::new(),
+            sent: 0,
+            unacknowledged: 0,
+            bytes: 0,
+            reserved: (0, 0),
+            on_the_way: VecDeque::new(),
+            flying: 0,
+            lost: BTreeSet::new(),
+            next_order: 0,
+            window: INITIAL_WINDOW as f64,
+            limited_below: 0,
+            cautious: false,
+            loss_share: 0.0,
+            loss_threshold: LOSS_THRESHOLD,
+            halved_at: None,
+            rtt: RttEstimator::default(),
+            progress_at: None,
+            pause: None,
+            deaf: false,
+        }
+    }
+}
+
+impl SendWindow {
+    /// Promises room for a frame of so many bytes, or says that there is none now. Encoding then happens without any lock.
+    pub fn reserve(&mut self, bytes: usize, urgency: Urgency) -> Option<Reservation> {
+        let messages = self.unacknowledged + self.reserved.0;
+        let has_room = match urgency {
+            Urgency::Bulk => {
+                messages < self.size() && self.bytes + self.reserved.1 + bytes <= MAXIMUM_BYTES
+            }
+            // A reserve in messages; their bytes are bounded by it.
+            Urgency::Interactive => messages < self.size() + INTERACTIVE_RESERVE,
+            Urgency::Control => true,
+        };
+        if messages + 1 >= self.size() {
+            self.limited_below = self.next_number() + 1;
+        }
+        if !has_room || (urgency != Urgency::Control && self.entries.len() >= MAXIMUM_SPAN) {
+            return None;
+        }
+        self.reserved.0 += 1;
+        self.reserved.1 += bytes;
+        Some(Reservation { bytes, urgency })
+    }
+
+    /// The number that the next message gets.
+    pub fn next_number(&self) -> i64 {
+        self.first
+            .saturating_add_unsigned(self.entries.len() as u64)
+    }
+
+    /// Stores a frame under [`next_number`](Self::next_number), which must already stand in it.
+    pub fn store(&mut self, reservation: Reservation, frame: Bytes) {
+        self.reserved.0 -= 1;
+        self.reserved.1 -= reservation.bytes;
+        self.unacknowledged += 1;
+        self.bytes += frame.len();
+        let urgency = reservation.urgency;
+        self.entries.push_back(Entry {
+            frame,
+            urgency,
+            state: State::Unsent,
+            transmissions: 0,
+            first_sent: None,
+        });
+    }
+
+    /// The next frame to hand to the socket, now: what is lost first, oldest first. Its clock starts with this call.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        let number = self.next_to_send(now)?;
+        let index = self.index(number)?;
+        let order = self.next_order;
+        self.next_order += 1;
+        let entry = self.entries.get_mut(index)?;
+        match entry.state {
+            State::Unsent => self.sent = index + 1,
+            State::Lost => {
+                self.lost.remove(&number);
+            }
+            // A probe of something still on its way.
+            State::OnTheWay { .. } => self.flying -= 1,
+            State::Acknowledged => return None,
+        }
+        entry.state = State::OnTheWay {
+            order,
+            sent_at: now,
+            overtaken: 0,
+        };
+        entry.transmissions += 1;
+        entry.first_sent.get_or_insert(now);
+        let frame = entry.frame.clone();
+        if self.flying == 0 {
+            self.progress_at = Some(now);
+        }
+        self.flying += 1;
+        self.on_the_way.push_back((order, number));
+        Some(frame)
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) would give something.
+    pub fn can_transmit(&self, now: Instant) -> bool {
+        match self.pause {
+            Some(pause) => {
+                pause.probe_at <= now && self.unacknowledged > 0 || self.unsent_control().is_some()
+            }
+            None => self.next_unpaused().is_some(),
+        }
+    }
+
+    fn next_to_send(&mut self, now: Instant) -> Option<i64> {
+        let Some(pause) = self.pause else {
+            return self.next_unpaused();
+        };
+        if let Some(control) = self.unsent_control() {
+            return Some(control);
+        }
+        if pause.probe_at > now || self.unacknowledged == 0 {
+            return None;
+        }
+        if pause.probe.is_some() {
+            self.rtt.expired();
+        }
+        // The oldest is entries[0] by construction.
+        self.pause = Some(Pause {
+            probe_at: now + self.rtt.timeout(),
+            probe: Some(self.first),
+        });
+        Some(self.first)
+    }
+
+    fn next_unpaused(&self) -> Option<i64> {
+        // The head is what the agent waits for: it goes even through a window that has just been halved.
+        if let Some(lost) = self
+            .lost
+            .first()
+            .filter(|lost| **lost == self.first || self.flying < self.size())
+        {
+            return Some(*lost);
+        }
+        let allowed = match self.entries.get(self.sent)?.urgency {
+            Urgency::Bulk => self.size(),
+            Urgency::Interactive => self.size() + INTERACTIVE_RESERVE,
+            Urgency::Control => usize::MAX,
+        };
+        (self.flying < allowed).then(|| self.first.saturating_add_unsigned(self.sent as u64))
+    }
+
+    /// During a pause only the very next message may be control: numbers go out in order.
+    fn unsent_control(&self) -> Option<i64> {
+        let next = self.entries.get(self.sent)?;
+        (next.urgency == Urgency::Control)
+            .then(|| self.first.saturating_add_unsigned(self.sent as u64))
+    }
+
+    /// A message was acknowledged. Whether that was news.
+    pub fn acknowledge(&mut self, number: i64, now: Instant) -> bool {
+        let Some(entry) = self
+            .index(number)
+            .and_then(|index| self.entries.get_mut(index))
+        else {
+            return false;
+        };
+        let (order, sent_at, overtaken) = match entry.state {
+            State::OnTheWay {
+                order,
+                sent_at,
+                overtaken,
+            } => (Some(order), Some(sent_at), overtaken),
+            // Given up too early: the path reorders more than thought.
+            State::Lost => (None, None, self.loss_threshold),
+            // Never sent: whoever acknowledges that has made it up.
+            State::Unsent | State::Acknowledged => return false,
+        };
+        let sent_once = entry.transmissions == 1;
+        entry.state = State::Acknowledged;
+        self.bytes -= entry.frame.len();
+        entry.frame = Bytes::new();
+        self.unacknowledged -= 1;
+        self.lost.remove(&number);
+        self.progress_at = Some(now);
+        self.rtt.acknowledged();
+        if overtaken > 0 && sent_once {
+            self.loss_threshold = self
+                .loss_threshold
+                .max(overtaken + 1)
+                .min(MAXIMUM_LOSS_THRESHOLD);
+        }
+        if let (Some(order), Some(sent_at)) = (order, sent_at) {
+            let rtt = now.saturating_duration_since(sent_at);
+            self.flying -= 1;
+            if sent_once {
+                self.rtt.sample(rtt);
+            }
+            // Sooner than any round trip takes: it was for an earlier copy, and says nothing about what was sent between the two.
+            if sent_once || rtt >= self.rtt.minimum() {
+                self.overtake(order, now);
+            }
+        }
+        self.grow(number);
+        if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
+            self.pause = None;
+        }
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.state == State::Acknowledged)
+        {
+            self.entries.pop_front();
+            self.first += 1;
+            self.sent -= 1;
+        }
+        self.forget_landed();
+        true
+    }
+
+    /// Counts the overtaking of everything sent before `order`, and gives up what was overtaken too often.
+    fn overtake(&mut self, order: u64, now: Instant) {
+        let mut still = Vec::new();
+        while let Some(&(earlier, number)) = self
+            .on_the_way
+            .front()
+            .filter(|(earlier, _)| *earlier < order)
+        {
+            self.on_the_way.pop_front();
+            let threshold = self.loss_threshold;
+            let Some(entry) = self
+                .index(number)
+                .and_then(|index| self.entries.get_mut(index))
+            else {
+                continue;
+            };
+            match &mut entry.state {
+                State::OnTheWay {
+                    order, overtaken, ..
+                } if *order == earlier => {
+                    *overtaken += 1;
+                    if *overtaken >= threshold {
+                        entry.state = State::Lost;
+                        self.flying -= 1;
+                        self.lost.insert(number);
+                        self.lose(now);
+                    } else {
+                        still.push((earlier, number));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for kept in still.into_iter().rev() {
+            self.on_the_way.push_front(kept);
+        }
+    }
+
+    fn lose(&mut self, now: Instant) {
+        self.loss_share += (1.0 - self.loss_share) * LOSS_SHARE_WEIGHT;
+        if self.loss_share > CONGESTION_LOSS_SHARE {
+            self.halve(now);
+        }
+    }
+
+    /// At most once a timeout: one full queue loses many messages.
+    fn halve(&mut self, now: Instant) {
+        if self
+            .halved_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= self.rtt.timeout())
+        {
+            self.halved_at = Some(now);
+            self.cautious = true;
+            self.window = (self.window / 2.0).max(MINIMUM_WINDOW as f64);
+        }
+    }
+
+    fn grow(&mut self, number: i64) {
+        self.loss_share -= self.loss_share * LOSS_SHARE_WEIGHT;
+        if number < self.limited_below && !self.rtt.is_queueing() {
+            self.window = (self.window + if self.cautious { CAUTIOUS_GROWTH } else { 1.0 })
+                .min(MAXIMUM_WINDOW as f64);
+        }
+    }
+
+    /// The front of `on_the_way` must be true: the timer hangs on it.
+    fn forget_landed(&mut self) {
+        while let Some(&(order, number)) = self.on_the_way.front() {
+            let entry = self.index(number).and_then(|index| self.entries.get(index));
+            if entry.is_some_and(|entry| matches!(entry.state, State::OnTheWay { order: current, .. } if current == order)) {
+                break;
+            }
+            self.on_the_way.pop_front();
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called, or a probe goes out.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if let Some(pause) = self.pause {
+            return (self.unacknowledged > 0).then_some(pause.probe_at);
+        }
+        if self.deaf {
+            return None;
+        }
+        let (_, number) = self.on_the_way.front()?;
+        let entry = self.entries.get(self.index(*number)?)?;
+        let State::OnTheWay { sent_at, .. } = entry.state else {
+            return None;
+        };
+        Some(
+            self.progress_at
+                .map_or(sent_at, |progress| progress.max(sent_at))
+                + self.rtt.timeout(),
+        )
+    }
+
+    /// Gives up the oldest message if its time is over; one an expiry.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.pause.is_some() || self.next_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        self.progress_at = Some(now);
+        let oldest_number = self.first;
+        if let Some(entry) = self.entries.front_mut()
+            && let State::OnTheWay { .. } = entry.state
+        {
+            entry.state = State::Lost;
+            self.lost.insert(oldest_number);
+            self.flying -= 1;
+            self.lose(now);
+            self.halve(now);
+            self.rtt.expired();
+        }
+        self.forget_landed();
+    }
+
+    /// The connection is a new one: all that is unacknowledged goes again, oldest first, through a window of the starting size.
+    pub fn reconnected(&mut self, now: Instant) {
+        for (entry, number) in self.entries.iter_mut().zip(self.first..) {
+            if matches!(entry.state, State::OnTheWay { .. }) {
+                entry.state = State::Lost;
+                self.lost.insert(number);
+            }
+        }
+        self.on_the_way.clear();
+        self.flying = 0;
+        self.window = INITIAL_WINDOW as f64;
+        self.cautious = false;
+        self.loss_share = 0.0;
+        self.halved_at = None;
+        self.rtt = RttEstimator::default();
+        self.progress_at = Some(now);
+        self.pause = None;
+        self.deaf = false;
+    }
+
+    /// The service asks for a pause: new data waits, and one message a timeout goes out as a probe.
+    pub fn pause(&mut self, now: Instant) {
+        if self.pause.is_none() {
+            self.pause = Some(Pause {
+                probe_at: now + self.rtt.timeout(),
+                probe: None,
+            });
+        }
+    }
+
+    /// The service ends the pause.
+    pub fn resume(&mut self, now: Instant) {
+        self.pause = None;
+        self.progress_at = Some(now);
+    }
+
+    /// Says whether anything is read at all at the moment.
+    pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
+        if self.deaf && !deaf {
+            self.progress_at = Some(now);
+        }
+        self.deaf = deaf;
+    }
+
+    /// Whether everything that was given or promised room is acknowledged.
+    pub const fn is_empty(&self) -> bool {
+        self.unacknowledged == 0 && self.reserved.0 == 0
+    }
+
+    /// Whether the message of this number is acknowledged.
+    pub const fn is_acknowledged(&self, number: i64) -> bool {
+        number < self.first
+    }
+
+    /// When the oldest unacknowledged message first went out.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.entries.front()?.first_sent
+    }
+
+    /// Messages that may be on their way.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 8 and 4096"
+    )]
+    pub const fn size(&self) -> usize {
+        self.window as usize
+    }
+
+    /// Messages and bytes that are kept.
+    pub const fn kept(&self) -> (usize, usize) {
+        (self.unacknowledged, self.bytes)
+    }
+
+    /// The current timeout.
+    pub fn timeout(&self) -> Duration {
+        self.rtt.timeout()
+    }
+
+    fn index(&self, number: i64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

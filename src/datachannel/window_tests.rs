@@ -1,0 +1,402 @@
+use super::*;
+use proptest::prelude::*;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A window whose frames hold nothing but their number.
+struct Harness {
+    window: SendWindow,
+    start: Instant,
+}
+
+impl Harness {
+    fn new() -> Self {
+        Self {
+            window: SendWindow::default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn at(&self, milliseconds: u64) -> Instant {
+        self.start + ms(milliseconds)
+    }
+
+    fn push(&mut self, urgency: Urgency) -> bool {
+        let Some(reservation) = self.window.reserve(8, urgency) else {
+            return false;
+        };
+        let number = self.window.next_number();
+        self.window
+            .store(reservation, Bytes::from(number.to_be_bytes().to_vec()));
+        true
+    }
+
+    fn fill(&mut self, urgency: Urgency) -> usize {
+        (0..).take_while(|_| self.push(urgency)).count()
+    }
+
+    fn transmit(&mut self, milliseconds: u64) -> Vec<i64> {
+        let now = self.at(milliseconds);
+        std::iter::from_fn(|| self.window.poll_transmit(now))
+            .map(|frame| i64::from_be_bytes(frame.as_ref().try_into().unwrap()))
+            .collect()
+    }
+
+    fn acknowledge(&mut self, number: i64, milliseconds: u64) -> bool {
+        let now = self.at(milliseconds);
+        self.window.acknowledge(number, now)
+    }
+
+    fn expire(&mut self, milliseconds: u64) {
+        let now = self.at(milliseconds);
+        self.window.handle_timeout(now);
+    }
+}
+
+#[test]
+fn p04_a_full_window_makes_senders_wait_and_drops_nothing() {
+    let mut harness = Harness::new();
+    assert_eq!(harness.fill(Urgency::Bulk), INITIAL_WINDOW);
+    assert_eq!(harness.transmit(0), (0..32).collect::<Vec<_>>());
+    assert!(!harness.push(Urgency::Bulk));
+    assert!(harness.acknowledge(0, 1));
+    assert!(harness.push(Urgency::Bulk));
+    assert_eq!(harness.transmit(2), [32]);
+}
+
+#[test]
+fn interactive_input_has_a_reserve_and_control_is_never_refused() {
+    let mut harness = Harness::new();
+    harness.fill(Urgency::Bulk);
+    assert_eq!(harness.fill(Urgency::Interactive), INTERACTIVE_RESERVE);
+    assert!(harness.push(Urgency::Control));
+    assert_eq!(
+        harness.transmit(0).len(),
+        INITIAL_WINDOW + INTERACTIVE_RESERVE + 1
+    );
+}
+
+#[test]
+fn the_window_is_bounded_in_bytes() {
+    let mut window = SendWindow {
+        window: MAXIMUM_WINDOW as f64,
+        ..SendWindow::default()
+    };
+    let frame = 32_768 + 120;
+    let promised = (0..)
+        .map_while(|_| window.reserve(frame, Urgency::Bulk))
+        .count();
+    assert_eq!(promised, MAXIMUM_BYTES / frame);
+}
+
+#[test]
+fn p02_a_lost_message_is_resent_once_a_timeout_not_every_tick() {
+    let mut harness = Harness::new();
+    harness.push(Urgency::Bulk);
+    assert_eq!(harness.transmit(0), [0]);
+    for tick in 1..10 {
+        harness.expire(tick * 100);
+        assert_eq!(
+            harness.transmit(tick * 100),
+            [0; 0],
+            "the first timeout is a second"
+        );
+    }
+    harness.expire(1000);
+    assert_eq!(harness.transmit(1000), [0]);
+    for tick in 11..30 {
+        harness.expire(tick * 100);
+        assert_eq!(harness.transmit(tick * 100), [0; 0], "then it is two");
+    }
+    harness.expire(3000);
+    assert_eq!(harness.transmit(3000), [0]);
+}
+
+#[test]
+fn p03_an_acknowledgement_always_finds_its_message() {
+    let mut harness = Harness::new();
+    harness.push(Urgency::Bulk);
+    assert!(
+        !harness.acknowledge(0, 0),
+        "never sent, so nobody can have received it"
+    );
+    assert_eq!(harness.transmit(0), [0]);
+    assert!(harness.acknowledge(0, 0));
+    assert!(!harness.acknowledge(0, 0));
+    assert!(
+        !harness.acknowledge(-1, 0)
+            && !harness.acknowledge(i64::MAX, 0)
+            && !harness.acknowledge(i64::MIN, 0)
+    );
+    assert!(harness.window.is_empty());
+    assert_eq!(harness.window.next_timeout(), None);
+}
+
+#[test]
+fn three_overtakings_are_a_loss() {
+    let mut harness = Harness::new();
+    harness.fill(Urgency::Bulk);
+    harness.transmit(0);
+    harness.acknowledge(1, 10);
+    harness.acknowledge(2, 10);
+    assert_eq!(harness.transmit(10), [0; 0]);
+    harness.acknowledge(3, 10);
+    assert_eq!(harness.transmit(10), [0]);
+}
+
+#[test]
+fn reordering_raises_the_bar() {
+    let mut harness = Harness::new();
+    harness.fill(Urgency::Bulk);
+    harness.transmit(0);
+    for number in 1..4 {
+        harness.acknowledge(number, 10);
+    }
+    assert!(harness.acknowledge(0, 10), "it was only late");
+    for number in 5..8 {
+        harness.acknowledge(number, 10);
+    }
+    assert_eq!(harness.transmit(10), [0; 0]);
+    harness.acknowledge(8, 10);
+    assert_eq!(harness.transmit(10), [4]);
+}
+
+#[test]
+fn an_early_acknowledgement_of_a_resent_message_condemns_nobody() {
+    let mut harness = Harness::new();
+    harness.fill(Urgency::Bulk);
+    harness.transmit(0);
+    harness.acknowledge(31, 100);
+    harness.acknowledge(30, 100);
+    harness.acknowledge(29, 100);
+    let resent = harness.transmit(100);
+    assert_eq!(
+        resent,
+        (0..17).collect::<Vec<_>>(),
+        "so many lost at once halve the window"
+    );
+    harness.push(Urgency::Control);
+    for number in 0..17 {
+        assert!(harness.acknowledge(number, 101));
+    }
+    assert_eq!(
+        harness.transmit(101),
+        (17..29).chain([32]).collect::<Vec<_>>()
+    );
+    assert!(harness.acknowledge(28, 102));
+    assert_eq!(harness.transmit(102), [0; 0]);
+}
+
+#[test]
+fn grows_on_a_quick_path_and_holds_when_a_queue_builds() {
+    let mut harness = Harness::new();
+    let mut now = 0;
+    for _ in 0..12 {
+        harness.fill(Urgency::Bulk);
+        let sent = harness.transmit(now);
+        now += 10;
+        for number in sent {
+            harness.acknowledge(number, now);
+        }
+    }
+    assert_eq!(harness.window.size(), MAXIMUM_WINDOW);
+    let mut slow = Harness::new();
+    slow.push(Urgency::Bulk);
+    slow.transmit(0);
+    slow.acknowledge(0, 10);
+    for _ in 0..50 {
+        slow.fill(Urgency::Bulk);
+        let sent = slow.transmit(now);
+        now += 60;
+        for number in sent {
+            slow.acknowledge(number, now);
+        }
+    }
+    assert!(slow.window.size() < 80, "{}", slow.window.size());
+}
+
+#[test]
+fn halves_at_most_once_a_timeout_and_never_below_eight() {
+    let mut harness = Harness::new();
+    let mut sizes = Vec::new();
+    let mut now = 0;
+    for _ in 0..6 {
+        harness.fill(Urgency::Bulk);
+        harness.transmit(now);
+        now += 6000;
+        harness.expire(now);
+        harness.expire(now);
+        sizes.push(harness.window.size());
+    }
+    assert_eq!(sizes, [16, 8, 8, 8, 8, 8]);
+}
+
+#[test]
+fn a_bad_line_does_not_halve_the_window() {
+    let mut harness = Harness::new();
+    let mut now = 0;
+    for _ in 0..200 {
+        harness.fill(Urgency::Bulk);
+        let sent = harness.transmit(now);
+        now += 10;
+        for number in sent {
+            if number % 100 != 50 || harness.window.entries[0].transmissions > 1 {
+                harness.acknowledge(number, now);
+            }
+        }
+    }
+    assert!(harness.window.size() > 1000, "{}", harness.window.size());
+}
+
+#[test]
+fn after_a_reconnect_the_oldest_go_first_through_a_small_window() {
+    let mut harness = Harness::new();
+    harness.window.window = 100.0;
+    harness.fill(Urgency::Bulk);
+    assert_eq!(harness.transmit(0).len(), 100);
+    for number in 10..20 {
+        harness.acknowledge(number, 5);
+    }
+    harness.transmit(5);
+    let now = harness.at(50);
+    harness.window.reconnected(now);
+    let sent = harness.transmit(50);
+    assert_eq!(sent, (0..10).chain(20..42).collect::<Vec<_>>());
+    assert!(harness.acknowledge(0, 51));
+    assert_eq!(harness.transmit(51), [42, 43]);
+}
+
+#[test]
+fn p10_a_pause_lets_one_probe_a_timeout_through_and_its_acknowledgement_ends_it() {
+    let mut harness = Harness::new();
+    harness.push(Urgency::Bulk);
+    harness.push(Urgency::Bulk);
+    let now = harness.at(0);
+    harness.window.pause(now);
+    assert_eq!(harness.transmit(0), [0; 0]);
+    assert_eq!(harness.window.next_timeout(), Some(harness.at(1000)));
+    assert_eq!(
+        harness.transmit(1000),
+        [0],
+        "the next one, as there is no unacknowledged one"
+    );
+    assert_eq!(harness.transmit(1500), [0; 0]);
+    assert_eq!(harness.transmit(2000), [0], "the oldest unacknowledged one");
+    assert!(harness.acknowledge(0, 2100));
+    assert_eq!(harness.transmit(2100), [1], "the pause is over");
+}
+
+#[test]
+fn p10_control_is_not_paused_and_start_publication_ends_it() {
+    let mut harness = Harness::new();
+    let now = harness.at(0);
+    harness.window.pause(now);
+    harness.push(Urgency::Control);
+    harness.push(Urgency::Bulk);
+    assert_eq!(harness.transmit(0), [0]);
+    harness.window.resume(now);
+    assert_eq!(harness.transmit(0), [1]);
+}
+
+#[test]
+fn p61_while_nothing_is_read_the_timer_stands_still() {
+    let mut harness = Harness::new();
+    harness.push(Urgency::Bulk);
+    harness.transmit(0);
+    let (closed, opened) = (harness.at(500), harness.at(60_000));
+    harness.window.set_deaf(true, closed);
+    harness.expire(30_000);
+    assert_eq!(harness.transmit(30_000), [0; 0]);
+    harness.window.set_deaf(false, opened);
+    assert_eq!(harness.window.next_timeout(), Some(harness.at(61_000)));
+    assert_eq!(harness.window.size(), INITIAL_WINDOW);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u8),
+    Transmit,
+    Acknowledge(u8),
+    Wait(u16),
+    Reconnect,
+    Pause,
+    Resume,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3_u8).prop_map(Step::Push),
+        4 => Just(Step::Transmit),
+        6 => any::<u8>().prop_map(Step::Acknowledge),
+        2 => (0..3000_u16).prop_map(Step::Wait),
+        1 => Just(Step::Reconnect),
+        1 => Just(Step::Pause),
+        1 => Just(Step::Resume),
+    ];
+    proptest::collection::vec(step, 0..300)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_message_is_sent_until_it_is_acknowledged(steps in steps()) {
+        let mut harness = Harness::new();
+        let mut now = 0;
+        let mut pushed = 0;
+        let mut sent = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Push(urgency) => {
+                    let urgency = [Urgency::Bulk, Urgency::Interactive, Urgency::Control][usize::from(urgency)];
+                    pushed += i64::from(harness.push(urgency));
+                }
+                Step::Transmit => sent.extend(harness.transmit(now)),
+                Step::Acknowledge(choice) => {
+                    if let Some(number) = sent.iter().copied().nth(usize::from(choice) % sent.len().max(1)) {
+                        harness.acknowledge(number, now);
+                    }
+                }
+                Step::Wait(time) => {
+                    now += u64::from(time);
+                    harness.expire(now);
+                }
+                Step::Reconnect => {
+                    let at = harness.at(now);
+                    harness.window.reconnected(at);
+                }
+                Step::Pause => {
+                    let at = harness.at(now);
+                    harness.window.pause(at);
+                }
+                Step::Resume => {
+                    let at = harness.at(now);
+                    harness.window.resume(at);
+                }
+            }
+            let flying = harness.window.entries.iter().filter(|entry| matches!(entry.state, State::OnTheWay { .. })).count();
+            prop_assert_eq!(flying, harness.window.flying);
+            let unacknowledged = harness.window.entries.iter().filter(|entry| entry.state != State::Acknowledged).count();
+            prop_assert_eq!(unacknowledged, harness.window.unacknowledged);
+            prop_assert!(harness.window.size() >= MINIMUM_WINDOW && harness.window.size() <= MAXIMUM_WINDOW);
+            // What is on its way has a timer, unless a pause has the probe's.
+            prop_assert!(flying == 0 || harness.window.next_timeout().is_some());
+        }
+        // The path heals: everything arrives.
+        let at = harness.at(now);
+        harness.window.resume(at);
+        for _ in 0..2000 {
+            if harness.window.is_empty() {
+                break;
+            }
+            for number in harness.transmit(now) {
+                sent.insert(number);
+                harness.acknowledge(number, now + 1);
+            }
+            now += 5000;
+            harness.expire(now);
+        }
+        prop_assert!(harness.window.is_empty());
+        prop_assert_eq!(sent, (0..pushed).collect::<BTreeSet<_>>());
+    }
+}
