@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod aws;
 pub mod cli;
 pub mod communicator;
 pub mod datachannel;
