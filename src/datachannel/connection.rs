@@ -276,6 +276,7 @@ impl Drop for EndGuard {
             "the connection thread ended unexpectedly; this is a defect of the plugin".to_owned(),
         ));
         let mut last: Vec<_> = std::iter::from_fn(|| state.protocol.poll_delivery()).collect();
+        state.thread_is_gone = true;
         if let Some(waker) = &state.writable {
             waker.wake();
         }

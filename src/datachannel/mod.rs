@@ -16,7 +16,6 @@ mod window;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -58,7 +57,6 @@ struct Shared {
     cancel: Cancel,
     /// Bytes of data in a message.
     payload_size: usize,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +69,8 @@ struct State {
     closing: bool,
     /// Wakes whoever waits for room.
     writable: Option<Waker>,
+    /// Whether the connection thread has done all that it will do.
+    thread_is_gone: bool,
 }
 
 impl DataChannel {
@@ -87,10 +87,8 @@ impl DataChannel {
         let (connection, sleeper) = waker().map_err(cannot)?;
         let channel = Self::new(&config, connection, Cancel::new().map_err(cannot)?);
         let driver = connection::Driver::new(config, Arc::clone(&channel.0), sleeper, notices);
-        let thread = std::thread::Builder::new()
-            .name("connection".to_owned())
-            .spawn(move || driver.run());
-        *lock(&channel.0.thread) = Some(thread.map_err(cannot)?);
+        let thread = std::thread::Builder::new().name("connection".to_owned());
+        thread.spawn(move || driver.run()).map_err(cannot)?;
         Ok(channel)
     }
 
@@ -100,6 +98,7 @@ impl DataChannel {
             asleep: false,
             closing: false,
             writable: None,
+            thread_is_gone: false,
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -108,7 +107,6 @@ impl DataChannel {
             connection,
             cancel,
             payload_size: config.payload_size,
-            thread: Mutex::new(None),
         }))
     }
 
@@ -206,10 +204,7 @@ impl DataChannel {
     /// Waits for the connection thread; false when it had not ended at the deadline.
     pub fn join(&self, deadline: Instant) -> bool {
         let mut state = self.0.state();
-        while lock(&self.0.thread)
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
-        {
+        while !state.thread_is_gone {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
