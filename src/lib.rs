@@ -11,6 +11,7 @@ pub mod message;
 pub mod network;
 pub mod program;
 pub mod secret;
+pub mod session;
 pub mod settings;
 pub mod smux;
 pub mod terminal;

@@ -65,8 +65,9 @@ struct Shared {
 impl Pump {
     /// Starts the thread.
     ///
-    /// `send` takes bytes for the session without waiting, and says how many; 0 when there is no room, nothing when the session is over (the thread ends
-    /// then). When there is room again, [`Pump::waker`] is to be woken.
+    /// `send` takes bytes for the session without waiting, and says how many; 0 when there is no room, `None` when the session is over: the thread ends
+    /// then. It is called without bytes, too, just to see whether the session goes on. [`Pump::waker`] is to be woken when there is room again, and
+    /// at the session's end.
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
@@ -179,7 +180,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     /// Whether the session goes on.
     fn send_pending(&mut self) -> bool {
         let mut taken = 0;
-        while taken < self.pending.len() {
+        loop {
             match (self.send)(&self.pending[taken..]) {
                 None => return false,
                 Some(0) => break,

@@ -7,6 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
 
+use super::raw;
+
 /// How long a line of ours may wait for its reader.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,15 @@ pub fn to_stderr(text: &str) {
 /// One line on stderr that says who speaks.
 pub fn complaint(what: &impl std::fmt::Display) {
     to_stderr(&format!("session-manager-plugin: {what}\n"));
+}
+
+/// [`complaint`] while a session runs: on lines of its own even where the terminal is raw and the cursor anywhere.
+pub fn notice(what: &impl std::fmt::Display) {
+    if raw::is_raw() {
+        to_stderr(&format!("\r\nsession-manager-plugin: {what}\r\n"));
+    } else {
+        complaint(what);
+    }
 }
 
 fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) {

@@ -69,6 +69,14 @@ pub fn restore() {
     }
 }
 
+/// Whether the terminal is raw now.
+pub fn is_raw() -> bool {
+    TO_RESTORE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+}
+
 /// From now on a panic puts the terminal back before it says what happened.
 pub fn restore_at_panic() {
     let say = std::panic::take_hook();

@@ -1,0 +1,140 @@
+//! The texts of the contract (section 2), byte for byte, and where they go.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::terminal::print;
+
+/// Where our own lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Place {
+    /// As callers expect.
+    Stdout,
+    /// `SSM_PLUGIN_QUIET`, and whatever follows the first banner where stdout carries SSH's bytes.
+    Stderr,
+    /// Our own subcommands that do without: stdout is the remote command's, and stderr as well.
+    Nowhere,
+}
+
+/// Says what the contract wants said.
+#[derive(Debug)]
+pub struct Announcer {
+    session_id: String,
+    place: AtomicU8,
+}
+
+impl Announcer {
+    /// For this session.
+    pub fn new(session_id: &str, place: Place) -> Self {
+        Self {
+            session_id: session_id.to_owned(),
+            place: AtomicU8::new(place as u8),
+        }
+    }
+
+    /// Where the lines go now.
+    pub fn place(&self) -> Place {
+        match self.place.load(Ordering::SeqCst) {
+            0 => Place::Stdout,
+            1 => Place::Stderr,
+            _ => Place::Nowhere,
+        }
+    }
+
+    /// From now on nothing of ours goes to stdout: the session's bytes are to be alone there.
+    pub fn leave_stdout(&self) {
+        if self.place() == Place::Stdout {
+            self.place.store(Place::Stderr as u8, Ordering::SeqCst);
+        }
+    }
+
+    /// Says a text of the contract.
+    pub fn say(&self, text: &str) {
+        match self.place() {
+            Place::Stdout => print::to_stdout(text),
+            Place::Stderr => print::to_stderr(text),
+            Place::Nowhere => {}
+        }
+    }
+
+    /// The first banner; callers wait for it.
+    pub fn starting(&self) {
+        self.say(&format!(
+            "\nStarting session with SessionId: {}\n",
+            self.session_id
+        ));
+    }
+
+    /// What the agent wants the user to read, if anything.
+    pub fn customer_message(&self, message: &str) {
+        if !message.is_empty() {
+            self.say(&format!("{}\n", sanitise(message)));
+        }
+    }
+
+    /// The last words of a session that was closed, or left.
+    pub fn exiting(&self, output: &str) -> String {
+        let id = &self.session_id;
+        match sanitise(output).as_str() {
+            "" => format!("\n\nExiting session with sessionId: {id}.\n\n"),
+            output => format!("\n\nSessionId: {id} : {output}\n\n"),
+        }
+    }
+
+    /// The last words of a session that the service does not know any more.
+    pub fn timed_out(&self) -> String {
+        format!("Session: {} timed out.\n", self.session_id)
+    }
+}
+
+/// Takes control characters out of text that comes from outside: it must not reach the terminal's own language.
+pub fn sanitise(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control() || matches!(character, '\n' | '\t' | '\r'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p56_control_characters_of_the_service_are_removed() {
+        assert_eq!(
+            sanitise("\u{1b}]0;title\u{7}a\tb\r\nc\u{9b}31md\u{7f}\0"),
+            "]0;titlea\tb\r\nc31md"
+        );
+        let announcer = Announcer::new("s-1", Place::Stdout);
+        assert_eq!(
+            announcer.exiting("\u{1b}[2J"),
+            "\n\nSessionId: s-1 : [2J\n\n"
+        );
+    }
+
+    #[test]
+    fn the_last_words_are_those_of_the_contract() {
+        let announcer = Announcer::new("s-1", Place::Stdout);
+        assert_eq!(
+            announcer.exiting(""),
+            "\n\nExiting session with sessionId: s-1.\n\n"
+        );
+        assert_eq!(
+            announcer.exiting("Session terminated"),
+            "\n\nSessionId: s-1 : Session terminated\n\n"
+        );
+        assert_eq!(announcer.timed_out(), "Session: s-1 timed out.\n");
+    }
+
+    #[test]
+    fn only_lines_on_stdout_leave_it() {
+        for (place, after) in [
+            (Place::Stdout, Place::Stderr),
+            (Place::Stderr, Place::Stderr),
+            (Place::Nowhere, Place::Nowhere),
+        ] {
+            let announcer = Announcer::new("s-1", place);
+            announcer.leave_stdout();
+            assert_eq!(announcer.place(), after);
+        }
+    }
+}

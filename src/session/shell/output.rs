@@ -1,0 +1,113 @@
+//! What comes from the agent, for stdout and stderr.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::datachannel::{DataChannel, Delivery, End};
+use crate::message::PayloadType;
+use crate::terminal::output::Piece;
+
+/// What the output thread finds out on its way.
+#[derive(Debug, Default)]
+pub struct Findings(Mutex<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    last_output: Option<Instant>,
+    exit_code: Option<i64>,
+    end: Option<End>,
+}
+
+impl Findings {
+    fn note(&self, note: impl FnOnce(&mut Found)) {
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&mut Found) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When output last came.
+    pub fn last_output(&self) -> Option<Instant> {
+        self.look(|found| found.last_output)
+    }
+
+    /// The remote command's exit code, if the agent told it.
+    pub fn exit_code(&self) -> Option<i64> {
+        self.look(|found| found.exit_code)
+    }
+
+    /// How the session ended, once.
+    pub fn take_end(&self) -> Option<End> {
+        self.look(|found| found.end.take())
+    }
+}
+
+/// Where the parts of a session's output go.
+#[derive(Debug, Clone, Copy)]
+pub struct Routes {
+    /// Stderr goes to stdout, where somebody takes it apart.
+    pub stderr_to_stdout: bool,
+    /// `EXIT_CODE: n` is shown as the original shows it.
+    pub show_exit_code: bool,
+}
+
+/// The next piece for the writer.
+pub fn next_piece(channel: &DataChannel, routes: Routes, findings: &Findings) -> Piece {
+    loop {
+        let (payload_type, payload) = match channel.try_receive() {
+            None => return Piece::Nothing,
+            Some(Delivery::Ended(end)) => {
+                findings.note(|found| found.end = Some(end));
+                return Piece::End;
+            }
+            // Was taken before the session began.
+            Some(Delivery::Started(_)) => continue,
+            Some(Delivery::Payload(payload_type, payload)) => (payload_type, payload),
+        };
+        match payload_type {
+            PayloadType::Output | PayloadType::StdErr => {
+                findings.note(|found| found.last_output = Some(Instant::now()));
+                let is_stderr = payload_type == PayloadType::StdErr;
+                return if is_stderr && !routes.stderr_to_stdout {
+                    Piece::Stderr(payload)
+                } else {
+                    Piece::Stdout(payload)
+                };
+            }
+            PayloadType::ExitCode => {
+                findings.note(|found| found.exit_code = exit_code(&payload));
+                if routes.show_exit_code {
+                    return Piece::Stdout(payload);
+                }
+            }
+            // Flags are for ports.
+            _ => {}
+        }
+    }
+}
+
+/// Reads `EXIT_CODE: n`.
+fn exit_code(payload: &[u8]) -> Option<i64> {
+    std::str::from_utf8(payload)
+        .ok()?
+        .trim()
+        .strip_prefix("EXIT_CODE:")?
+        .trim()
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_read() {
+        assert_eq!(exit_code(b"EXIT_CODE: 3"), Some(3));
+        assert_eq!(exit_code(b"EXIT_CODE: -1\n"), Some(-1));
+        for bad in [&b""[..], b"EXIT_CODE:", b"3", b"EXIT_CODE: x", b"\xff"] {
+            assert_eq!(exit_code(bad), None);
+        }
+    }
+}
