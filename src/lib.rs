@@ -7,6 +7,7 @@ pub mod cli;
 pub mod communicator;
 pub mod datachannel;
 pub mod error;
+pub mod logging;
 pub mod message;
 pub mod network;
 pub mod program;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::error::Error;
 use crate::terminal::print;
 
 /// Where our own lines go.
@@ -63,6 +64,16 @@ impl Announcer {
             "\nStarting session with SessionId: {}\n",
             self.session_id
         ));
+    }
+
+    /// Why there is no session, or none any more: on stdout as callers expect, and on stderr.
+    pub fn failed(&self, error: &Error) {
+        if let Error::Start(reason) = error {
+            self.say(&format!("Cannot perform start session: {reason}\n"));
+        }
+        if !matches!(error, Error::Signal(_)) {
+            print::complaint(error);
+        }
     }
 
     /// What the agent wants the user to read, if anything.

@@ -1,6 +1,5 @@
 //! How sessions end: the remote session, the last words, the exit code (section 3 of the contract).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -85,7 +84,7 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
         Ending::Over(End::Failed(error)) => Err(error),
         Ending::Left(Leaving::Failed(error), how) => {
             // At once: ending the remote session may take a while.
-            report(context, &error);
+            context.announcer.failed(&error);
             end_remote(context, how);
             Ok(error.exit_code())
         }
@@ -103,16 +102,6 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
     }
 }
 
-/// Tells the user why there is no session: on stdout as callers expect, and on stderr.
-pub fn report(context: &Context, error: &Error) {
-    if let Error::Start(reason) = error {
-        context
-            .announcer
-            .say(&format!("Cannot perform start session: {reason}\n"));
-    }
-    print::complaint(error);
-}
-
 /// The exit code of a session that ran to its end.
 fn exit_code(context: &Context, remote: Option<i64>) -> u8 {
     let is_exec = context.caller.is_exec;
@@ -122,7 +111,7 @@ fn exit_code(context: &Context, remote: Option<i64>) -> u8 {
     match remote {
         Some(code) => to_exit_code(code),
         None if is_exec => {
-            print::complaint(&"the target did not tell the command's exit code");
+            print::complaint("the target did not tell the command's exit code");
             0
         }
         None => 0,
@@ -177,7 +166,7 @@ fn end_remote(context: &Context, how: RemoteEnd) -> Option<Signal> {
                 Err(_) => return None,
             },
             recv(at(deadline)) -> _ => {
-                print::complaint(&"the remote session could not be ended within 5 seconds; it ends by itself when it has been idle for its time");
+                print::complaint("the remote session could not be ended within 5 seconds; it ends by itself when it has been idle for its time");
                 return None;
             }
         }
@@ -230,7 +219,14 @@ mod tests {
 
     #[test]
     fn a_failure_over_there_is_a_failure_here() {
-        for (remote, ours) in [(0, 0), (3, 3), (255, 255), (256, 1), (-1, 255), (1 << 40, 1)] {
+        for (remote, ours) in [
+            (0, 0),
+            (3, 3),
+            (255, 255),
+            (256, 1),
+            (-1, 255),
+            (1 << 40, 1),
+        ] {
             assert_eq!(to_exit_code(remote), ours, "{remote}");
         }
     }

@@ -33,7 +33,7 @@ pub struct Context {
     /// INT, QUIT, TERM and HUP, and whatever a session catches besides.
     pub signals: Signals,
     /// Says the texts of the contract.
-    pub announcer: Announcer,
+    pub announcer: Arc<Announcer>,
     /// The `SSM_PLUGIN_*` variables.
     pub settings: Arc<Settings>,
     /// The other variables.
@@ -104,7 +104,9 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
 
 /// The registry of session types.
 fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
-    context.announcer.customer_message(&started.customer_message);
+    context
+        .announcer
+        .customer_message(&started.customer_message);
     match started.session_type {
         SessionType::StandardStream
         | SessionType::InteractiveCommands

@@ -14,21 +14,26 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
-    write(rustix::stdio::stdout(), text.as_bytes());
+    write(rustix::stdio::stdout(), text.as_bytes(), PATIENCE);
 }
 
 /// Prints to stderr.
 pub fn to_stderr(text: &str) {
-    write(rustix::stdio::stderr(), text.as_bytes());
+    write(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
+}
+
+/// A line of the log on stderr: at once, or not at all.
+pub fn log_line(line: &str) {
+    write(rustix::stdio::stderr(), line.as_bytes(), Duration::ZERO);
 }
 
 /// One line on stderr that says who speaks.
-pub fn complaint(what: &impl std::fmt::Display) {
+pub fn complaint(what: impl std::fmt::Display) {
     to_stderr(&format!("session-manager-plugin: {what}\n"));
 }
 
 /// [`complaint`] while a session runs: on lines of its own even where the terminal is raw and the cursor anywhere.
-pub fn notice(what: &impl std::fmt::Display) {
+pub fn notice(what: impl std::fmt::Display) {
     if raw::is_raw() {
         to_stderr(&format!("\r\nsession-manager-plugin: {what}\r\n"));
     } else {
@@ -36,8 +41,8 @@ pub fn notice(what: &impl std::fmt::Display) {
     }
 }
 
-fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) {
-    let deadline = Instant::now() + PATIENCE;
+fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], patience: Duration) {
+    let deadline = Instant::now() + patience;
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {

@@ -258,7 +258,11 @@ impl<'a> Shell<'a> {
         let foreground = self
             .is_background
             .then(|| Instant::now() + FOREGROUND_CHECK);
-        input.into_iter().chain(foreground).min().map_or_else(never, at)
+        input
+            .into_iter()
+            .chain(foreground)
+            .min()
+            .map_or_else(never, at)
     }
 
     fn handle_timeout(&mut self) {
