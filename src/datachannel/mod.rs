@@ -153,6 +153,11 @@ impl DataChannel {
         self.0.state().protocol.is_acknowledged()
     }
 
+    /// Whether the session is over: nothing can be sent any more.
+    pub fn has_ended(&self) -> bool {
+        self.0.state().protocol.has_ended()
+    }
+
     /// Waits until all that was taken is acknowledged; false at the deadline, or when the session is over before that.
     pub fn wait_acknowledged(&self, deadline: Instant) -> bool {
         let mut state = self.0.state();
