@@ -84,9 +84,19 @@ impl Plugin {
     /// Called as the AWS CLI does it: the response in a variable, six arguments.
     pub fn new(sandbox: &Sandbox, started: &Started) -> Self {
         let request = json!({ "Target": "i-0123456789abcdef0" }).to_string();
-        Self::bare(["AWS_SSM_START_SESSION_RESPONSE", "eu-central-1", "StartSession", "", &request, ""])
-            .env("AWS_SSM_START_SESSION_RESPONSE", started.response().to_string())
-            .reaching(sandbox)
+        Self::bare([
+            "AWS_SSM_START_SESSION_RESPONSE",
+            "eu-central-1",
+            "StartSession",
+            "",
+            &request,
+            "",
+        ])
+        .env(
+            "AWS_SSM_START_SESSION_RESPONSE",
+            started.response().to_string(),
+        )
+        .reaching(sandbox)
     }
 
     /// Called with these arguments; the first is the response as it is, if it is given as `{}`.
@@ -162,7 +172,8 @@ impl Plugin {
     pub fn spawn(self) -> Running {
         let (columns, rows) = self.size;
         let (pty, pts) = pty_process::blocking::open().expect("a terminal");
-        pty.resize(pty_process::Size::new(rows, columns)).expect("a size");
+        pty.resize(pty_process::Size::new(rows, columns))
+            .expect("a size");
         let mut redirections = String::new();
         for (number, io) in self.streams.iter().enumerate() {
             if *io == Io::Closed {
@@ -174,7 +185,11 @@ impl Plugin {
             Command::new(program)
         } else {
             let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", &format!("{}exec \"$0\" \"$@\"{redirections}", self.before), program]);
+            shell.args([
+                "-c",
+                &format!("{}exec \"$0\" \"$@\"{redirections}", self.before),
+                program,
+            ]);
             shell
         };
         command
@@ -249,7 +264,13 @@ pub struct Finished {
 }
 
 impl Running {
-    fn new(mut child: Child, pty: Pty, pts: Pts, streams: &[Io; 3], home: tempfile::TempDir) -> Self {
+    fn new(
+        mut child: Child,
+        pty: Pty,
+        pts: Pts,
+        streams: &[Io; 3],
+        home: tempfile::TempDir,
+    ) -> Self {
         let pid = Pid::from_child(&child);
         let pty = Arc::new(pty);
         let terminal = Output::default();
@@ -382,7 +403,9 @@ impl Running {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero()));
         let stat = stat.unwrap_or_default();
         let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
-        after_name.and_then(|rest| rest.chars().next()).unwrap_or('X')
+        after_name
+            .and_then(|rest| rest.chars().next())
+            .unwrap_or('X')
     }
 
     fn seen(&self) -> String {
