@@ -2,6 +2,7 @@
 
 pub mod announce;
 mod ending;
+mod port;
 mod shell;
 
 use std::sync::Arc;
@@ -104,6 +105,10 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
 
 /// The registry of session types.
 fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
+    let is_port = started.session_type == SessionType::Port;
+    if is_port && port::uses_stdout(started) {
+        context.announcer.leave_stdout();
+    }
     context
         .announcer
         .customer_message(&started.customer_message);
@@ -111,7 +116,7 @@ fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
         SessionType::StandardStream
         | SessionType::InteractiveCommands
         | SessionType::NonInteractiveCommands => shell::run(context, started.session_type),
-        SessionType::Port => Err(Error::Start("port sessions cannot be run yet".to_owned())),
+        SessionType::Port => port::run(context, started),
     }
 }
 

@@ -133,9 +133,9 @@ impl Session {
         }
     }
 
-    /// Whether more than one stream waits for its turn: frames should be small then.
-    pub fn is_contended(&self) -> bool {
-        self.turns.len() > 1
+    /// Whether any stream waits for its turn: who has one now should not send much.
+    pub fn others_wait(&self) -> bool {
+        !self.turns.is_empty()
     }
 
     /// What to send next: frames without data first, then one stream after the other.

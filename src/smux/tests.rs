@@ -241,7 +241,7 @@ fn streams_take_turns() {
     for id in [3, 5, 7, 3, 5] {
         session.want_turn(id);
     }
-    assert!(session.is_contended());
+    assert!(session.others_wait());
     let mut order = Vec::new();
     for _ in 0..7 {
         let Some(Transmit::Turn(id)) = session.poll_transmit() else {

@@ -1,0 +1,393 @@
+//! One local connection after the other, for agents that cannot multiplex: their bytes as they are, and a flag when one ends.
+//!
+//! The agent connects to the destination when the session starts, and again with the first data after a flag. It does not tell when the destination closes.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use crossbeam_channel::Sender;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::accept::Acceptor;
+use super::connection::{Connection, Read};
+use super::listen::Listener;
+use super::listening::{Control, PortEvent};
+use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::error::Error;
+use crate::message::{Flag, PayloadType};
+use crate::waker::Sleeper;
+
+const WAKER: Token = Token(0);
+const CONNECTION: Token = Token(1);
+const FIRST_LISTENER: usize = 2;
+
+/// What is kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much again.
+const KEPT: usize = 4 << 20;
+/// The most that is read before the channel has taken it, bytes.
+const BATCH: usize = 16 * 1024;
+/// How many pieces one write takes.
+const PIECES: usize = 64;
+/// After the local end: how long the remote may be quiet before it is disconnected (as with the multiplexer).
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same while somebody else waits to connect.
+const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(200);
+/// How often to look whether the agent has acknowledged the flag: at first, and at most, doubling between.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+const LOOK_LAST: Duration = Duration::from_secs(1);
+/// After the end of the session: how long to wait for a local socket that takes nothing of what has come.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Whose data comes from the agent.
+enum Phase {
+    /// The current connection's, or the next one's if there is none.
+    Current,
+    /// That of the connection before: the agent may not have heard that it ended.
+    Stale { look_at: Instant, pause: Duration },
+}
+
+/// The thread's state.
+pub(super) struct Basic {
+    poll: Poll,
+    channel: DataChannel,
+    acceptor: Option<Acceptor>,
+    current: Option<Connection>,
+    phase: Phase,
+    /// From the agent, not written yet.
+    unread: VecDeque<Bytes>,
+    unread_length: usize,
+    /// To the agent, not taken yet.
+    outgoing: Vec<u8>,
+    taken: usize,
+    /// When the remote last sent something, or the local side ended: the later.
+    last_activity: Instant,
+    sleeper: Sleeper,
+    control: Arc<Control>,
+    events: Sender<PortEvent>,
+    has_accepted: bool,
+    ended: Option<(End, Instant)>,
+}
+
+impl Basic {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn new(
+        channel: DataChannel,
+        mut listener: Listener,
+        sleeper: Sleeper,
+        control: Arc<Control>,
+        events: Sender<PortEvent>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(
+            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
+            WAKER,
+            Interest::READABLE,
+        )?;
+        listener.register(poll.registry(), |index| Token(FIRST_LISTENER + index))?;
+        Ok(Self {
+            poll,
+            channel,
+            acceptor: Some(Acceptor::new(listener)),
+            current: None,
+            phase: Phase::Current,
+            unread: VecDeque::new(),
+            unread_length: 0,
+            outgoing: Vec::with_capacity(BATCH),
+            taken: 0,
+            last_activity: Instant::now(),
+            sleeper,
+            control,
+            events,
+            has_accepted: false,
+            ended: None,
+        })
+    }
+
+    /// Works until the session ends or is stopped.
+    pub fn run(mut self) {
+        let end = self.serve().unwrap_or_else(|error| {
+            let lost = Error::Lost(format!("cannot go on with the local connection: {error}"));
+            Some(End::Failed(lost))
+        });
+        // A socket's file goes before anybody is told that this has ended.
+        self.acceptor = None;
+        // Nobody listens when it was stopped.
+        let _ = self.events.send(PortEvent::Ended(end));
+    }
+
+    fn serve(&mut self) -> io::Result<Option<End>> {
+        let mut polled = Events::with_capacity(16);
+        loop {
+            if self.control.is_stopped() {
+                return Ok(None);
+            }
+            let now = Instant::now();
+            if self.ended.is_none() {
+                self.receive(now);
+            }
+            self.flush(now);
+            let mut is_busy = false;
+            if let Some((end, deadline)) = &self.ended {
+                if self.current.is_none() || self.unread.is_empty() || *deadline <= now {
+                    return Ok(Some(end.clone()));
+                }
+            } else {
+                self.accept(now);
+                is_busy = self.transmit(now);
+                self.end_lingering(now);
+            }
+            let timeout = if is_busy {
+                Some(Duration::ZERO)
+            } else {
+                self.next_timeout()
+                    .map(|at| at.saturating_duration_since(Instant::now()))
+            };
+            match self.poll.poll(&mut polled, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for readiness in &polled {
+                match readiness.token() {
+                    WAKER => self.sleeper.clear(),
+                    CONNECTION => {
+                        if let Some(connection) = &mut self.current {
+                            connection.note(readiness);
+                        }
+                    }
+                    Token(listener) => {
+                        if let Some(acceptor) = &mut self.acceptor {
+                            acceptor.set_ready(listener - FIRST_LISTENER);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what the channel has, as far as it can be kept.
+    fn receive(&mut self, now: Instant) {
+        // Asked before the queue is emptied: what the agent sent before it acknowledged the flag is in the queue by then.
+        let is_acknowledged = match &mut self.phase {
+            Phase::Stale { look_at, pause } if *look_at <= now => {
+                *pause = LOOK_LAST.min(*pause * 2);
+                *look_at = now + *pause;
+                self.channel.is_acknowledged()
+            }
+            _ => false,
+        };
+        while self.unread_length < KEPT {
+            match self.channel.try_receive() {
+                None => break,
+                Some(Delivery::Payload(PayloadType::Output, data)) => {
+                    self.last_activity = now;
+                    if matches!(self.phase, Phase::Current) {
+                        self.unread_length += data.len();
+                        self.unread.push_back(data);
+                    }
+                }
+                Some(Delivery::Payload(PayloadType::Flag, flag)) => {
+                    if Flag::from_bytes(&flag) == Some(Flag::ConnectToPortError) {
+                        self.tell(PortEvent::Refused);
+                    }
+                }
+                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
+                Some(Delivery::Ended(end)) => {
+                    self.ended = Some((end, now + LAST_WRITES));
+                    self.acceptor = None;
+                    break;
+                }
+            }
+        }
+        if is_acknowledged {
+            self.phase = Phase::Current;
+        }
+    }
+
+    /// Writes what came to the local side.
+    fn flush(&mut self, now: Instant) {
+        let Some(connection) = &mut self.current else {
+            return;
+        };
+        while connection.may_write && !self.unread.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.unread) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            match connection.socket.write_vectored(&slices[..count]) {
+                Ok(mut written) => {
+                    self.unread_length -= written;
+                    while let Some(piece) = self.unread.front_mut() {
+                        if written < piece.len() {
+                            piece.advance(written);
+                            break;
+                        }
+                        written -= piece.len();
+                        self.unread.pop_front();
+                    }
+                    if let Some((_, deadline)) = &mut self.ended {
+                        *deadline = now + LAST_WRITES;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.may_write = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.disconnect(now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the next local connection if there is none.
+    fn accept(&mut self, now: Instant) {
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
+        if self.current.is_some() || matches!(self.phase, Phase::Stale { .. }) {
+            return;
+        }
+        match acceptor.next(now) {
+            Ok(None) => {}
+            Err(complaint) => self.tell(PortEvent::Complaint(complaint)),
+            Ok(Some((mut socket, peer))) => {
+                let interests = Interest::READABLE | Interest::WRITABLE;
+                let registry = self.poll.registry();
+                if let Err(error) = registry.register(&mut socket, CONNECTION, interests) {
+                    let complaint = format!("cannot wait for {peer}: {error}");
+                    self.tell(PortEvent::Complaint(complaint));
+                    return;
+                }
+                self.current = Some(Connection::new(socket, peer));
+                if !self.has_accepted {
+                    self.has_accepted = true;
+                    self.tell(PortEvent::Accepted);
+                }
+                self.flush(now);
+            }
+        }
+    }
+
+    /// Gives the channel what it takes; whether the local side has more.
+    fn transmit(&mut self, now: Instant) -> bool {
+        if !self.send_rest() {
+            return false;
+        }
+        let Some(connection) = &mut self.current else {
+            return false;
+        };
+        self.outgoing.resize(BATCH, 0);
+        let read = connection.read(&mut self.outgoing);
+        let may_read = connection.may_read;
+        self.outgoing.truncate(if let Read::Data(count) = read {
+            count
+        } else {
+            0
+        });
+        match read {
+            Read::Data(_) => {}
+            Read::Nothing => return false,
+            Read::End => self.last_activity = now,
+            Read::Failed => self.disconnect(now),
+        }
+        self.send_rest() && may_read
+    }
+
+    /// Whether the channel has taken all that was read.
+    fn send_rest(&mut self) -> bool {
+        while self.taken < self.outgoing.len() {
+            match self
+                .channel
+                .send(&self.outgoing[self.taken..], Urgency::Bulk)
+            {
+                // Its waker tells when there is room; its last delivery tells that it has ended.
+                Ok(0) | Err(_) => return false,
+                Ok(count) => self.taken += count,
+            }
+        }
+        self.taken = 0;
+        self.outgoing.clear();
+        true
+    }
+
+    /// When the local side has ended: when the remote has been quiet for long enough.
+    fn lingers_until(&self) -> Option<Instant> {
+        let connection = self.current.as_ref()?;
+        let others_wait = self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
+        let patience = if others_wait {
+            PATIENCE_WITH_NEXT
+        } else {
+            PATIENCE
+        };
+        connection.at_end.then_some(self.last_activity + patience)
+    }
+
+    fn end_lingering(&mut self, now: Instant) {
+        let is_gone = |connection: &Connection| connection.at_end && connection.peer_is_gone;
+        if self.outgoing.is_empty() && self.current.as_ref().is_some_and(is_gone) {
+            self.disconnect(now);
+        }
+        if self.lingers_until().is_none_or(|at| at > now) {
+            return;
+        }
+        let is_heard = self.outgoing.is_empty()
+            && self.control.is_connected()
+            && self.channel.is_acknowledged();
+        if is_heard && self.unread.is_empty() {
+            self.disconnect(now);
+        } else {
+            // The remote cannot have answered yet, or the local side has not taken it.
+            self.last_activity = now;
+        }
+    }
+
+    /// The local connection has ended; the agent is told, and ends its own.
+    fn disconnect(&mut self, now: Instant) {
+        self.current = None;
+        self.unread.clear();
+        self.unread_length = 0;
+        self.outgoing.clear();
+        self.taken = 0;
+        if self.ended.is_none() {
+            self.channel.send_flag(Flag::DisconnectToPort);
+            self.phase = Phase::Stale {
+                look_at: now,
+                pause: LOOK_FIRST,
+            };
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if let Some((_, deadline)) = self.ended {
+            return Some(deadline);
+        }
+        let look_at = match self.phase {
+            Phase::Current => None,
+            Phase::Stale { look_at, .. } => Some(look_at),
+        };
+        let retry_at = self
+            .acceptor
+            .as_ref()
+            .filter(|_| self.current.is_none())
+            .and_then(Acceptor::retry_at);
+        [self.lingers_until(), look_at, retry_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn tell(&self, event: PortEvent) {
+        // When so much waits to be printed, a line more would not be read either.
+        let _ = self.events.try_send(event);
+    }
+}

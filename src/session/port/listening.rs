@@ -1,0 +1,285 @@
+//! Sessions that listen: what is around the thread that moves the bytes. Texts, signals, the end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::super::{JOIN_TIMEOUT, out_of_resources, spawn, tell};
+use super::basic::Basic;
+use super::listen::{Bound, Listener, Place};
+use super::mux::Mux;
+use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use crate::datachannel::{End, Notice};
+use crate::error::Error;
+use crate::terminal::print;
+use crate::terminal::signals::Signal;
+use crate::waker::{Sleeper, Waker, waker};
+
+/// What may wait to be printed; more is not worth it.
+const EVENTS: usize = 256;
+/// How many open files are asked for where the limit was left lower, as far as it may be raised. macOS's default is 256, and each local connection is one.
+const OPEN_FILES: u64 = 10_240;
+
+/// How many local connections at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Listening {
+    /// One after the other.
+    One,
+    /// Many, multiplexed.
+    Many {
+        /// Whether the agent wants signs of life.
+        keepalive: bool,
+    },
+}
+
+/// What the thread that moves the bytes tells.
+#[derive(Debug)]
+pub(super) enum PortEvent {
+    /// Somebody connected, for the first time.
+    Accepted,
+    /// The agent could not reach the destination.
+    Refused,
+    /// A line for stderr.
+    Complaint(String),
+    /// The last event: how the session ended; nothing when the thread was stopped.
+    Ended(Option<End>),
+}
+
+/// What the thread that moves the bytes is told.
+#[derive(Debug)]
+pub(super) struct Control {
+    stopped: AtomicBool,
+    connected: AtomicBool,
+    waker: Waker,
+}
+
+impl Control {
+    /// Ends the thread.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// Whether the thread is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Whether the data channel has its connection, as far as known.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::SeqCst)
+    }
+}
+
+/// Listens, and runs the session to its end.
+///
+/// # Errors
+/// When threads or descriptors are not to be had.
+pub(super) fn run(
+    context: &Context,
+    place: &Place,
+    listening: Listening,
+    remote_end: RemoteEnd,
+) -> Result<Outcome, Error> {
+    let leave = |leaving| Ok(Ending::Left(leaving, remote_end).into());
+    let listener = match Listener::bind(place) {
+        Ok(listener) => listener,
+        Err(error) => return leave(Leaving::Failed(error)),
+    };
+    for warning in listener.warnings() {
+        print::notice(warning);
+    }
+    let session = match Session::start(context, listener, listening) {
+        Ok(session) => session,
+        Err(error) => return leave(Leaving::Failed(out_of_resources(&error))),
+    };
+    let ending = session.serve();
+    session.stop();
+    match ending {
+        Ok(End::Failed(error)) if !context.channel.has_ended() => leave(Leaving::Failed(error)),
+        Ok(end) => Ok(Ending::Over(end).into()),
+        Err(leaving) => {
+            if !matches!(leaving, Leaving::Failed(_)) {
+                context
+                    .announcer
+                    .say("Terminate signal received, exiting.\n");
+            }
+            leave(leaving)
+        }
+    }
+}
+
+/// A running session.
+struct Session<'a> {
+    context: &'a Context,
+    listening: Listening,
+    control: Arc<Control>,
+    events: Receiver<PortEvent>,
+}
+
+impl<'a> Session<'a> {
+    fn start(context: &'a Context, listener: Listener, listening: Listening) -> io::Result<Self> {
+        context.signals.catch(&[Signal::Stop])?;
+        let (waker, sleeper) = waker()?;
+        let control = Arc::new(Control {
+            stopped: AtomicBool::new(false),
+            connected: AtomicBool::new(true),
+            waker: waker.clone(),
+        });
+        context.channel.on_readable(waker.clone());
+        context.channel.on_writable(waker);
+        let opened = opened(listener.bound(), &context.session_id, listening);
+        let (sender, events) = bounded(EVENTS);
+        let session = Self {
+            context,
+            listening,
+            control,
+            events,
+        };
+        // Before anybody can be told to have connected.
+        context.announcer.say(&opened);
+        session.spawn(listener, sleeper, sender)?;
+        Ok(session)
+    }
+
+    fn spawn(
+        &self,
+        listener: Listener,
+        sleeper: Sleeper,
+        events: Sender<PortEvent>,
+    ) -> io::Result<()> {
+        let channel = self.context.channel.clone();
+        let control = Arc::clone(&self.control);
+        let spawned = match self.listening {
+            Listening::One => {
+                let basic = Basic::new(channel, listener, sleeper, control, events)?;
+                spawn("port", move || basic.run())
+            }
+            Listening::Many { keepalive } => {
+                raise_open_files();
+                let message = self.context.settings.payload_size;
+                let mux = Mux::new(
+                    channel, listener, keepalive, message, sleeper, control, events,
+                )?;
+                spawn("port", move || mux.run())
+            }
+        };
+        spawned.map_err(io::Error::other)
+    }
+
+    /// Until the session ends over there, or is to be ended from here.
+    fn serve(&self) -> Result<End, Leaving> {
+        let mut notices = self.context.notices.clone();
+        loop {
+            select! {
+                recv(self.context.signals.incoming()) -> signal => match signal {
+                    Ok(Signal::Interrupt | Signal::Quit | Signal::Stop) => return Err(Leaving::User),
+                    Ok(signal @ (Signal::Terminate | Signal::HangUp)) => return Err(Leaving::Signal(signal)),
+                    Ok(Signal::WindowChange | Signal::Continue) => {}
+                    Err(_) => return Err(Leaving::Failed(defect("signal"))),
+                },
+                recv(self.events) -> event => match event {
+                    Ok(PortEvent::Accepted) => self.context.announcer.say(&self.accepted()),
+                    Ok(PortEvent::Refused) => self.context.announcer.say(
+                        "\nConnection to destination port failed, check SSM Agent logs.\n",
+                    ),
+                    Ok(PortEvent::Complaint(line)) => print::notice(&line),
+                    Ok(PortEvent::Ended(Some(end))) => return Ok(end),
+                    Ok(PortEvent::Ended(None)) | Err(_) => return Err(Leaving::Failed(defect("port"))),
+                },
+                recv(notices) -> notice => match notice {
+                    Ok(notice) => self.handle_notice(&notice),
+                    // The connection thread has ended; its last delivery is on the way.
+                    Err(_) => notices = never(),
+                },
+            }
+        }
+    }
+
+    fn handle_notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Reconnecting { .. } => self.control.connected.store(false, Ordering::SeqCst),
+            Notice::Reconnected => self.control.connected.store(true, Ordering::SeqCst),
+            Notice::Silent | Notice::Unacknowledged => {}
+        }
+        tell(notice, "Ctrl-C leaves");
+    }
+
+    fn accepted(&self) -> String {
+        let id = &self.context.session_id;
+        match self.listening {
+            Listening::One => format!("Connection accepted for session {id}.\n"),
+            Listening::Many { .. } => format!("\nConnection accepted for session [{id}]\n"),
+        }
+    }
+
+    /// Ends the thread, and with it the listening and the local connections.
+    fn stop(&self) {
+        self.control.stop();
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        while let Ok(event) = self.events.recv_deadline(deadline) {
+            if let PortEvent::Complaint(line) = event {
+                print::notice(&line);
+            }
+        }
+    }
+}
+
+/// What callers wait for before they connect.
+fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
+    let what = match bound {
+        Bound::Port(port) => format!("Port {port}"),
+        Bound::Unix(file) => format!("Unix socket {}", file.path().display()),
+    };
+    let waiting = match listening {
+        Listening::One => "",
+        Listening::Many { .. } => "\nWaiting for connections...",
+    };
+    format!("{what} opened for sessionId {id}.{waiting}\n")
+}
+
+/// A thread is gone that never goes by itself.
+fn defect(thread: &str) -> Error {
+    Error::Lost(format!(
+        "the {thread} thread ended unexpectedly; this is a defect of the plugin"
+    ))
+}
+
+/// Asks for more open files where few are allowed. Whether that works shows when somebody cannot be accepted.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit
+        .maximum
+        .map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_are_those_of_the_contract() {
+        let many = Listening::Many { keepalive: false };
+        assert_eq!(
+            opened(&Bound::Port(8080), "s-1", Listening::One),
+            "Port 8080 opened for sessionId s-1.\n"
+        );
+        assert_eq!(
+            opened(&Bound::Port(8080), "s-1", many),
+            "Port 8080 opened for sessionId s-1.\nWaiting for connections...\n"
+        );
+    }
+}

@@ -1,0 +1,487 @@
+//! Many local connections at a time over one data channel: one thread that waits for all of them and the channel together.
+//!
+//! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after the other;
+//! the channel's deliveries are taken only while unread data is below smux's budget.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use mio::event::Event as Readiness;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::accept::Acceptor;
+use super::connection::{Connection, Read};
+use super::listen::Listener;
+use super::listening::{Control, PortEvent};
+use super::outgoing::Outgoing;
+use super::socket::{Peer, Socket};
+use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::error::Error;
+use crate::message::{Flag, PayloadType};
+use crate::smux::{Event, Session, StreamId, Transmit};
+use crate::waker::Sleeper;
+
+/// Streams are odd, from 3 on; so everything else has even tokens.
+const WAKER: Token = Token(0);
+const FIRST_LISTENER: usize = 2;
+
+/// What is moved in one direction before the others get their turn, bytes.
+const ROUND: usize = 256 * 1024;
+/// How many connections are accepted before the others get their turn.
+const ACCEPT_ROUND: usize = 64;
+/// How many pieces one write to a local socket takes.
+const PIECES: usize = 64;
+/// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the connection, and
+/// what the peer has not read yet would be lost.
+const CLOSING: Duration = Duration::from_secs(2);
+/// After the end of the session: how long to wait for local sockets that take nothing of what has come.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// The thread's state.
+pub(super) struct Mux {
+    poll: Poll,
+    channel: DataChannel,
+    smux: Session,
+    outgoing: Outgoing,
+    /// `None` when the session has ended.
+    acceptor: Option<Acceptor>,
+    connections: HashMap<StreamId, Connection>,
+    /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
+    closing: VecDeque<(Instant, StreamId)>,
+    sleeper: Sleeper,
+    control: Arc<Control>,
+    events: Sender<PortEvent>,
+    has_accepted: bool,
+    ended: Option<(End, Instant)>,
+}
+
+impl Mux {
+    /// Registers everything. `keepalive`: see [`Session::new`].
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn new(
+        channel: DataChannel,
+        mut listener: Listener,
+        keepalive: bool,
+        message: usize,
+        sleeper: Sleeper,
+        control: Arc<Control>,
+        events: Sender<PortEvent>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(
+            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
+            WAKER,
+            Interest::READABLE,
+        )?;
+        listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
+        Ok(Self {
+            poll,
+            channel,
+            smux: Session::new(keepalive, Instant::now()),
+            outgoing: Outgoing::new(message),
+            acceptor: Some(Acceptor::new(listener)),
+            connections: HashMap::new(),
+            closing: VecDeque::new(),
+            sleeper,
+            control,
+            events,
+            has_accepted: false,
+            ended: None,
+        })
+    }
+
+    /// Works until the session ends or is stopped.
+    pub fn run(mut self) {
+        let end = self.serve().unwrap_or_else(|error| {
+            let lost = Error::Lost(format!("cannot go on with the local connections: {error}"));
+            Some(End::Failed(lost))
+        });
+        // A socket's file goes before anybody is told that this has ended.
+        self.acceptor = None;
+        // Nobody listens when it was stopped.
+        let _ = self.events.send(PortEvent::Ended(end));
+    }
+
+    fn serve(&mut self) -> io::Result<Option<End>> {
+        let mut polled = Events::with_capacity(1024);
+        loop {
+            if self.control.is_stopped() {
+                return Ok(None);
+            }
+            let now = Instant::now();
+            let mut is_busy = self.handle_timeouts(now);
+            if self.ended.is_none() {
+                is_busy |= self.receive(now);
+                is_busy |= self.accept(now);
+                is_busy |= self.transmit(now);
+            }
+            if let Some((end, deadline)) = &self.ended
+                && (self.connections.is_empty() || *deadline <= now)
+            {
+                return Ok(Some(end.clone()));
+            }
+            let timeout = if is_busy {
+                Some(Duration::ZERO)
+            } else {
+                self.next_timeout()
+                    .map(|at| at.saturating_duration_since(Instant::now()))
+            };
+            match self.poll.poll(&mut polled, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = Instant::now();
+            for readiness in &polled {
+                self.note(readiness, now);
+            }
+        }
+    }
+
+    fn note(&mut self, readiness: &Readiness, now: Instant) {
+        let token = readiness.token();
+        if token == WAKER {
+            self.sleeper.clear();
+        } else if token.0.is_multiple_of(2) {
+            if let Some(acceptor) = &mut self.acceptor {
+                acceptor.set_ready((token.0 - FIRST_LISTENER) / 2);
+            }
+        } else if let Ok(id) = StreamId::try_from(token.0) {
+            self.note_connection(id, readiness, now);
+        }
+    }
+
+    fn note_connection(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.is_closing {
+            self.discard(id);
+            return;
+        }
+        connection.note(readiness);
+        if connection.at_end && connection.peer_is_gone {
+            self.fail(id, now);
+            return;
+        }
+        if connection.may_read {
+            self.smux.want_turn(id);
+        }
+        if connection.may_write {
+            self.flush(id, now);
+        }
+    }
+
+    /// Takes what the channel has and hands it on; whether there may be more that fits.
+    fn receive(&mut self, now: Instant) -> bool {
+        let is_empty = self.take_deliveries(now);
+        self.handle_events(now);
+        !is_empty && self.smux.has_room()
+    }
+
+    /// Whether it has taken all there was.
+    fn take_deliveries(&mut self, now: Instant) -> bool {
+        let mut received = 0;
+        while self.smux.has_room() && received < ROUND {
+            match self.channel.try_receive() {
+                None => return true,
+                Some(Delivery::Payload(PayloadType::Output, data)) => {
+                    received += data.len();
+                    if let Err(error) = self.smux.handle_data(data, now) {
+                        self.end(End::Failed(Error::Lost(error.to_string())), now);
+                        return true;
+                    }
+                }
+                Some(Delivery::Payload(PayloadType::Flag, flag)) => self.handle_flag(&flag),
+                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
+                Some(Delivery::Ended(end)) => {
+                    self.end(end, now);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn handle_flag(&mut self, flag: &Bytes) {
+        if Flag::from_bytes(flag) == Some(Flag::ConnectToPortError) {
+            self.smux.handle_refusal();
+            self.tell(PortEvent::Refused);
+        }
+    }
+
+    /// The session is over: what has come is still written to those who take it.
+    fn end(&mut self, end: End, now: Instant) {
+        self.handle_events(now);
+        self.ended = Some((end, now + LAST_WRITES));
+        self.acceptor = None;
+        let smux = &self.smux;
+        self.connections
+            .retain(|id, _| smux.unread(*id).next().is_some());
+    }
+
+    fn handle_events(&mut self, now: Instant) {
+        while let Some(event) = self.smux.poll_event() {
+            match event {
+                Event::Readable(id) => self.flush(id, now),
+                Event::Refused(id) => self.reset(id),
+                Event::Stalled(id) => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        self.complain(format!(
+                            "{} does not take what it is sent, and all others wait for it; it is reset after 5 minutes",
+                            connection.peer
+                        ));
+                    }
+                }
+                Event::Abandoned(id) => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        self.complain(format!(
+                            "{} has not taken anything for 5 minutes while others waited: reset",
+                            connection.peer
+                        ));
+                    }
+                    self.reset(id);
+                }
+                Event::Silent => {
+                    let lost = self.smux.reset(now);
+                    if !lost.is_empty() {
+                        self.complain(format!(
+                            "the agent was silent for 30 s and has closed its side of the connections: {} reset",
+                            lost.len()
+                        ));
+                    }
+                    for id in lost {
+                        self.reset(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what came for a connection, and closes it when the remote has closed.
+    fn flush(&mut self, id: StreamId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        while connection.may_write {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(self.smux.unread(id)) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            if count == 0 {
+                break;
+            }
+            match connection.socket.write_vectored(&slices[..count]) {
+                Ok(written) => {
+                    self.smux.consume(id, written, now);
+                    if let Some((_, deadline)) = &mut self.ended {
+                        *deadline = now + LAST_WRITES;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.may_write = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.fail(id, now);
+                    return;
+                }
+            }
+        }
+        let is_written = self.ended.is_some() && self.smux.unread(id).next().is_none();
+        if is_written || self.smux.is_finished(id) {
+            self.finish(id, now);
+        }
+    }
+
+    /// The remote has closed, and all that it sent is written.
+    fn finish(&mut self, id: StreamId, now: Instant) {
+        self.smux.close(id, now);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.socket.finish();
+        connection.is_closing = true;
+        if connection.at_end {
+            self.connections.remove(&id);
+            return;
+        }
+        self.closing.push_back((now + CLOSING, id));
+        self.discard(id);
+        if self.ended.is_some() {
+            self.connections.remove(&id);
+        }
+    }
+
+    /// Reads what nobody wants any more.
+    fn discard(&mut self, id: StreamId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.discard().is_break() {
+            self.connections.remove(&id);
+        }
+    }
+
+    /// The local side is gone.
+    fn fail(&mut self, id: StreamId, now: Instant) {
+        self.smux.close(id, now);
+        self.connections.remove(&id);
+    }
+
+    /// The stream is gone; the local side is to see a failure.
+    fn reset(&mut self, id: StreamId) {
+        if let Some(connection) = self.connections.remove(&id) {
+            connection.socket.reset();
+        }
+    }
+
+    /// Takes local connections; whether there may be more.
+    fn accept(&mut self, now: Instant) -> bool {
+        for _ in 0..ACCEPT_ROUND {
+            let Some(acceptor) = &mut self.acceptor else {
+                return false;
+            };
+            match acceptor.next(now) {
+                Ok(Some((socket, peer))) => self.connect(socket, peer, now),
+                Ok(None) => return false,
+                Err(complaint) => {
+                    self.complain(complaint);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
+        if !self.has_accepted {
+            self.has_accepted = true;
+            self.tell(PortEvent::Accepted);
+        }
+        let id = match self.smux.open(now) {
+            Ok(id) => id,
+            Err(error) => {
+                self.complain(error.to_string());
+                socket.reset();
+                return;
+            }
+        };
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        // A stream id fits any usize.
+        let token = Token(usize::try_from(id).unwrap_or_default());
+        if let Err(error) = self.poll.registry().register(&mut socket, token, interests) {
+            self.complain(format!("cannot wait for {peer}: {error}"));
+            self.smux.close(id, now);
+            socket.reset();
+            return;
+        }
+        self.connections.insert(id, Connection::new(socket, peer));
+        self.smux.want_turn(id);
+    }
+
+    /// Gives the channel what it takes; whether there is more that it may take.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut sent = 0;
+        while sent < ROUND {
+            self.compose(now);
+            let rest = self.outgoing.rest();
+            if rest.is_empty() {
+                return false;
+            }
+            match self.channel.send(rest, Urgency::Bulk) {
+                // Its waker tells when there is room; its last delivery tells that it has ended.
+                Ok(0) | Err(_) => return false,
+                Ok(count) => {
+                    self.outgoing.take(count);
+                    sent += count;
+                }
+            }
+        }
+        true
+    }
+
+    fn compose(&mut self, now: Instant) {
+        if !self.outgoing.begin() {
+            return;
+        }
+        while self.outgoing.has_room() {
+            match self.smux.poll_transmit() {
+                None => return,
+                Some(Transmit::Control(frame)) => self.outgoing.put(frame),
+                Some(Transmit::Alone(frame)) => {
+                    self.outgoing.put_alone(frame);
+                    return;
+                }
+                Some(Transmit::Turn(id)) => self.take_turn(id, now),
+            }
+        }
+    }
+
+    fn take_turn(&mut self, id: StreamId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let room = self.outgoing.data_room(self.smux.others_wait());
+        match connection.read(room) {
+            Read::Data(count) => {
+                self.outgoing.put_data(id, count);
+                if connection.may_read {
+                    self.smux.want_turn(id);
+                }
+            }
+            Read::Nothing => {}
+            Read::End => self.smux.local_end(id, now),
+            Read::Failed => self.fail(id, now),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if let Some((_, deadline)) = self.ended {
+            return Some(deadline);
+        }
+        [
+            self.smux.next_timeout(),
+            self.acceptor.as_ref().and_then(Acceptor::retry_at),
+            self.closing.front().map(|entry| entry.0),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due; whether something was.
+    fn handle_timeouts(&mut self, now: Instant) -> bool {
+        while let Some((at, id)) = self.closing.front()
+            && *at <= now
+        {
+            self.connections.remove(id);
+            self.closing.pop_front();
+        }
+        let is_due = self.ended.is_none() && self.smux.next_timeout().is_some_and(|at| at <= now);
+        if is_due {
+            let is_heard = self.control.is_connected() && self.channel.is_acknowledged();
+            self.smux.handle_timeout(now, is_heard);
+            self.handle_events(now);
+        }
+        is_due
+    }
+
+    fn complain(&self, line: String) {
+        self.tell(PortEvent::Complaint(line));
+    }
+
+    fn tell(&self, event: PortEvent) {
+        // When so much waits to be printed, a line more would not be read either.
+        let _ = self.events.try_send(event);
+    }
+}

@@ -1,0 +1,165 @@
+//! Stdin and stdout carry the bytes, for SSH's ProxyCommand. Nothing but them is on stdout after the first banner.
+//!
+//! The protocol knows no half-close: after the end of stdin nothing can tell the remote, but what it still sends is written.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, at, never, select};
+
+use super::super::ending::finish_output;
+use super::super::{JOIN_TIMEOUT, is_deadly, out_of_resources, tell};
+use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::error::Error;
+use crate::message::{Flag, PayloadType};
+use crate::terminal::input::{InputEvent, Pump, Source};
+use crate::terminal::output::{OutputEvent, Piece, Writer};
+use crate::terminal::signals::Signal;
+
+/// After the end of stdin: how long the remote may be quiet that has said something since.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for one that has not: it may still be working on what it got.
+const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the session until it ends, here or over there.
+///
+/// # Errors
+/// When threads or descriptors are not to be had.
+pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, Error> {
+    let unavailable = |error: std::io::Error| out_of_resources(&error);
+    let remote = Arc::new(Remote::default());
+    let channel = context.channel.clone();
+    let noted = Arc::clone(&remote);
+    let announcer = Arc::clone(&context.announcer);
+    let writer = Writer::start(move || {
+        next_piece(&channel, &noted, || {
+            announcer.say("\nConnection to destination port failed, check SSM Agent logs.\n");
+        })
+    });
+    let writer = writer.map_err(unavailable)?;
+    context.channel.on_readable(writer.waker().clone());
+    let channel = context.channel.clone();
+    let pump = Pump::start(Source::Stdin, move |bytes| {
+        channel.send(bytes, Urgency::Bulk).ok()
+    });
+    let pump = pump.map_err(unavailable)?;
+    context.channel.on_writable(pump.waker().clone());
+
+    let leaving = serve(context, &remote, &pump, &writer);
+    let deadline = Instant::now() + JOIN_TIMEOUT;
+    let ending = match leaving {
+        Some(leaving) => {
+            writer.stop(deadline);
+            Ending::Left(leaving, remote_end)
+        }
+        None => match finish_output(context, writer) {
+            Some(signal) if is_deadly(signal) => Ending::Left(Leaving::Signal(signal), remote_end),
+            _ => Ending::Over(remote.take_end().unwrap_or(End::Closed {
+                output: String::new(),
+            })),
+        },
+    };
+    pump.stop(deadline);
+    Ok(ending.into())
+}
+
+/// Until somebody leaves here, or, with nothing, until the session is over at the far end.
+fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Option<Leaving> {
+    let mut notices = context.notices.clone();
+    let mut input = pump.events().clone();
+    // Since when the remote is given time to answer.
+    let mut ended_at = None;
+    loop {
+        let timeout = timeout(ended_at, remote.last_output());
+        select! {
+            recv(context.signals.incoming()) -> signal => match signal {
+                Ok(signal @ (Signal::Terminate | Signal::HangUp)) => return Some(Leaving::Signal(signal)),
+                // Shared with ssh, which knows what it wants with them.
+                Ok(signal @ (Signal::Interrupt | Signal::Quit | Signal::Stop)) => context.signals.act_as_inherited(signal),
+                Ok(Signal::WindowChange | Signal::Continue) => {}
+                Err(_) => return Some(Leaving::Failed(defect())),
+            },
+            recv(input) -> event => match event {
+                Ok(InputEvent::End { .. }) => ended_at = Some(Instant::now()),
+                Ok(InputEvent::Escape(_) | InputEvent::Background) => {}
+                // The channel takes nothing any more: its end is on the way to the output thread.
+                Err(_) => input = never(),
+            },
+            recv(writer.events()) -> event => return match event {
+                Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
+                Ok(OutputEvent::Finished) => None,
+                Err(_) => Some(Leaving::Failed(defect())),
+            },
+            recv(notices) -> notice => match notice {
+                Ok(notice) => tell(&notice, "SIGTERM leaves"),
+                // The connection thread has ended; its last delivery is on the way.
+                Err(_) => notices = never(),
+            },
+            recv(timeout) -> _ => {
+                if context.channel.is_acknowledged() {
+                    return Some(Leaving::ReaderGone);
+                }
+                // The remote cannot have answered yet what it has not got.
+                ended_at = Some(Instant::now());
+            }
+        }
+    }
+}
+
+/// When it is enough, given when stdin ended and when output last came.
+fn timeout(ended_at: Option<Instant>, last_output: Option<Instant>) -> Receiver<Instant> {
+    let Some(ended_at) = ended_at else {
+        return never();
+    };
+    at(match last_output {
+        Some(output) if output > ended_at => output + PATIENCE,
+        _ => ended_at + FIRST_PATIENCE,
+    })
+}
+
+/// What the output thread finds out on its way.
+#[derive(Debug, Default)]
+struct Remote(Mutex<(Option<Instant>, Option<End>)>);
+
+impl Remote {
+    fn look<T>(&self, look: impl FnOnce(&mut (Option<Instant>, Option<End>)) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn last_output(&self) -> Option<Instant> {
+        self.look(|found| found.0)
+    }
+
+    fn take_end(&self) -> Option<End> {
+        self.look(|found| found.1.take())
+    }
+}
+
+/// The next piece for the output thread.
+fn next_piece(channel: &DataChannel, remote: &Remote, refused: impl Fn()) -> Piece {
+    loop {
+        match channel.try_receive() {
+            None => return Piece::Nothing,
+            Some(Delivery::Payload(PayloadType::Output, data)) => {
+                remote.look(|found| found.0 = Some(Instant::now()));
+                return Piece::Stdout(data);
+            }
+            Some(Delivery::Payload(PayloadType::Flag, flag)) => {
+                if Flag::from_bytes(&flag) == Some(Flag::ConnectToPortError) {
+                    refused();
+                }
+            }
+            Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
+            Some(Delivery::Ended(end)) => {
+                remote.look(|found| found.1 = Some(end));
+                return Piece::End;
+            }
+        }
+    }
+}
+
+/// A thread is gone that never goes by itself.
+fn defect() -> Error {
+    Error::Lost("a thread ended unexpectedly; this is a defect of the plugin".to_owned())
+}
