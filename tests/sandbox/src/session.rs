@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,6 +30,7 @@ pub struct Session {
     tokens: Mutex<Vec<Token>>,
     upgrades: Mutex<VecDeque<Upgrade>>,
     attached: Mutex<Attached>,
+    attachment_changed: Condvar,
     /// What the client is told at the end.
     ended: Mutex<Option<String>>,
     touched: AtomicBool,
@@ -90,6 +91,7 @@ impl Session {
             tokens: Mutex::default(),
             upgrades: Mutex::new(config.gateway.upgrades.clone()),
             attached: Mutex::default(),
+            attachment_changed: Condvar::new(),
             ended: Mutex::new(None),
             touched: AtomicBool::new(false),
             agent: Mutex::new(None),
@@ -138,6 +140,25 @@ impl Session {
         lock(&self.attached).count
     }
 
+    /// Waits until so many connections were made, and the last one stands; `false` when that is not so within `timeout`.
+    pub fn wait_for_connection(&self, count: u64, timeout: Duration) -> bool {
+        let attached = lock(&self.attached);
+        let missing = |it: &mut Attached| it.count < count || it.current.is_none();
+        let waited = self
+            .attachment_changed
+            .wait_timeout_while(attached, timeout, missing);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Waits until no client is connected; `false` when one still is after `timeout`.
+    pub fn wait_for_disconnection(&self, timeout: Duration) -> bool {
+        let attached = lock(&self.attached);
+        let waited = self
+            .attachment_changed
+            .wait_timeout_while(attached, timeout, |it| it.current.is_some());
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
     /// What the client was told at the end; nothing while the session goes on.
     pub fn ended(&self) -> Option<String> {
         lock(&self.ended).clone()
@@ -145,19 +166,20 @@ impl Session {
 
     // What a test can do.
 
-    /// Ends the connection at hand, if there is one.
-    pub fn end_connection(&self, ending: Ending) {
-        self.command(Command::End(ending));
+    /// Ends the connection at hand; `false` when there is none. See [`wait_for_connection`](Self::wait_for_connection): a client that has
+    /// just been started has none yet.
+    pub fn end_connection(&self, ending: Ending) -> bool {
+        self.command(Command::End(ending))
     }
 
     /// The gateway stops (or goes on) reading from the client's connection. Over when the connection is.
     pub fn stop_reading(&self, stop: bool) {
-        self.command(Command::StopReading(stop));
+        let _ = self.command(Command::StopReading(stop));
     }
 
     /// The gateway stops (or goes on) writing to the client's connection. Over when the connection is.
     pub fn stop_writing(&self, stop: bool) {
-        self.command(Command::StopWriting(stop));
+        let _ = self.command(Command::StopWriting(stop));
     }
 
     /// Sends a binary frame to the client, past all faults, whatever it holds.
@@ -272,12 +294,13 @@ impl Session {
 
     // What the gateway and the agent do.
 
-    fn command(&self, command: Command) {
+    fn command(&self, command: Command) -> bool {
         let attached = lock(&self.attached);
         if let Some((attachment, waker)) = &attached.current {
             lock(&attachment.commands).push(command);
             waker.wake();
         }
+        attached.current.is_some()
     }
 
     fn wake(&self) {
@@ -325,6 +348,7 @@ impl Session {
             commands: Arc::default(),
         };
         attached.current = Some((attachment.clone(), waker.clone()));
+        self.attachment_changed.notify_all();
         self.to_client.discard(false);
         self.to_client.set_reader(Some(waker.clone()));
         self.to_agent.set_writer(Some(waker));
@@ -346,6 +370,7 @@ impl Session {
             return 0;
         }
         lock(&self.attached).current = None;
+        self.attachment_changed.notify_all();
         self.to_client.set_reader(None);
         self.to_agent.set_writer(None);
         if self.config.gateway.while_away == WhileAway::Lose {

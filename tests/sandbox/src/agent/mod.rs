@@ -7,6 +7,7 @@ mod command;
 mod encryption;
 mod handshake;
 mod output;
+mod port;
 mod shell;
 pub mod stream;
 mod wait;
@@ -22,7 +23,7 @@ use session_manager_plugin::message::{Message, PayloadType};
 
 use self::channel::Channel;
 use self::stream::{Handler, HandlerError, Incoming, Received};
-use crate::config::Document;
+use crate::config::{Document, SessionConfig};
 use crate::record::Sender;
 use crate::sandbox::Shared;
 use crate::session::Session;
@@ -82,7 +83,8 @@ pub(crate) fn start(session: &Arc<Session>, shared: &Arc<Shared>) {
         shared: Arc::clone(shared),
         signals,
         plugin: Mutex::new(None),
-        taking_data: AtomicBool::new(false),
+        // The real one is there long before the client, and has left a handshake out by then.
+        taking_data: AtomicBool::new(!needs_handshake(&session.config)),
         killed: AtomicBool::new(false),
         client_version: Mutex::default(),
         expected_challenge: Mutex::default(),
@@ -105,6 +107,18 @@ pub(crate) fn start(session: &Arc<Session>, shared: &Arc<Shared>) {
         *lock(&agent.channel.session.agent) = None;
         agent.kill();
     });
+}
+
+fn needs_handshake(config: &SessionConfig) -> bool {
+    let of_document = !matches!(
+        config.document,
+        Document::Shell | Document::Interactive { .. }
+    );
+    let agent = &config.agent;
+    agent
+        .handshake
+        .unwrap_or(of_document || agent.kms.is_some())
+        && !agent.silent
 }
 
 impl Agent {
@@ -195,18 +209,10 @@ impl Agent {
     fn work(self: &Arc<Self>, signals: &Receiver<Signal>) -> Result<Ending, String> {
         let config = &self.session().config.agent;
         if config.silent {
-            self.taking_data.store(true, Ordering::SeqCst);
             *lock(&self.plugin) = Some(Arc::new(Silent));
             return self.wait(signals);
         }
-        let required = matches!(
-            self.session().config.document,
-            Document::NonInteractive { .. }
-                | Document::Port { .. }
-                | Document::Ssh { .. }
-                | Document::Other { .. }
-        );
-        if config.handshake.unwrap_or(required || config.kms.is_some()) {
+        if needs_handshake(&self.session().config) {
             self.shake_hands(signals).map_err(|error| {
                 format!("Encountered error while initiating handshake. {error}")
             })?;
@@ -222,7 +228,7 @@ impl Agent {
             Document::Interactive { command } => shell::Shell::start(self, Some(command))?,
             Document::NonInteractive { .. } => command::Command::start(self)?,
             Document::Port { .. } | Document::Ssh { .. } | Document::Other { .. } => {
-                return Err("ports are not there yet".into());
+                port::start(self)?
             }
         };
         *lock(&self.plugin) = Some(plugin);

@@ -15,7 +15,8 @@ const PACE: Duration = Duration::from_millis(1);
 pub(super) struct Pump<'a> {
     channel: &'a Channel,
     payload_type: PayloadType,
-    recutter: Recutter,
+    /// Nothing where bytes are not text.
+    recutter: Option<Recutter>,
     size: usize,
     paced: bool,
 }
@@ -26,9 +27,17 @@ impl<'a> Pump<'a> {
         Self {
             channel,
             payload_type,
-            recutter: Recutter::default(),
+            recutter: Some(Recutter::default()),
             size: config.payload_size.max(1),
             paced: config.paced,
+        }
+    }
+
+    /// For bytes that are not text: ports.
+    pub(super) fn raw(channel: &'a Channel) -> Self {
+        Self {
+            recutter: None,
+            ..Self::new(channel, PayloadType::Output)
         }
     }
 
@@ -41,8 +50,10 @@ impl<'a> Pump<'a> {
     /// Sends a piece of any size, in messages of the agent's.
     pub(super) fn send(&mut self, piece: &[u8], waiter: &Waiter) -> Result<(), Closed> {
         for read in piece.chunks(self.size) {
-            self.channel
-                .send(self.payload_type, &self.recutter.cut(read))?;
+            match &mut self.recutter {
+                Some(recutter) => self.channel.send(self.payload_type, &recutter.cut(read))?,
+                None => self.channel.send(self.payload_type, read)?,
+            }
             if self.paced && !waiter.sleep(PACE) {
                 return Err(Closed);
             }

@@ -29,6 +29,8 @@ const BUFFER: usize = 16 << 10;
 const MAX_UNWRITTEN: usize = 256 << 10;
 /// How much is taken from the agent at once.
 const BATCH: usize = 128 << 10;
+/// Frames that are read at most when the gateway ends a connection.
+const REST: usize = 8192;
 /// After sending a close frame, how long the client's is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -294,6 +296,23 @@ impl Connection {
         Ok(more)
     }
 
+    /// Before the gateway ends a connection: what the client has sent by now has arrived, so that no more is lost than a test asked for.
+    fn read_the_rest(&mut self) {
+        let session = Arc::clone(&self.session);
+        let mut links = session.links();
+        let now = Instant::now();
+        for _ in 0..REST {
+            match self.read() {
+                Ok(Some(Message::Binary(frame))) => links.to_agent.push(frame, now),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        while let Some(frame) = links.to_agent.pop(now) {
+            let _ = session.to_agent.push_now(frame);
+        }
+    }
+
     fn read(&mut self) -> Result<Option<Message>, Over> {
         match self.websocket.read() {
             Ok(message) => Ok(Some(message)),
@@ -398,6 +417,9 @@ impl Connection {
         let (how, silent) = match over {
             Over::Gone(how) => (how, false),
             Over::End(ending) => {
+                if self.attachment.is_some() && matches!(ending, Ending::Reset | Ending::Eof) {
+                    self.read_the_rest();
+                }
                 if ending == Ending::Reset {
                     reset(self.websocket.get_ref().tcp());
                 }
