@@ -1,1 +1,46 @@
+# make help lists what there is. Everything that is made stands in target/.
+
+.DEFAULT_GOAL := help
+
 include packaging/packaging.mk
+
+.PHONY: help demo test check bench build venv test-tools fuzz soak
+
+# Lists the targets, with the comment before each.
+help:
+	@awk '/^# /{ if (text == "") text = substr($$0, 3); next } \
+	  /^[a-z][a-z0-9-]*:/{ split($$1, name, ":"); if (text != "") printf "  make %-16s %s\n", name[1], text } \
+	  { text = "" }' $(MAKEFILE_LIST)
+
+# The program, for this machine: target/release/session-manager-plugin.
+build:
+	cargo build --release --locked
+
+# A shell session against the sandbox, in this terminal.
+demo:
+	cargo build --locked --workspace
+	tests/sandbox/demo $(OUT)/debug
+
+# All tests.
+test: venv test-tools
+	cargo test --locked --workspace
+
+# What the tests drive: the AWS CLI, and programs that talk through sessions.
+venv: $(OUT)/venv/.complete
+
+$(OUT)/venv/.complete: tests/requirements.txt
+	python3 -m venv $(OUT)/venv
+	$(OUT)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+test-tools:
+	packaging/debian-packages openssh-client openssh-server rsync
+
+# Formatting, lints, licences.
+check: deny
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Micro-benchmarks, and the whole program against the sandbox. PLUGIN=path puts another client beside it.
+bench:
+	cargo bench --locked
