@@ -8,7 +8,7 @@ use crossbeam_channel::unbounded;
 use crate::VERSION;
 use crate::cli::{Call, Invocation, Own};
 use crate::communicator::{Dialer, StreamUrl};
-use crate::datachannel::{Config, DataChannel};
+use crate::datachannel::{Config, DataChannel, Link};
 use crate::error::Error;
 use crate::logging;
 use crate::network::Network;
@@ -111,10 +111,14 @@ fn run_session(
     let (sender, notices) = unbounded();
     let channel = DataChannel::open(
         Config {
-            stream_url,
-            token: call.session.token.clone(),
+            link: Link {
+                stream_url,
+                token: call.session.token.clone(),
+                dialer: Dialer { network },
+                sign: None,
+                resume: None,
+            },
             payload_size: settings.payload_size,
-            dialer: Dialer { network },
         },
         sender,
     )?;

@@ -2,6 +2,7 @@
 
 mod dial;
 mod liveness;
+mod reconnect;
 mod stream_url;
 
 use std::io;
@@ -15,6 +16,7 @@ use tungstenite::{Message, WebSocket};
 
 pub use dial::{DialError, Dialer};
 pub use liveness::{Check, Liveness};
+pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
 pub use stream_url::StreamUrl;
 
 use crate::network::Stream;

@@ -4,23 +4,20 @@
 //! the session does not take what has come, the gate closes: nothing more is read, and writing goes on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use uuid::Uuid;
 
-use super::{Delivery, Notice, Shared, State};
-use crate::communicator::{Broken, Check, Connection, Dialer, Incoming, Liveness, StreamUrl};
+use super::resume::{Link, OutageNotice};
+use super::{Delivery, End, Notice, Shared, State};
+use crate::communicator::{Broken, Check, Connection, Fruitless, Incoming, Liveness, Outage};
 use crate::error::Error;
 use crate::message::Message;
 use crate::message::content::{OpenDataChannel, to_json};
-use crate::network::Limit;
-use crate::secret::Secret;
 use crate::waker::Sleeper;
 
-/// All tries of the first connection together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that are written before reading has its turn again.
 const WRITE_BUDGET: usize = 64 * 1024;
 /// Frames that are read before writing has its turn again.
@@ -29,24 +26,22 @@ const READ_BUDGET: usize = 64;
 /// What a channel needs.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to.
-    pub stream_url: StreamUrl,
-    /// What opens it.
-    pub token: Secret,
+    /// How connections are made.
+    pub link: Link,
     /// Bytes of data in a message.
     pub payload_size: usize,
-    /// How connections are made.
-    pub dialer: Dialer,
 }
 
 /// The connection thread's own.
 pub(super) struct Driver {
-    config: Config,
+    link: Link,
     shared: Arc<Shared>,
     sleeper: Sleeper,
     notices: Sender<Notice>,
     /// The same in every OpenDataChannel of this process.
     client_id: Uuid,
+    /// Whether anything came over the present connection.
+    heard: bool,
     /// Whether what comes is read; closed while the session does not take it.
     gate_is_open: bool,
     /// Whether everything was acknowledged at the last look, so that only the news is told.
@@ -65,17 +60,18 @@ enum Flow {
 
 impl Driver {
     pub(super) fn new(
-        config: Config,
+        link: Link,
         shared: Arc<Shared>,
         sleeper: Sleeper,
         notices: Sender<Notice>,
     ) -> Self {
         Self {
-            config,
+            link,
             shared,
             sleeper,
             notices,
             client_id: Uuid::new_v4(),
+            heard: false,
             gate_is_open: true,
             was_acknowledged: true,
             batch: Vec::new(),
@@ -86,29 +82,46 @@ impl Driver {
     pub(super) fn run(mut self) {
         // Whatever ends this thread, a defect included, ends the session: it never lives on deaf.
         let _guard = EndGuard(Arc::clone(&self.shared));
-        if let Err(error) = self.serve() {
-            self.shared.state().protocol.fail(error);
+        if let Err(end) = self.serve() {
+            self.shared.state().protocol.end(end);
         }
         self.settle(Instant::now());
     }
 
-    fn serve(&mut self) -> Result<(), Error> {
-        let limit = Limit::within(CONNECT_TIMEOUT).or_cancelled(&self.shared.cancel);
-        let connection = self
-            .config
-            .dialer
-            .dial(&self.config.stream_url, &[], &limit);
-        let connection = connection.map_err(|error| Error::Start(error.to_string()))?;
-        match self.drive(connection) {
-            Ok(()) => Ok(()),
-            Err(broken) => {
-                let started = self.shared.state().protocol.has_started();
-                Err(if started {
-                    Error::Lost(broken.reason)
+    /// Connects, and again whenever the connection breaks, until the session is over.
+    fn serve(&mut self) -> Result<(), End> {
+        let mut connection = self
+            .link
+            .connect(&self.shared.cancel)
+            .map_err(End::Failed)?;
+        let mut fruitless = Fruitless::default();
+        loop {
+            let Err(broken) = self.drive(connection) else {
+                return Ok(());
+            };
+            log::info!("{broken}");
+            let stood = self.shared.state().protocol.has_started();
+            fruitless.ended(self.heard);
+            if self.link.resume.is_none() || (!stood && fruitless.is_an_answer()) {
+                let reason = broken.reason;
+                return Err(End::Failed(if stood {
+                    Error::Lost(reason)
                 } else {
-                    Error::Start(broken.reason)
-                })
+                    Error::Start(reason)
+                }));
             }
+            let outage = Outage::new(
+                broken.reason.clone(),
+                stood,
+                fruitless.count(),
+                Instant::now(),
+            );
+            let notice = OutageNotice::begin(broken.reason, &self.notices);
+            connection = match self.link.reconnect(outage, stood, &self.shared.cancel)? {
+                Some(connection) => connection,
+                None => return Ok(()),
+            };
+            notice.end();
         }
     }
 
@@ -116,9 +129,14 @@ impl Driver {
     fn drive(&mut self, mut connection: Connection) -> Result<(), Broken> {
         let now = Instant::now();
         let open =
-            OpenDataChannel::client(self.config.token.expose(), self.client_id, crate::VERSION);
+            OpenDataChannel::client(self.link.token.expose(), self.client_id, crate::VERSION);
         connection.write_text(String::from_utf8(to_json(&open)).unwrap_or_default())?;
-        self.shared.state().protocol.connected(now);
+        {
+            let mut state = self.shared.state();
+            state.protocol.connected(now);
+            state.protocol.set_deaf(!self.gate_is_open, now);
+        }
+        self.heard = false;
         let mut liveness = Liveness::new(now, SystemTime::now());
         loop {
             let now = Instant::now();
@@ -180,6 +198,7 @@ impl Driver {
             };
             let now = Instant::now();
             liveness.heard(now);
+            self.heard = true;
             if let Incoming::Frame(frame) = incoming {
                 match Message::decode(&frame) {
                     Ok(message) => {

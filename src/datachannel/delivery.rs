@@ -1,6 +1,7 @@
 //! What the data channel tells its session.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -80,6 +81,11 @@ pub enum Notice {
         /// What broke it.
         reason: String,
     },
-    /// The connection is back. Follows a `Reconnecting`.
-    Reconnected,
+    /// The connection is back.
+    Reconnected {
+        /// How long it was gone.
+        after: Duration,
+        /// Whether a `Reconnecting` was said before, so that this is news.
+        was_told: bool,
+    },
 }

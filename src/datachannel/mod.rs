@@ -10,6 +10,7 @@ mod inbox;
 mod opening;
 mod protocol;
 mod reorder;
+mod resume;
 mod rtt;
 mod session_type;
 mod window;
@@ -26,6 +27,7 @@ pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
 pub use protocol::Protocol;
 pub use reorder::REORDER_LIMIT;
+pub use resume::{Link, Resume, ResumeError, Resumed, Sign};
 pub use session_type::{SessionType, UnknownSessionType};
 pub use window::{MAXIMUM_BYTES, Urgency};
 
@@ -85,14 +87,18 @@ impl DataChannel {
             ))
         };
         let (connection, sleeper) = waker().map_err(cannot)?;
-        let channel = Self::new(&config, connection, Cancel::new().map_err(cannot)?);
-        let driver = connection::Driver::new(config, Arc::clone(&channel.0), sleeper, notices);
+        let channel = Self::new(
+            config.payload_size,
+            connection,
+            Cancel::new().map_err(cannot)?,
+        );
+        let driver = connection::Driver::new(config.link, Arc::clone(&channel.0), sleeper, notices);
         let thread = std::thread::Builder::new().name("connection".to_owned());
         thread.spawn(move || driver.run()).map_err(cannot)?;
         Ok(channel)
     }
 
-    fn new(config: &Config, connection: Waker, cancel: Cancel) -> Self {
+    fn new(payload_size: usize, connection: Waker, cancel: Cancel) -> Self {
         let state = State {
             protocol: Protocol::new(crate::VERSION),
             asleep: false,
@@ -106,7 +112,7 @@ impl DataChannel {
             inbox: Inbox::new(connection.clone()),
             connection,
             cancel,
-            payload_size: config.payload_size,
+            payload_size,
         }))
     }
 

@@ -104,7 +104,11 @@ impl Protocol {
         log::debug!("dropped a frame: {error}");
         // A type of message that is new to us is nothing bad.
         if !matches!(error, DecodeError::UnknownMessageType(_)) {
-            self.garbage.get_or_insert((now, 0, error)).1 += 1;
+            let (since, count, _) = self.garbage.get_or_insert((now, 0, error));
+            *count += 1;
+            if *count <= GARBAGE_COUNT {
+                *since = now;
+            }
         }
     }
 

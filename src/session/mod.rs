@@ -133,7 +133,9 @@ pub fn tell(notice: &Notice, how_to_leave: &str) {
             "the connection is broken ({}); reconnecting ({how_to_leave})",
             announce::sanitise(reason)
         )),
-        Notice::Reconnected => print::notice("the connection is back"),
+        Notice::Reconnected { was_told: true, .. } => print::notice("the connection is back"),
+        // Nobody noticed.
+        Notice::Reconnected { .. } => {}
     }
 }
 
