@@ -6,6 +6,7 @@ pub mod aws;
 pub mod cli;
 pub mod communicator;
 pub mod datachannel;
+pub mod encryption;
 pub mod error;
 pub mod logging;
 pub mod message;

@@ -119,6 +119,7 @@ fn run_session(
                 resume: None,
             },
             payload_size: settings.payload_size,
+            make_key: None,
         },
         sender,
     )?;

@@ -31,6 +31,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
             resume: None,
         },
         payload_size: 1024,
+        make_key: None,
     };
     DataChannel::open(config, crossbeam_channel::unbounded().0).expect("a thread")
 }

@@ -4,37 +4,46 @@
 //! the session does not take what has come, the gate closes: nothing more is read, and writing goes on.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::resume::{Link, OutageNotice};
-use super::{Delivery, End, Notice, Shared, State};
+use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, Protocol, Shared, State};
 use crate::communicator::{Broken, Check, Connection, Fruitless, Incoming, Liveness, Outage};
 use crate::error::Error;
 use crate::message::Message;
-use crate::message::content::{OpenDataChannel, to_json};
+use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
+use crate::network::Limit;
 use crate::waker::Sleeper;
 
+/// The agent waits 15 s for the handshake's response.
+const KEY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that are written before reading has its turn again.
 const WRITE_BUDGET: usize = 64 * 1024;
 /// Frames that are read before writing has its turn again.
 const READ_BUDGET: usize = 64;
 
+/// Asks KMS for a data key for this session; an error is told to the agent and to the user.
+pub type MakeKey =
+    dyn Fn(&KmsEncryptionParameters, &Limit) -> Result<DataKey, String> + Send + Sync;
+
 /// What a channel needs.
-#[derive(Debug)]
 pub struct Config {
     /// How connections are made.
     pub link: Link,
     /// Bytes of data in a message.
     pub payload_size: usize,
+    /// None for callers that cannot have encrypted sessions.
+    pub make_key: Option<Arc<MakeKey>>,
 }
 
 /// The connection thread's own.
 pub(super) struct Driver {
     link: Link,
+    make_key: Option<Arc<MakeKey>>,
     shared: Arc<Shared>,
     sleeper: Sleeper,
     notices: Sender<Notice>,
@@ -60,13 +69,14 @@ enum Flow {
 
 impl Driver {
     pub(super) fn new(
-        link: Link,
+        config: Config,
         shared: Arc<Shared>,
         sleeper: Sleeper,
         notices: Sender<Notice>,
     ) -> Self {
         Self {
-            link,
+            link: config.link,
+            make_key: config.make_key,
             shared,
             sleeper,
             notices,
@@ -230,6 +240,9 @@ impl Driver {
             // Nobody listens any more when the session is just ending.
             let _ = self.notices.send(notice);
         }
+        if let Some(parameters) = protocol.poll_key_request() {
+            self.request_key(protocol, parameters);
+        }
         let is_acknowledged = protocol.is_acknowledged();
         if protocol.poll_writable(now)
             || protocol.has_ended()
@@ -245,6 +258,23 @@ impl Driver {
         drop(state);
         self.shared.inbox.push(&mut self.deliveries);
         if is_over { Flow::Over } else { Flow::Goes }
+    }
+
+    /// Has a data key made by a thread of its own: KMS is asked over HTTP, and reading must go on.
+    fn request_key(&self, protocol: &mut Protocol, parameters: KmsEncryptionParameters) {
+        let Some(make_key) = self.make_key.clone() else {
+            return protocol.provide_key(Err(ENCRYPTION_UNSUPPORTED.to_owned()));
+        };
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("data key".to_owned());
+        let spawned = thread.spawn(move || {
+            let limit = Limit::within(KEY_TIMEOUT).or_cancelled(&shared.cancel);
+            let key = make_key(&parameters, &limit);
+            shared.change(|protocol| protocol.provide_key(key));
+        });
+        if let Err(error) = spawned {
+            protocol.provide_key(Err(format!("the system gives no thread ({error})")));
+        }
     }
 
     fn turn_gate(&mut self, liveness: &mut Liveness, now: Instant) {

@@ -21,16 +21,17 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-pub use connection::Config;
+pub use connection::{Config, MakeKey};
 pub use delivery::{Delivery, End, Notice, Started};
 pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
-pub use protocol::Protocol;
+pub use protocol::{DataKey, Protocol};
 pub use reorder::REORDER_LIMIT;
 pub use resume::{Link, Resume, ResumeError, Resumed, Sign};
 pub use session_type::{SessionType, UnknownSessionType};
 pub use window::{MAXIMUM_BYTES, Urgency};
 
+use crate::encryption;
 use crate::error::Error;
 use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
@@ -92,7 +93,7 @@ impl DataChannel {
             connection,
             Cancel::new().map_err(cannot)?,
         );
-        let driver = connection::Driver::new(config.link, Arc::clone(&channel.0), sleeper, notices);
+        let driver = connection::Driver::new(config, Arc::clone(&channel.0), sleeper, notices);
         let thread = std::thread::Builder::new().name("connection".to_owned());
         thread.spawn(move || driver.run()).map_err(cannot)?;
         Ok(channel)
@@ -124,19 +125,28 @@ impl DataChannel {
     pub fn send(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
         let mut taken = 0;
         for chunk in data.chunks(self.0.payload_size) {
-            let reserved = {
+            let (reservation, encrypter) = {
                 let mut state = self.0.state();
                 if state.protocol.has_ended() {
                     return Err(Ended);
                 }
-                state
-                    .protocol
-                    .reserve(HEADER_SIZE + chunk.len(), urgency, Instant::now())
+                let encrypter = state.protocol.encrypter();
+                let size = HEADER_SIZE
+                    + chunk.len()
+                    + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
+                (
+                    state.protocol.reserve(size, urgency, Instant::now()),
+                    encrypter,
+                )
             };
-            let Some(reservation) = reserved else { break };
-            // Hashed and encoded without the lock.
-            let frame =
-                Message::stream(MessageType::InputStreamData, PayloadType::Output, chunk).encode();
+            let Some(reservation) = reservation else {
+                break;
+            };
+            // Encrypted, hashed and encoded without the lock.
+            let sealed = encrypter.map(|encrypter| encrypter.seal(chunk));
+            let payload = sealed.as_deref().unwrap_or(chunk);
+            let frame = Message::stream(MessageType::InputStreamData, PayloadType::Output, payload)
+                .encode();
             self.0
                 .change(|protocol| protocol.commit(reservation, frame));
             taken += chunk.len();

@@ -2,8 +2,11 @@
 //! deadlines come out. The connection thread drives it; so do simulations.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -12,9 +15,11 @@ use super::opening::{Opening, Verdict};
 use super::reorder::{Accepted, ReorderBuffer};
 use super::window::{Reservation, SendWindow, Urgency};
 use super::{Delivery, End, Notice, Started};
+use crate::encryption::Encrypter;
 use crate::error::Error;
 use crate::message::content::{
-    ChannelClosed, HandshakeResponse, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
+    ChannelClosed, EncryptionChallenge, HandshakeResponse, KmsEncryptionParameters,
+    KmsEncryptionResult, Size, to_json,
 };
 use crate::message::{
     self, AcknowledgeEncoder, DecodeError, Flag, Message, MessageType, PayloadType,
@@ -53,6 +58,17 @@ pub struct Protocol {
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
     key_request: Option<KmsEncryptionParameters>,
+    /// Set as soon as the data key is there; from then on nothing is taken that it does not open.
+    encrypter: Option<Arc<Encrypter>>,
+}
+
+/// A data key of KMS: for the agent as KMS encrypted it, for us as what it does.
+#[derive(Debug)]
+pub struct DataKey {
+    /// Goes to the agent.
+    pub result: KmsEncryptionResult,
+    /// Stays here.
+    pub encrypter: Encrypter,
 }
 
 #[derive(Debug)]
@@ -87,6 +103,7 @@ impl Protocol {
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
             key_request: None,
+            encrypter: None,
         }
     }
 
@@ -196,19 +213,79 @@ impl Protocol {
                 if number == 0 && matches!(self.phase, Phase::Opening(_)) {
                     self.start(Started::shell_without_handshake(), None);
                 }
-                self.deliveries
-                    .push_back(Delivery::Payload(payload_type, payload));
+                self.deliver(payload_type, payload);
+            }
+            Ok(PayloadType::EncryptionChallengeRequest) => {
+                if let Err(error) = self.answer_challenge(&payload) {
+                    self.fail(error);
+                }
             }
             Ok(ignored) => log::debug!("ignored a payload of type {ignored:?}"),
             Err(unknown) => log::debug!("ignored a payload of unknown type {unknown}"),
         }
     }
 
-    /// The data key was made, or could not be.
-    pub fn provide_key(&mut self, key: Result<KmsEncryptionResult, String>) {
-        if let Some(response) = self.handshake.respond_with_key(key) {
+    /// The data key was made, or could not be, for this reason.
+    pub fn provide_key(&mut self, key: Result<DataKey, String>) {
+        let result = key.map(|key| {
+            self.encrypter = Some(Arc::new(key.encrypter));
+            key.result
+        });
+        if let Some(response) = self.handshake.respond_with_key(result) {
             self.respond(&response);
         }
+    }
+
+    /// The agent wants to see that we have the key: what it encrypted, under our half of it.
+    fn answer_challenge(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let failed = |what: &str| {
+            Error::Start(format!(
+                "the agent's encryption challenge {what}; the session is not safe"
+            ))
+        };
+        let encrypter = self
+            .encrypter
+            .as_ref()
+            .ok_or_else(|| failed("came without a key"))?;
+        let challenge: EncryptionChallenge = serde_json::from_slice(payload)
+            .map_err(|error| failed(&format!("cannot be read ({error})")))?;
+        let challenge = BASE64_STANDARD
+            .decode(challenge.challenge)
+            .map_err(|_| failed("is no Base64"))?;
+        let challenge = encrypter
+            .open(&challenge)
+            .map_err(|_| failed("was not encrypted with the session's key"))?;
+        let answer = EncryptionChallenge {
+            challenge: BASE64_STANDARD.encode(encrypter.seal(&challenge)),
+        };
+        self.control(PayloadType::EncryptionChallengeResponse, &to_json(&answer));
+        Ok(())
+    }
+
+    /// The key of an encrypted session, for what is sent.
+    pub fn encrypter(&self) -> Option<Arc<Encrypter>> {
+        self.encrypter.clone()
+    }
+
+    fn deliver(&mut self, payload_type: PayloadType, payload: Bytes) {
+        let is_encrypted = matches!(
+            payload_type,
+            PayloadType::Output | PayloadType::StdErr | PayloadType::ExitCode
+        );
+        let payload = match &self.encrypter {
+            Some(encrypter) if is_encrypted => match encrypter.open(&payload) {
+                Ok(plaintext) => Bytes::from(plaintext),
+                Err(error) => {
+                    self.fail(Error::Lost(format!(
+                        "the session is encrypted, and {error}: somebody changed it, or sent it in the clear; ended to be safe"
+                    )));
+                    return;
+                }
+            },
+            _ => payload,
+        };
+        self.deliveries
+            .push_back(Delivery::Payload(payload_type, payload));
     }
 
     fn respond(&mut self, response: &HandshakeResponse) {
