@@ -28,6 +28,8 @@ pub struct Outcome {
     pub ending: Ending,
     /// What the agent told of the remote command, if it did.
     pub exit_code: Option<i64>,
+    /// Whether a signal came while the rest of the output was written: nothing is waited for any more.
+    pub is_hurried: bool,
 }
 
 impl From<Ending> for Outcome {
@@ -35,6 +37,7 @@ impl From<Ending> for Outcome {
         Self {
             ending,
             exit_code: None,
+            is_hurried: false,
         }
     }
 }
@@ -74,11 +77,13 @@ pub enum RemoteEnd {
 pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error> {
     match outcome.ending {
         Ending::Over(End::Closed { output }) => {
-            last_words(context, &context.announcer.exiting(&output));
+            let text = context.announcer.exiting(&output);
+            last_words(context, &text, outcome.is_hurried);
             Ok(exit_code(context, outcome.exit_code))
         }
         Ending::Over(End::TimedOut) => {
-            last_words(context, &context.announcer.timed_out());
+            let text = context.announcer.timed_out();
+            last_words(context, &text, outcome.is_hurried);
             Ok(0)
         }
         Ending::Over(End::Failed(error)) => Err(error),
@@ -91,7 +96,7 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
         Ending::Left(leaving, how) => {
             let second = end_remote(context, how);
             if !matches!(leaving, Leaving::ReaderGone) {
-                last_words(context, &context.announcer.exiting(""));
+                context.announcer.say(&context.announcer.exiting(""));
             }
             let signal = match leaving {
                 Leaving::Signal(signal) => Some(signal),
@@ -174,7 +179,11 @@ fn end_remote(context: &Context, how: RemoteEnd) -> Option<Signal> {
 }
 
 /// The last text. It is not cut off while stdout's reader lives, however slow; a signal bounds that.
-fn last_words(context: &Context, text: &str) {
+fn last_words(context: &Context, text: &str, is_hurried: bool) {
+    if is_hurried {
+        context.announcer.say(text);
+        return;
+    }
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let mut piece = match context.announcer.place() {
         Place::Stdout => Some(Piece::Stdout(bytes)),

@@ -41,6 +41,8 @@ pub enum OutputEvent {
     Finished,
     /// Nobody reads stdout any more; what comes is not written, and not even asked for.
     ReaderGone,
+    /// Stdout cannot be written: the disk is full, for one.
+    Failed(Errno),
 }
 
 /// The thread's handle.
@@ -101,6 +103,7 @@ impl Writer {
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
     ReaderGone,
+    Failed(Errno),
     Asked,
 }
 
@@ -116,6 +119,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         let event = match self.write_all() {
             Ok(()) => OutputEvent::Finished,
             Err(Stop::ReaderGone) => OutputEvent::ReaderGone,
+            Err(Stop::Failed(error)) => OutputEvent::Failed(error),
             Err(Stop::Asked) => return,
         };
         // Nobody listens when the session is over.
@@ -140,8 +144,8 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
             match piece {
                 Piece::Stdout(_) => {}
                 Piece::Stderr(bytes) => {
-                    if !self.stderr_gone && self.write(&err, &bytes) == Err(Stop::ReaderGone) {
-                        self.stderr_gone = true;
+                    if !self.stderr_gone {
+                        self.stderr_gone = self.write(&err, &bytes).is_err();
                     }
                     self.check_stopped()?;
                 }
@@ -198,8 +202,9 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
             match to.write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                // EPIPE, EIO on a terminal that is gone, ENOSPC on a full disk: the bytes cannot get where they should.
-                Err(_) => return Err(Stop::ReaderGone),
+                // EIO: the terminal is gone.
+                Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => return Err(Stop::ReaderGone),
+                Err(error) => return Err(Stop::Failed(error)),
             }
         }
         self.check_stopped()

@@ -344,6 +344,15 @@ impl Running {
         tcgetattr(&*self.pty).expect("the terminal's settings")
     }
 
+    /// Sets the terminal as a shell has it.
+    pub fn make_cooked(&self) {
+        use rustix::termios::{InputModes, LocalModes, OptionalActions, tcsetattr};
+        let mut settings = self.settings();
+        settings.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        settings.input_modes |= InputModes::ICRNL | InputModes::IXON;
+        tcsetattr(&*self.pty, OptionalActions::Now, &settings).expect("other settings");
+    }
+
     /// Waits until the terminal passes every byte, or does not.
     pub fn wait_for_raw(&self, raw: bool) {
         wait_until("the terminal's mode", || {

@@ -13,7 +13,6 @@ use super::ending::finish_output;
 use super::{Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell};
 use crate::datachannel::{End, Notice, SessionType, Urgency};
 use crate::error::Error;
-use crate::message::content::Size;
 use crate::terminal::escape::{self, Escape, Escapes};
 use crate::terminal::input::{InputEvent, Pump, Source};
 use crate::terminal::output::{OutputEvent, Writer};
@@ -48,24 +47,28 @@ pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcom
     // The terminal first: whatever takes its time now can be interrupted, and a broken terminal is worse than a lost line.
     drop(raw);
     let deadline = Instant::now() + JOIN_TIMEOUT;
+    let mut is_hurried = false;
     let ending = match ending {
         Some(leaving) => {
             writer.stop(deadline);
             Ending::Left(leaving, RemoteEnd::Api)
         }
-        None => match finish_output(context, writer) {
-            Some(signal) if super::is_deadly(signal) => {
-                Ending::Left(Leaving::Signal(signal), RemoteEnd::Api)
+        None => {
+            let signal = finish_output(context, writer);
+            is_hurried = signal.is_some();
+            match signal.filter(|signal| super::is_deadly(*signal)) {
+                Some(signal) => Ending::Left(Leaving::Signal(signal), RemoteEnd::Api),
+                None => Ending::Over(findings.take_end().unwrap_or(End::Closed {
+                    output: String::new(),
+                })),
             }
-            _ => Ending::Over(findings.take_end().unwrap_or(End::Closed {
-                output: String::new(),
-            })),
-        },
+        }
     };
     pump.stop(deadline);
     Ok(Outcome {
         ending,
         exit_code: findings.exit_code(),
+        is_hurried,
     })
 }
 
@@ -78,7 +81,6 @@ struct Shell<'a> {
     raw: Option<raw::RawMode>,
     pump: Pump,
     writer: Writer,
-    size: Option<Size>,
     /// Stdin, no terminal, is at its end.
     end_of_input: Option<EndOfInput>,
     /// The latest INT.
@@ -138,7 +140,6 @@ impl<'a> Shell<'a> {
             raw: mode,
             pump,
             writer,
-            size: None,
             end_of_input: None,
             interrupts: VecDeque::new(),
         })
@@ -168,6 +169,9 @@ impl<'a> Shell<'a> {
                 },
                 recv(self.writer.events()) -> event => return match event {
                     Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
+                    Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(Error::Lost(format!(
+                        "cannot write the session's output to stdout ({error})"
+                    )))),
                     Ok(OutputEvent::Finished) => None,
                     Err(_) => Some(Leaving::Failed(defect("output"))),
                 },
@@ -192,8 +196,6 @@ impl<'a> Shell<'a> {
             Signal::WindowChange => self.send_size(),
             Signal::Continue => {
                 self.take_terminal();
-                // Whatever the size was before: a shell in between may have changed it.
-                self.size = None;
                 self.send_size();
             }
         }
@@ -294,14 +296,10 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Tells the size if it is another than the last.
-    fn send_size(&mut self) {
-        let size = size::current(&self.context.environment);
-        if self.session_type.has_pty() && size != self.size {
-            self.size = size;
-            if let Some(size) = size {
-                self.context.channel.resize(size);
-            }
+    /// Tells the size; the channel sends it if it is another than the last.
+    fn send_size(&self) {
+        if let Some(size) = size::current(&self.context.environment) {
+            self.context.channel.resize(size);
         }
     }
 }
