@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, never, select};
+use rustix::io::Errno;
 
 pub use ending::{Ending, Leaving, Outcome, RemoteEnd};
 
@@ -155,6 +156,13 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
 pub fn out_of_resources(error: &std::io::Error) -> Error {
     Error::Start(format!(
         "the system gives no thread or descriptor ({error}): raise the limits of this process"
+    ))
+}
+
+/// The error of a session whose output cannot be written, though somebody wants it: the disk is full, for one.
+fn unwritable(error: Errno) -> Error {
+    Error::Lost(format!(
+        "cannot write the session's output to stdout ({error})"
     ))
 }
 

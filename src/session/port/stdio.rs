@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::super::ending::finish_output;
-use super::super::{JOIN_TIMEOUT, is_deadly, out_of_resources, tell};
+use super::super::{JOIN_TIMEOUT, is_deadly, out_of_resources, tell, unwritable};
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
@@ -88,6 +88,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
             },
             recv(writer.events()) -> event => return match event {
                 Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
+                Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(unwritable(error))),
                 Ok(OutputEvent::Finished) => None,
                 Err(_) => Some(Leaving::Failed(defect())),
             },

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::ending::finish_output;
-use super::{Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell};
+use super::{Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell, unwritable};
 use crate::datachannel::{End, Notice, SessionType, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};
@@ -169,9 +169,7 @@ impl<'a> Shell<'a> {
                 },
                 recv(self.writer.events()) -> event => return match event {
                     Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
-                    Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(Error::Lost(format!(
-                        "cannot write the session's output to stdout ({error})"
-                    )))),
+                    Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(unwritable(error))),
                     Ok(OutputEvent::Finished) => None,
                     Err(_) => Some(Leaving::Failed(defect("output"))),
                 },
