@@ -1,7 +1,7 @@
 //! A certificate authority of one's own, made anew at each start.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
@@ -51,11 +51,6 @@ impl Certificates {
     /// The authority's certificate, a PEM file that lives as long as the sandbox.
     pub(crate) fn authority_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
-    }
-
-    /// A folder that lives as long as the sandbox.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     pub(crate) fn acceptor(&self) -> native_tls::TlsAcceptor {

@@ -1,6 +1,7 @@
 //! What the other side shall be like. Every default is how the real one is, as far as that is known.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -18,6 +19,10 @@ pub struct Config {
     pub region: String,
     /// The keys that are known. The first is what [`Sandbox::environment`](crate::Sandbox::environment) gives to callers.
     pub credentials: Vec<Credentials>,
+    /// Whether the API is `https://`, with a certificate of the same authority.
+    pub api_tls: bool,
+    /// How long credentials of STS, SSO and the metadata services are good for.
+    pub issued_lifetime: Duration,
     /// What API calls must carry.
     pub api_signatures: Check,
     /// What the websocket's upgrade must carry.
@@ -30,6 +35,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// Whether what happens is printed to stderr.
     pub print: bool,
+    /// Where else it is written, one event a line.
+    pub log_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -39,12 +46,15 @@ impl Default for Config {
             tls: true,
             region: "eu-central-1".into(),
             credentials: vec![Credentials::default()],
+            api_tls: false,
+            issued_lifetime: Duration::from_secs(3600),
             api_signatures: Check::IfPresent,
             upgrade_signatures: Check::IfPresent,
             clock_skew: None,
             certificate_names: Vec::new(),
             session: SessionConfig::default(),
             print: false,
+            log_file: None,
         }
     }
 }

@@ -51,13 +51,16 @@
 //! | tokens | [`Session::new_token`], [`Session::expire_tokens`], [`Session::tokens`] |
 //! | the end of a session by the service; an agent that dies | [`Session::terminate`], [`Session::kill_agent`] |
 //! | acknowledgements, resends, sizes, flags: frames at the agent | [`Session::frames`], [`Session::wait_for_frames`], [`Record`] |
+//! | API calls that fail, hang, are throttled or answer without a token | [`Sandbox::fail_next`], [`Failure`] |
+//! | signatures: required, refused, of a skewed clock | [`Config`] |
+//! | credentials of STS, SSO, containers, instances | [`Sandbox::api_url`] with [`well_known`] |
 //! | everything else that happened | [`Sandbox::events`], [`Sandbox::wait_for_events`] |
 //! | the agent's rules in one thread with a virtual clock | [`agent::stream::Stream`]; [`faults::Link`] is the network for it |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, reason = "the API is about to use it")]
 
 pub mod agent;
+mod api;
 mod certificates;
 mod config;
 pub mod faults;
@@ -71,6 +74,7 @@ mod session;
 mod signature;
 mod threads;
 
+pub use api::{Failure, well_known};
 pub use config::*;
 pub use record::{Event, Frame, Sender};
 pub use sandbox::{Sandbox, Started};

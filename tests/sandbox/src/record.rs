@@ -1,6 +1,8 @@
 //! What happened, for tests to look at and for people to read.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -167,7 +169,9 @@ impl Recorder {
 pub enum Event {
     /// A call of one of the APIs, and the status of the answer.
     Api {
+        /// `ssm:StartSession`, `sts:AssumeRole`, `imds:PUT /latest/api/token`, …
         operation: String,
+        target: String,
         request: Value,
         /// `host`, `authorization`, … in lower case.
         headers: Vec<(String, String)>,
@@ -299,12 +303,16 @@ impl fmt::Display for Event {
 pub(crate) struct Journal {
     pub(crate) events: Log<Event>,
     pub(crate) print: bool,
+    pub(crate) file: Option<Mutex<File>>,
 }
 
 impl Journal {
     pub(crate) fn note(&self, event: Event) {
         if self.print {
             eprintln!("{event}");
+        }
+        if let Some(file) = &self.file {
+            let _ = writeln!(lock(file), "{event}");
         }
         self.events.add(event);
     }

@@ -1,16 +1,18 @@
 //! The sandbox itself: starts all servers, hands out sessions, ends everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tungstenite::WebSocket;
 use uuid::Uuid;
 
+use crate::api::{self, Failure, Issued};
 use crate::certificates::Certificates;
 use crate::config::{Config, SessionConfig};
 use crate::gateway::{Gateway, Socket};
@@ -23,6 +25,7 @@ use crate::threads::{Threads, lock};
 pub struct Sandbox {
     shared: Arc<Shared>,
     gateway: Gateway,
+    api: SocketAddr,
 }
 
 /// What all servers know.
@@ -33,11 +36,14 @@ pub(crate) struct Shared {
     pub(crate) certificates: Certificates,
     pub(crate) acceptor: Option<native_tls::TlsAcceptor>,
     pub(crate) kms: Kms,
+    /// Temporary credentials.
+    pub(crate) issued: Mutex<Vec<Issued>>,
+    /// What goes wrong with which API calls.
+    pub(crate) failures: Mutex<VecDeque<(String, Failure)>>,
     gateway_address: OnceLock<SocketAddr>,
     sessions: Mutex<Sessions>,
     /// Connections that are silent for ever.
     kept_open: Mutex<Vec<WebSocket<Socket>>>,
-    myself: Weak<Shared>,
 }
 
 #[derive(Default)]
@@ -96,8 +102,14 @@ impl Shared {
         lock(&self.kept_open).push(websocket);
     }
 
-    pub(crate) fn arc(&self) -> Option<Arc<Self>> {
-        self.myself.upgrade()
+    /// What the servers' clock shows.
+    pub(crate) fn now(&self) -> SystemTime {
+        let now = SystemTime::now();
+        match self.config.clock_skew {
+            None => now,
+            Some((true, ahead)) => now + ahead,
+            Some((false, behind)) => now - behind,
+        }
     }
 }
 
@@ -131,27 +143,37 @@ impl Sandbox {
         let certificates = Certificates::new(&config.certificate_names)?;
         let journal = Arc::new(Journal {
             print: config.print,
+            file: match &config.log_file {
+                Some(path) => Some(Mutex::new(File::create(path)?)),
+                None => None,
+            },
             ..Journal::default()
         });
-        let shared = Arc::new_cyclic(|myself| Shared {
+        let shared = Arc::new(Shared {
             threads: Threads::default(),
             journal,
             acceptor: config.tls.then(|| certificates.acceptor()),
             certificates,
             kms: Kms::default(),
+            issued: Mutex::default(),
+            failures: Mutex::default(),
             gateway_address: OnceLock::new(),
             sessions: Mutex::new(Sessions {
                 config: config.session.clone(),
                 ..Sessions::default()
             }),
             kept_open: Mutex::default(),
-            myself: myself.clone(),
             config,
         });
         let mut gateway = Gateway::new();
         let address = gateway.start(&shared)?;
         let _ = shared.gateway_address.set(address);
-        Ok(Self { shared, gateway })
+        let api = api::start(&shared)?;
+        Ok(Self {
+            shared,
+            gateway,
+            api,
+        })
     }
 
     /// Starts a session as the API would.
@@ -182,6 +204,46 @@ impl Sandbox {
             .get()
             .map_or(0, SocketAddr::port);
         format!("127.0.0.1:{port}")
+    }
+
+    /// The API, for `--endpoint-url` and `AWS_ENDPOINT_URL`: SSM, KMS, ECS, STS, SSO, and the metadata services.
+    pub fn api_url(&self) -> String {
+        let scheme = if self.shared.config.api_tls {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.api)
+    }
+
+    /// The next `times` calls of an operation (`ResumeSession`, or `ssm:ResumeSession`) fail. Several such orders are carried out in
+    /// their order.
+    pub fn fail_next(&self, operation: &str, times: usize, failure: Failure) {
+        let mut failures = lock(&self.shared.failures);
+        for _ in 0..times {
+            failures.push_back((operation.to_owned(), failure.clone()));
+        }
+    }
+
+    /// The variables that point the AWS CLI, and the plugin below it, at this sandbox.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("AWS_ENDPOINT_URL", self.api_url()),
+            ("AWS_REGION", self.shared.config.region.clone()),
+            ("AWS_DEFAULT_REGION", self.shared.config.region.clone()),
+            ("AWS_CA_BUNDLE", self.ca_file().display().to_string()),
+            ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            ("SSM_PLUGIN_ALLOW_STREAM_HOST", self.gateway_host()),
+        ];
+        if let Some(credentials) = self.shared.config.credentials.first() {
+            let secret = credentials.secret_access_key.clone();
+            variables.push(("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()));
+            variables.push(("AWS_SECRET_ACCESS_KEY", secret));
+            if let Some(token) = &credentials.session_token {
+                variables.push(("AWS_SESSION_TOKEN", token.clone()));
+            }
+        }
+        variables
     }
 
     /// All that happened, but for frames (which are with their [`Session`]).

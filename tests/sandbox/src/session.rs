@@ -33,6 +33,7 @@ pub struct Session {
     attachment_changed: Condvar,
     /// What the client is told at the end.
     ended: Mutex<Option<String>>,
+    terminated: AtomicBool,
     touched: AtomicBool,
     pub(crate) agent: Mutex<Option<Arc<Agent>>>,
 }
@@ -93,6 +94,7 @@ impl Session {
             attached: Mutex::default(),
             attachment_changed: Condvar::new(),
             ended: Mutex::new(None),
+            terminated: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             agent: Mutex::new(None),
             id,
@@ -231,7 +233,13 @@ impl Session {
     pub fn terminate(&self, output: &str) {
         let closed = Message::control(MessageType::ChannelClosed, b"{}").encode();
         let _ = self.to_agent.push_now(closed.into());
+        self.terminated.store(true, Ordering::SeqCst);
         self.end(output);
+    }
+
+    /// Whether [`terminate`](Self::terminate) or the API ended it.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::SeqCst)
     }
 
     /// The agent is gone without a word, as after a SIGKILL: nothing is acknowledged or sent any more.

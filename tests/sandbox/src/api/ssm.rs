@@ -1,0 +1,81 @@
+//! StartSession, ResumeSession, TerminateSession.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::documents::document;
+use super::{Answer, ApiError};
+use crate::sandbox::Shared;
+use crate::session::Session;
+
+/// A target that is never connected.
+const NOT_CONNECTED: &str = "i-00000000000000bad";
+
+pub(super) fn start(input: &Value, no_token: bool, shared: &Shared) -> Answer {
+    let target = input
+        .get("Target")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if target.is_empty() {
+        return Err(ApiError::new(
+            "ValidationException",
+            "Target must not be empty",
+        ));
+    }
+    if target == NOT_CONNECTED {
+        return Err(ApiError::new(
+            "TargetNotConnected",
+            format!("{target} is not connected."),
+        ));
+    }
+    let mut config = shared.session_config();
+    config.document = document(input)?;
+    target.clone_into(&mut config.agent.instance_id);
+    let started = shared.start_session(config);
+    Ok(without_token(started.response(), no_token))
+}
+
+fn without_token(mut response: Value, no_token: bool) -> Value {
+    if no_token && let Some(fields) = response.as_object_mut() {
+        fields.remove("TokenValue");
+    }
+    response
+}
+
+fn session(input: &Value, shared: &Shared) -> Result<Arc<Session>, ApiError> {
+    let id = input
+        .get("SessionId")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    shared.session(id).ok_or_else(|| {
+        ApiError::new(
+            "DoesNotExistException",
+            format!("Session {id} does not exist"),
+        )
+    })
+}
+
+/// A session that is over can still be resumed as long as nobody terminated it: the client learns of its end that way.
+pub(super) fn resume(input: &Value, no_token: bool, shared: &Shared) -> Answer {
+    let session = session(input, shared)?;
+    if session.is_terminated() {
+        return Err(ApiError::new(
+            "DoesNotExistException",
+            format!("Session {} is already terminated", session.id()),
+        ));
+    }
+    let gateway = &session.config().gateway;
+    let response = json!({
+        "SessionId": session.id(),
+        "TokenValue": session.new_token(gateway.token_lifetime),
+        "StreamUrl": shared.stream_url(session.id(), gateway.resume_host.as_deref()),
+    });
+    Ok(without_token(response, no_token))
+}
+
+pub(super) fn terminate(input: &Value, shared: &Shared) -> Answer {
+    let session = session(input, shared)?;
+    session.terminate("");
+    Ok(json!({ "SessionId": session.id() }))
+}

@@ -1,0 +1,227 @@
+//! The sandbox as a program: prints how to point the AWS CLI at it, logs what happens, ends at Ctrl-C.
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use rustix::process::{Pid, Signal, kill_process};
+use sandbox::faults::{Bandwidth, Faults};
+use sandbox::{AgentConfig, Check, Config, GatewayConfig, KmsConfig, Sandbox, SessionConfig};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// The other side of Session Manager on this machine: API, message gateway and agent, for trying out and for tests.
+#[derive(Parser)]
+#[command(name = "sandbox")]
+struct Arguments {
+    /// All chance comes from it.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Chance that a frame is lost, in each direction.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    loss: f64,
+    /// Chance that a frame comes twice.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    duplicate: f64,
+    /// Chance that a frame is overtaken by others.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    reorder: f64,
+    /// Chance that a byte of a payload is changed.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    corrupt: f64,
+    /// Round-trip time in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    rtt: u64,
+    /// Bytes a second, in each direction.
+    #[arg(long, value_name = "BYTES")]
+    bandwidth: Option<u64>,
+    /// ws:// instead of wss://.
+    #[arg(long)]
+    plain: bool,
+    /// The agent does not sleep 1 ms after each KiB.
+    #[arg(long)]
+    unpaced: bool,
+    /// How much data the agent puts into a message.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    payload_size: usize,
+    /// The agent's version.
+    #[arg(long, value_name = "VERSION", default_value = "3.3.0.0")]
+    agent_version: String,
+    /// What a shell session runs.
+    #[arg(long, default_value = "sh")]
+    shell: String,
+    /// Sessions are encrypted with a key of KMS.
+    #[arg(long)]
+    kms: bool,
+    /// Whether calls and upgrades must be signed.
+    #[arg(long, value_enum, default_value_t = Signatures::Optional)]
+    signatures: Signatures,
+    /// Tokens expire after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    token_lifetime: Option<u64>,
+    /// Writes the variables to a file that a shell can source.
+    #[arg(long, value_name = "FILE")]
+    env: Option<PathBuf>,
+    /// Writes what happens to a file.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Does not print what happens.
+    #[arg(long)]
+    quiet: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Runs one command that is pointed at the sandbox, and ends with its exit code.
+    Exec {
+        /// The command and its arguments, after `--`.
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Signatures {
+    Off,
+    Optional,
+    Required,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sandbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+    // Before any thread starts, so that no signal is missed.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let sandbox = Sandbox::start(config(arguments))?;
+    if let Some(path) = &arguments.env {
+        std::fs::write(path, exports(&sandbox))?;
+    }
+    match &arguments.action {
+        Some(Action::Exec { command }) => execute(&sandbox, command, signals),
+        None => {
+            if arguments.env.is_none() {
+                explain(&sandbox);
+            }
+            // The next signal ends it; dropping the sandbox ends all else.
+            signals.forever().next();
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn config(arguments: &Arguments) -> Config {
+    let faults = Faults {
+        lose: arguments.loss,
+        duplicate: arguments.duplicate,
+        reorder: arguments.reorder,
+        corrupt: arguments.corrupt,
+        delay: Duration::from_millis(arguments.rtt) / 2,
+        bandwidth: arguments.bandwidth.map(|bytes_per_second| Bandwidth {
+            bytes_per_second,
+            burst: bytes_per_second / 20,
+        }),
+        ..Faults::default()
+    };
+    let check = match arguments.signatures {
+        Signatures::Off => Check::Off,
+        Signatures::Optional => Check::IfPresent,
+        Signatures::Required => Check::Required,
+    };
+    Config {
+        seed: arguments.seed,
+        tls: !arguments.plain,
+        api_signatures: check,
+        upgrade_signatures: check,
+        print: !arguments.quiet && arguments.action.is_none(),
+        log_file: arguments.log.clone(),
+        session: SessionConfig {
+            agent: AgentConfig {
+                version: arguments.agent_version.clone(),
+                paced: !arguments.unpaced,
+                payload_size: arguments.payload_size,
+                shell: arguments.shell.clone(),
+                kms: arguments.kms.then(KmsConfig::default),
+                ..AgentConfig::default()
+            },
+            gateway: GatewayConfig {
+                token_lifetime: arguments.token_lifetime.map(Duration::from_secs),
+                ..GatewayConfig::default()
+            },
+            to_agent: faults.clone(),
+            to_client: faults,
+            record: sandbox::Record::Nothing,
+            ..SessionConfig::default()
+        },
+        ..Config::default()
+    }
+}
+
+/// Lines that a shell can source.
+fn exports(sandbox: &Sandbox) -> String {
+    let line = |(name, value): (&str, String)| {
+        let value = value.replace('\'', r"'\''");
+        format!("export {name}='{value}'\n")
+    };
+    sandbox.environment().into_iter().map(line).collect()
+}
+
+fn explain(sandbox: &Sandbox) {
+    println!("The sandbox runs until Ctrl-C. In another terminal, paste:\n");
+    println!("{}", exports(sandbox));
+    println!("and then, with session-manager-plugin on the PATH, for example:\n");
+    println!("aws ssm start-session --target i-0123456789abcdef0");
+    println!("aws ssm start-session --target i-0123456789abcdef0 \\");
+    println!(
+        "    --document-name AWS-StartPortForwardingSession --parameters portNumber=22,localPortNumber=2222\n"
+    );
+    println!("What happens:\n");
+}
+
+/// Runs a command and waits for it. A signal of the terminal reaches it as it is; others are handed on.
+fn execute(sandbox: &Sandbox, command: &[String], mut signals: Signals) -> io::Result<ExitCode> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(io::Error::other("no command"));
+    };
+    let mut builder = Command::new(program);
+    builder.args(arguments).arg0(program);
+    builder.envs(sandbox.environment());
+    let mut child = builder.spawn()?;
+    let pid = pid(&child);
+    let handle = signals.handle();
+    let forwarder = std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let signal = match signal {
+                SIGTERM => Signal::TERM,
+                SIGHUP => Signal::HUP,
+                _ => continue,
+            };
+            if let Some(pid) = pid {
+                let _ = kill_process(pid, signal);
+            }
+        }
+    });
+    let status = child.wait()?;
+    handle.close();
+    let _ = forwarder.join();
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
