@@ -3,8 +3,10 @@
 //! [`Protocol`] is the whole of its rules without I/O or clock; one thread (`connection.rs`) owns the websocket and drives it;
 //! [`DataChannel`] is the handle that sessions hold.
 
+mod congestion;
 mod connection;
 mod delivery;
+mod garbage;
 mod handshake;
 mod inbox;
 mod opening;

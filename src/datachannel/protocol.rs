@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::garbage::Garbage;
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Verdict};
 use super::reorder::{Accepted, ReorderBuffer};
@@ -31,11 +32,6 @@ const SETTLING: Duration = Duration::from_millis(10);
 const ACKNOWLEDGEMENT_LIMIT: usize = 16_384;
 /// After so long without an acknowledgement the user is told once.
 const STALL: Duration = Duration::from_secs(60);
-/// Nothing but unreadable messages for so long, and the other side is not what it should be.
-const GARBAGE: Duration = Duration::from_secs(10);
-/// Fewer unreadable messages than this are a bad line.
-const GARBAGE_COUNT: usize = 3;
-
 /// The client's side of the data channel.
 #[derive(Debug)]
 pub struct Protocol {
@@ -53,8 +49,7 @@ pub struct Protocol {
     stall_told: bool,
     /// Whether nothing is read at the moment.
     deaf: bool,
-    /// Since when nothing but unreadable messages comes, how many, and what the first one was.
-    garbage: Option<(Instant, usize, DecodeError)>,
+    garbage: Garbage,
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
     key_request: Option<KmsEncryptionParameters>,
@@ -99,7 +94,7 @@ impl Protocol {
             starving: false,
             stall_told: false,
             deaf: false,
-            garbage: None,
+            garbage: Garbage::default(),
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
             key_request: None,
@@ -110,7 +105,7 @@ impl Protocol {
     /// A connection stands, the first or another one.
     pub fn connected(&mut self, now: Instant) {
         self.window.reconnected(now);
-        self.garbage = None;
+        self.garbage.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.connected(now);
         }
@@ -119,19 +114,12 @@ impl Protocol {
     /// A frame that is no message.
     pub fn handle_garbage(&mut self, error: DecodeError, now: Instant) {
         log::debug!("dropped a frame: {error}");
-        // A type of message that is new to us is nothing bad.
-        if !matches!(error, DecodeError::UnknownMessageType(_)) {
-            let (since, count, _) = self.garbage.get_or_insert((now, 0, error));
-            *count += 1;
-            if *count <= GARBAGE_COUNT {
-                *since = now;
-            }
-        }
+        self.garbage.came(error, now);
     }
 
     /// A message came. `payload` is its payload as a slice of the frame it came in, so that it need not be copied.
     pub fn handle_message(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
-        self.garbage = None;
+        self.garbage.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.heard();
         }
@@ -431,15 +419,15 @@ impl Protocol {
             Phase::Running { ready_at, .. } => *ready_at,
             Phase::Ended => return None,
         };
-        let garbage = self
-            .garbage
-            .as_ref()
-            .filter(|(_, count, _)| *count >= GARBAGE_COUNT)
-            .map(|(since, ..)| *since + GARBAGE);
-        [phase, garbage, self.stall_at(), self.window.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            phase,
+            self.garbage.due_at(),
+            self.stall_at(),
+            self.window.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn stall_at(&self) -> Option<Instant> {
@@ -458,13 +446,7 @@ impl Protocol {
             self.stall_told = true;
             self.notices.push_back(Notice::Unacknowledged);
         }
-        if let Some((since, count, error)) = &self.garbage
-            && *count >= GARBAGE_COUNT
-            && *since + GARBAGE <= now
-        {
-            let text = format!(
-                "the other side sends what is no message of Session Manager ({error}); is something between that changes it?"
-            );
+        if let Some(text) = self.garbage.verdict(now) {
             self.fail(if self.has_started() {
                 Error::Lost(text)
             } else {

@@ -1,22 +1,16 @@
 //! The sending half of the stream: what is numbered, on its way, lost, acknowledged. No I/O and no clock.
 //!
-//! Nothing is ever dropped from it. How much may be on its way follows the path: the window grows while round trips are short, holds
-//! when they show a queue, and halves when the path drops more than a healthy one does.
+//! Nothing is ever dropped from it: when it is full, senders wait.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::congestion::Congestion;
 use super::rtt::RttEstimator;
 
-/// Messages on their way before anything is known of the path.
-const INITIAL_WINDOW: usize = 32;
-/// The window never shrinks below this.
-const MINIMUM_WINDOW: usize = 8;
-/// Nor does it grow beyond: the agent buffers far more, so this bounds our own memory only.
-const MAXIMUM_WINDOW: usize = 4096;
-/// The same in bytes of frames.
+/// What the window's frames may take together, in bytes.
 pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
 /// What interactive input may use beyond a closed window, in messages.
 const INTERACTIVE_RESERVE: usize = 64;
@@ -26,13 +20,6 @@ const MAXIMUM_SPAN: usize = 16_384;
 const LOSS_THRESHOLD: u32 = 3;
 /// A path that reorders is given more time, but not for ever.
 const MAXIMUM_LOSS_THRESHOLD: u32 = 64;
-/// A share of losses that says "too fast" rather than "a bad line".
-const CONGESTION_LOSS_SHARE: f64 = 0.08;
-/// Weight of one message in the smoothed share of losses.
-const LOSS_SHARE_WEIGHT: f64 = 1.0 / 64.0;
-/// After the first sign of congestion the window grows by this share of a message for each acknowledgement, instead of by one.
-const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
-
 /// How urgent a message is, and so how far it may go beyond the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -67,18 +54,11 @@ pub struct SendWindow {
     lost: BTreeSet<i64>,
     /// The order of the next sending.
     next_order: u64,
-    /// Messages that may be on their way.
-    window: f64,
+    congestion: Congestion,
     /// Messages below this number were sent, or wished to be, while the window was full: only their acknowledgements let it grow.
     limited_below: i64,
-    /// Whether congestion was seen, so that the window grows slowly.
-    cautious: bool,
-    /// The smoothed share of messages that are lost.
-    loss_share: f64,
     /// Acknowledged later messages that make one lost.
     loss_threshold: u32,
-    /// When the window was last halved.
-    halved_at: Option<Instant>,
     rtt: RttEstimator,
     /// The last new acknowledgement, expiry or reconnect: the timer runs from here.
     progress_at: Option<Instant>,
@@ -140,12 +120,9 @@ impl Default for SendWindow {
             flying: 0,
             lost: BTreeSet::new(),
             next_order: 0,
-            window: INITIAL_WINDOW as f64,
+            congestion: Congestion::default(),
             limited_below: 0,
-            cautious: false,
-            loss_share: 0.0,
             loss_threshold: LOSS_THRESHOLD,
-            halved_at: None,
             rtt: RttEstimator::default(),
             progress_at: None,
             pause: None,
@@ -330,7 +307,8 @@ impl SendWindow {
                 self.overtake(order, now);
             }
         }
-        self.grow(number);
+        let may_grow = number < self.limited_below && !self.rtt.is_queueing();
+        self.congestion.acknowledged(may_grow);
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;
         }
@@ -372,7 +350,7 @@ impl SendWindow {
                         entry.state = State::Lost;
                         self.flying -= 1;
                         self.lost.insert(number);
-                        self.lose(now);
+                        self.congestion.lost(now, self.rtt.timeout());
                     } else {
                         still.push((earlier, number));
                     }
@@ -382,33 +360,6 @@ impl SendWindow {
         }
         for kept in still.into_iter().rev() {
             self.on_the_way.push_front(kept);
-        }
-    }
-
-    fn lose(&mut self, now: Instant) {
-        self.loss_share += (1.0 - self.loss_share) * LOSS_SHARE_WEIGHT;
-        if self.loss_share > CONGESTION_LOSS_SHARE {
-            self.halve(now);
-        }
-    }
-
-    /// At most once a timeout: one full queue loses many messages.
-    fn halve(&mut self, now: Instant) {
-        if self
-            .halved_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= self.rtt.timeout())
-        {
-            self.halved_at = Some(now);
-            self.cautious = true;
-            self.window = (self.window / 2.0).max(MINIMUM_WINDOW as f64);
-        }
-    }
-
-    fn grow(&mut self, number: i64) {
-        self.loss_share -= self.loss_share * LOSS_SHARE_WEIGHT;
-        if number < self.limited_below && !self.rtt.is_queueing() {
-            self.window = (self.window + if self.cautious { CAUTIOUS_GROWTH } else { 1.0 })
-                .min(MAXIMUM_WINDOW as f64);
         }
     }
 
@@ -456,8 +407,8 @@ impl SendWindow {
             entry.state = State::Lost;
             self.lost.insert(oldest_number);
             self.flying -= 1;
-            self.lose(now);
-            self.halve(now);
+            self.congestion.lost(now, self.rtt.timeout());
+            self.congestion.halve(now, self.rtt.timeout());
             self.rtt.expired();
         }
         self.forget_landed();
@@ -473,10 +424,7 @@ impl SendWindow {
         }
         self.on_the_way.clear();
         self.flying = 0;
-        self.window = INITIAL_WINDOW as f64;
-        self.cautious = false;
-        self.loss_share = 0.0;
-        self.halved_at = None;
+        self.congestion = Congestion::default();
         self.rtt = RttEstimator::default();
         self.progress_at = Some(now);
         self.pause = None;
@@ -523,13 +471,8 @@ impl SendWindow {
     }
 
     /// Messages that may be on their way.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 8 and 4096"
-    )]
     pub const fn size(&self) -> usize {
-        self.window as usize
+        self.congestion.window()
     }
 
     /// Messages and bytes that are kept.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::datachannel::congestion::{INITIAL_WINDOW, MAXIMUM_WINDOW, MINIMUM_WINDOW};
 use proptest::prelude::*;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -81,7 +82,7 @@ fn interactive_input_has_a_reserve_and_control_is_never_refused() {
 #[test]
 fn the_window_is_bounded_in_bytes() {
     let mut window = SendWindow {
-        window: MAXIMUM_WINDOW as f64,
+        congestion: Congestion::with_window(MAXIMUM_WINDOW),
         ..SendWindow::default()
     };
     let frame = 32_768 + 120;
@@ -253,7 +254,7 @@ fn a_bad_line_does_not_halve_the_window() {
 #[test]
 fn after_a_reconnect_the_oldest_go_first_through_a_small_window() {
     let mut harness = Harness::new();
-    harness.window.window = 100.0;
+    harness.window.congestion = Congestion::with_window(100);
     harness.fill(Urgency::Bulk);
     assert_eq!(harness.transmit(0).len(), 100);
     for number in 10..20 {

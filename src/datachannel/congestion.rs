@@ -1,0 +1,92 @@
+//! How much may be on its way: as much as the path bears without filling every buffer on it. No I/O and no clock.
+//!
+//! The window grows while round trips are short, holds when they show a queue, and halves when the path drops more than a bad line
+//! does. Random losses alone say nothing about the path's capacity.
+
+use std::time::{Duration, Instant};
+
+/// Messages on their way before anything is known of the path.
+pub(super) const INITIAL_WINDOW: usize = 32;
+/// The window never shrinks below this.
+pub(super) const MINIMUM_WINDOW: usize = 8;
+/// Nor does it grow beyond: the agent buffers far more, so this bounds our own memory only.
+pub(super) const MAXIMUM_WINDOW: usize = 4096;
+/// A share of losses that says "too fast" rather than "a bad line".
+const CONGESTION_LOSS_SHARE: f64 = 0.08;
+/// Weight of one message in the smoothed share of losses.
+const LOSS_SHARE_WEIGHT: f64 = 1.0 / 64.0;
+/// After the first sign of congestion the window grows by this share of a message for each acknowledgement, instead of by one.
+const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
+
+/// The size of the send window, in messages.
+#[derive(Debug)]
+pub(super) struct Congestion {
+    window: f64,
+    /// Whether congestion was seen, so that the window grows slowly.
+    cautious: bool,
+    /// The smoothed share of messages that are lost.
+    loss_share: f64,
+    /// When the window was last halved.
+    halved_at: Option<Instant>,
+}
+
+impl Default for Congestion {
+    fn default() -> Self {
+        Self {
+            window: INITIAL_WINDOW as f64,
+            cautious: false,
+            loss_share: 0.0,
+            halved_at: None,
+        }
+    }
+}
+
+impl Congestion {
+    /// Messages that may be on their way.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 8 and 4096"
+    )]
+    pub(super) const fn window(&self) -> usize {
+        self.window as usize
+    }
+
+    /// A message was acknowledged; `may_grow` says whether the window is what held the sender back, and the path has no queue.
+    pub(super) fn acknowledged(&mut self, may_grow: bool) {
+        self.loss_share -= self.loss_share * LOSS_SHARE_WEIGHT;
+        if may_grow {
+            let growth = if self.cautious { CAUTIOUS_GROWTH } else { 1.0 };
+            self.window = (self.window + growth).min(MAXIMUM_WINDOW as f64);
+        }
+    }
+
+    /// A message was lost.
+    pub(super) fn lost(&mut self, now: Instant, timeout: Duration) {
+        self.loss_share += (1.0 - self.loss_share) * LOSS_SHARE_WEIGHT;
+        if self.loss_share > CONGESTION_LOSS_SHARE {
+            self.halve(now, timeout);
+        }
+    }
+
+    /// At most once a timeout: one full queue loses many messages.
+    pub(super) fn halve(&mut self, now: Instant, timeout: Duration) {
+        if self
+            .halved_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= timeout)
+        {
+            self.halved_at = Some(now);
+            self.cautious = true;
+            self.window = (self.window / 2.0).max(MINIMUM_WINDOW as f64);
+        }
+    }
+
+    /// A window of a given size.
+    #[cfg(test)]
+    pub(super) fn with_window(window: usize) -> Self {
+        Self {
+            window: window as f64,
+            ..Self::default()
+        }
+    }
+}

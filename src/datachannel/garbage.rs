@@ -1,0 +1,56 @@
+//! Frames that are no messages: a few are a bad line, nothing else for a while is a wrong address.
+
+use std::time::{Duration, Instant};
+
+use crate::message::DecodeError;
+
+/// Nothing but unreadable frames for so long, and the other side is not what it should be.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Fewer unreadable frames than this are a bad line.
+const ENOUGH: usize = 3;
+
+/// Counts unreadable frames since the last readable one.
+#[derive(Debug, Default)]
+pub(super) struct Garbage {
+    /// The first, how many, and when the last came that brought the count up to [`ENOUGH`].
+    seen: Option<(DecodeError, usize, Instant)>,
+}
+
+impl Garbage {
+    /// A frame that is no message.
+    pub(super) fn came(&mut self, error: DecodeError, now: Instant) {
+        // A type of message that is new to us is nothing bad.
+        if matches!(error, DecodeError::UnknownMessageType(_)) {
+            return;
+        }
+        let (_, count, since) = self.seen.get_or_insert((error, 0, now));
+        *count += 1;
+        if *count <= ENOUGH {
+            *since = now;
+        }
+    }
+
+    /// A frame that is one, or another connection.
+    pub(super) fn forget(&mut self) {
+        self.seen = None;
+    }
+
+    /// When it has lasted too long.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.seen
+            .as_ref()
+            .filter(|(_, count, _)| *count >= ENOUGH)
+            .map(|(.., since)| *since + PATIENCE)
+    }
+
+    /// What is wrong, when it has lasted too long.
+    pub(super) fn verdict(&self, now: Instant) -> Option<String> {
+        let (error, ..) = self
+            .seen
+            .as_ref()
+            .filter(|_| self.due_at().is_some_and(|at| at <= now))?;
+        Some(format!(
+            "the other side sends what is no message of Session Manager ({error}); is something between that changes it?"
+        ))
+    }
+}
