@@ -2,15 +2,25 @@
 
 OUT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: static test-static
+.PHONY: static static-aarch64 test-static
 
 # Static musl binary: target/static/session-manager-plugin (see packaging/musl/build).
 static:
-	packaging/musl/build
+	packaging/musl/build x86_64
+
+# The same for aarch64: target/static-aarch64/session-manager-plugin.
+static-aarch64:
+	packaging/musl/build aarch64
 
 # The static binary in a root directory that holds nothing else.
 test-static: static
 	python3 packaging/tests/empty_root.py
+
+.PHONY: size
+
+# What the static binary consists of, and what it needs.
+size: static
+	packaging/size.py
 
 .PHONY: deny
 
@@ -57,3 +67,9 @@ packages: static manual
 test-packages: packages
 	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin
 	python3 packaging/tests/packages.py
+
+.PHONY: test-reproducible
+
+# The same commit built in two folders gives the same bytes. Takes two builds' time.
+test-reproducible:
+	packaging/tests/reproducible
