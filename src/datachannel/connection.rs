@@ -110,6 +110,10 @@ impl Driver {
                 return Ok(());
             };
             log::info!("{broken}");
+            // What came before the break is delivered now, and the session's end may be among it.
+            if self.settle(Instant::now()) == Flow::Over {
+                return Ok(());
+            }
             let stood = self.shared.state().protocol.has_started();
             fruitless.ended(self.heard);
             if self.link.resume.is_none() || (!stood && fruitless.is_an_answer()) {
@@ -177,11 +181,12 @@ impl Driver {
         if connection.is_blocked() {
             connection.flush()?;
         }
-        if !connection.is_blocked() {
+        {
             let mut state = self.shared.state();
             state.protocol.handle_timeout(now);
             let mut bytes = 0;
-            while bytes < WRITE_BUDGET
+            while !connection.is_blocked()
+                && bytes < WRITE_BUDGET
                 && let Some(frame) = state.protocol.poll_transmit(now)
             {
                 bytes += frame.len();
@@ -289,15 +294,18 @@ impl Driver {
     }
 
     fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<(), Broken> {
+        let now = Instant::now();
         let until = {
             let mut state = self.shared.state();
-            if state.closing
-                || (!connection.is_blocked() && state.protocol.can_transmit(Instant::now()))
-            {
+            if state.closing || (!connection.is_blocked() && state.protocol.can_transmit(now)) {
                 return Ok(());
             }
             state.asleep = true;
-            state.protocol.next_timeout()
+            // What is due already can only be something to send, and that waits for the socket.
+            state
+                .protocol
+                .next_timeout()
+                .filter(|at| !connection.is_blocked() || *at > now)
         };
         let check = liveness.next_check(!self.gate_is_open);
         let until = until.map_or(check, |until| until.min(check));

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::ending::finish_output;
-use super::{Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell, unwritable};
+use super::{
+    Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell, unwritable,
+};
 use crate::datachannel::{End, Notice, SessionType, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};
