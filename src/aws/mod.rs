@@ -1,5 +1,22 @@
 //! AWS: who we are, signatures, and the API calls.
 
+mod call;
+mod client;
+mod clock;
+#[allow(dead_code)]
 pub mod credentials;
+#[allow(dead_code)]
+mod endpoint;
+mod error;
+mod exchange;
 pub mod sigv4;
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod tests;
 pub mod time;
+mod xml;
+
+pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
+pub use error::{ApiError, Failure, Refusal};
+pub use exchange::HttpError;

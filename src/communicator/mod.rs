@@ -17,7 +17,7 @@ use tungstenite::{Message, WebSocket};
 pub use dial::{DialError, Dialer};
 pub use liveness::{Check, Liveness};
 pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
-pub use stream_url::StreamUrl;
+pub use stream_url::{SUFFIXES, StreamUrl};
 
 use crate::network::Stream;
 use crate::waker::Sleeper;

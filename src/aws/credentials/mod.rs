@@ -1,8 +1,38 @@
 //! Who we are to AWS.
 
+mod chain;
+
 use std::time::SystemTime;
 
+use crate::network::Stop;
 use crate::secret::Secret;
+
+pub(super) use chain::Chain;
+
+/// Why there are no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// Nobody configured any.
+    #[error(
+        "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
+    )]
+    NotFound,
+    /// Those that are configured cannot be had.
+    #[error("no AWS credentials: {0}")]
+    Failed(String),
+    /// The caller gave up.
+    #[error("looking for AWS credentials was given up")]
+    Cancelled,
+}
+
+impl CredentialsError {
+    fn stopped(stop: Stop, what: &str) -> Self {
+        match stop {
+            Stop::Cancelled => Self::Cancelled,
+            Stop::TimedOut => Self::Failed(format!("{what} took too long")),
+        }
+    }
+}
 
 /// An access key, and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,162 @@
+//! A signed call: tried again where that helps, with the clock put right.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
+use http::{Request, Uri};
+
+use super::clock::Clock;
+use super::credentials::Credentials;
+use super::error::{ApiError, Refusal};
+use super::exchange::{Answer, exchange, host_header};
+use super::sigv4;
+use crate::network::{Limit, Network};
+
+/// How often a call is tried (the AWS SDKs' number).
+const ATTEMPTS: u32 = 3;
+/// How long one try may take where the caller allows more: a lost packet must not use up all its time.
+const ATTEMPT_TIME: Duration = Duration::from_secs(15);
+/// The longest back-off before the second try; each later one may be twice as long.
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// What a call needs besides what it says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller<'a> {
+    pub(super) network: &'a Network,
+    pub(super) clock: &'a Clock,
+}
+
+/// What a call says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// For errors: `ResumeSession`.
+    pub(super) operation: &'static str,
+    pub(super) url: &'a Uri,
+    pub(super) region: &'a str,
+    /// The service's signing name.
+    pub(super) service: &'static str,
+    /// `X-Amz-Target` and its value, for the JSON protocols.
+    pub(super) target: Option<&'static str>,
+    pub(super) content_type: &'static str,
+    pub(super) body: &'a [u8],
+}
+
+impl Caller<'_> {
+    /// Posts the call, signed if there are credentials, and gives an answer with status 200.
+    pub(super) fn call(
+        &self,
+        call: &Call<'_>,
+        credentials: Option<&Credentials>,
+        limit: &Limit,
+    ) -> Result<Answer, ApiError> {
+        let operation = call.operation;
+        let mut attempt = 0;
+        let mut clock_was_corrected = false;
+        loop {
+            attempt += 1;
+            let error = match self.attempt(call, credentials, &limit.at_most(ATTEMPT_TIME)) {
+                Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) => {
+                    let refusal = Refusal::parse(&answer);
+                    if refusal.is_about_time()
+                        && !clock_was_corrected
+                        && self.correct_clock(&answer, &refusal)
+                    {
+                        clock_was_corrected = true;
+                        attempt -= 1;
+                        continue;
+                    }
+                    let again = refusal.is_temporary();
+                    let error = ApiError::Refused { operation, refusal };
+                    if !again {
+                        return Err(error);
+                    }
+                    error
+                }
+                Err(error) if error.failure() != super::Failure::Temporary => return Err(error),
+                Err(error) => error,
+            };
+            log::info!("try {attempt}: {error}");
+            if attempt >= ATTEMPTS {
+                return Err(error);
+            }
+            let pause = random_part(BACK_OFF * 2u32.pow(attempt - 1));
+            if let Err(stop) = limit.pause(pause) {
+                return Err(ApiError::stopped(operation, stop, Some(error)));
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        call: &Call<'_>,
+        credentials: Option<&Credentials>,
+        limit: &Limit,
+    ) -> Result<Answer, ApiError> {
+        let host = host_header(call.url);
+        let mut headers = vec![("host", host.as_str()), ("content-type", call.content_type)];
+        headers.extend(call.target.map(|target| ("x-amz-target", target)));
+        let request = sigv4::Request {
+            method: "POST",
+            path: call.url.path(),
+            query: call.url.query().unwrap_or_default(),
+            headers: &headers,
+            payload_hash: &sigv4::payload_hash(call.body),
+        };
+        let mut post = Request::post(call.url).header(CONTENT_TYPE, call.content_type);
+        if let Some(target) = call.target {
+            post = post.header("x-amz-target", target);
+        }
+        if let Some(credentials) = credentials {
+            for (name, value) in sigv4::sign(
+                &request,
+                credentials,
+                call.region,
+                call.service,
+                self.clock.now(),
+            ) {
+                post = post.header(name, value);
+            }
+        }
+        let operation = call.operation;
+        let malformed = |_| ApiError::Malformed("could not be asked for", operation);
+        let post = post.body(call.body).map_err(malformed)?;
+        exchange(self.network, &post, limit).map_err(|error| ApiError::Http { operation, error })
+    }
+
+    fn correct_clock(&self, answer: &Answer, refusal: &Refusal) -> bool {
+        let header = answer
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
+        let time = Clock::parse_message(&refusal.message).or_else(|| Clock::parse_header(header?));
+        time.is_some_and(|time| self.clock.correct(time))
+    }
+}
+
+/// Signs the upgrade to a websocket: only `host`, the time and the token, over an empty body.
+pub(super) fn sign_upgrade(
+    uri: &Uri,
+    credentials: &Credentials,
+    region: &str,
+    clock: &Clock,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let host = uri
+        .authority()
+        .map(|authority| authority.as_str())
+        .unwrap_or_default();
+    let request = sigv4::Request {
+        method: "GET",
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers: &[("host", host)],
+        payload_hash: &sigv4::payload_hash(b""),
+    };
+    sigv4::sign(&request, credentials, region, "ssmmessages", clock.now())
+}
+
+/// A random part of a time: "full jitter", so that many clients of a failing service do not come back all at once.
+fn random_part(time: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    time.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

@@ -1,0 +1,375 @@
+//! The calls that sessions need.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use http::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::call::{Call, Caller, sign_upgrade};
+use super::clock::Clock;
+use super::credentials::{Chain, Credentials, CredentialsError};
+use super::endpoint::{Endpoints, Service};
+use super::error::ApiError;
+use crate::encryption::DATA_KEY_SIZE;
+use crate::error::Error;
+use crate::network::{Limit, Network};
+use crate::secret::Secret;
+use crate::settings::Environment;
+
+/// What the SSM and KMS services take and give.
+const AMZ_JSON: &str = "application/x-amz-json-1.1";
+
+/// What is known of the session and its caller.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The region; without it that of the environment or the profile.
+    pub region: Option<String>,
+    /// The profile that the caller named: no other's credentials are used then.
+    pub profile: Option<String>,
+    /// The caller's endpoint (argument 6, `--endpoint-url`), whatever it is the endpoint of.
+    pub endpoint: Option<String>,
+    /// The node or task.
+    pub target: Option<String>,
+    /// The host that the service named for the stream (never one that the user put in its place).
+    pub stream_host: Option<String>,
+}
+
+/// Calls AWS. Cheap to clone, and for use from any thread.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    network: Network,
+    endpoints: Endpoints,
+    region: String,
+    target: Option<String>,
+    credentials: Chain,
+    clock: Clock,
+}
+
+/// A session that stands.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Started {
+    /// Its name.
+    pub session_id: String,
+    /// Where the data channel is.
+    pub stream_url: String,
+    /// What opens it.
+    #[serde(deserialize_with = "secret")]
+    pub token_value: Secret,
+}
+
+/// What opens the data channel of a running session again.
+#[derive(Debug, Clone, Default)]
+pub struct Resumed {
+    /// None: the session is over.
+    pub token: Option<Secret>,
+    /// None: as before.
+    pub stream_url: Option<String>,
+}
+
+/// A key that KMS made.
+#[derive(Debug)]
+pub struct DataKey {
+    /// For the agent, who has it decrypted by KMS: base64, as KMS gives it.
+    pub ciphertext: String,
+    /// For us.
+    pub plaintext: Zeroizing<[u8; DATA_KEY_SIZE]>,
+}
+
+/// What StartSession is told.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartRequest {
+    /// The node, or for containers `ecs:…`.
+    pub target: String,
+    /// The document; without it the account's standard shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_name: Option<String>,
+    /// The document's parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// For the records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
+}
+
+impl Client {
+    /// Prepares calls; nothing is sent, and no credentials are looked for yet.
+    ///
+    /// # Errors
+    /// When no region is known, or a configuration file cannot be read.
+    pub fn new(
+        options: Options,
+        environment: &Environment,
+        network: Network,
+    ) -> Result<Self, Error> {
+        let endpoints = Endpoints::new(
+            environment,
+            options.endpoint.as_deref(),
+            options.target.as_deref(),
+            options.stream_host.as_deref(),
+        );
+        let credentials = Chain::new(
+            environment,
+            options.profile,
+            endpoints.clone(),
+            network.clone(),
+        );
+        let region = options
+            .region
+            .filter(|region| !region.is_empty())
+            .or_else(|| credentials.region())
+            .unwrap_or_default();
+        // Names the variables when there is none, and refuses what is none, before anything is sent.
+        endpoints.url(Service::Ssm, &region)?;
+        Ok(Self(Arc::new(Shared {
+            network,
+            endpoints,
+            region,
+            target: options.target,
+            credentials,
+            clock: Clock::default(),
+        })))
+    }
+
+    /// The region in which we are.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn start_session(
+        &self,
+        request: &StartRequest,
+        limit: &Limit,
+    ) -> Result<Started, ApiError> {
+        let credentials = self.credentials(limit)?;
+        self.ssm(
+            "StartSession",
+            "AmazonSSM.StartSession",
+            request,
+            &credentials,
+            limit,
+        )
+    }
+
+    /// Asks for a token with which a session's data channel can be opened again. Looks for credentials anew, as those at hand may be the
+    /// reason why the channel broke.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; [`ApiError::failure`] says what to do.
+    pub fn resume_session(&self, session_id: &str, limit: &Limit) -> Result<Resumed, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            token_value: Option<String>,
+            stream_url: Option<String>,
+        }
+        let credentials = self.fresh_credentials(limit)?;
+        let request = SessionRequest { session_id };
+        let answer: Answer = self.ssm(
+            "ResumeSession",
+            "AmazonSSM.ResumeSession",
+            &request,
+            &credentials,
+            limit,
+        )?;
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Ok(Resumed {
+            token: given(answer.token_value).map(Secret::new),
+            stream_url: given(answer.stream_url),
+        })
+    }
+
+    /// Ends a session over there.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn terminate_session(&self, session_id: &str, limit: &Limit) -> Result<(), ApiError> {
+        let credentials = self.credentials(limit)?;
+        let request = SessionRequest { session_id };
+        let _: serde::de::IgnoredAny = self.ssm(
+            "TerminateSession",
+            "AmazonSSM.TerminateSession",
+            &request,
+            &credentials,
+            limit,
+        )?;
+        Ok(())
+    }
+
+    /// Has KMS make the key of an encrypted session.
+    ///
+    /// The encryption context must be the one with which the agent will ask for decryption: session, target, and its challenge if it
+    /// sent one.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn generate_data_key(
+        &self,
+        key_id: &str,
+        session_id: &str,
+        challenge: Option<&str>,
+        limit: &Limit,
+    ) -> Result<DataKey, ApiError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Request<'a> {
+            key_id: &'a str,
+            #[serde(serialize_with = "key_length")]
+            number_of_bytes: (),
+            encryption_context: BTreeMap<&'static str, &'a str>,
+        }
+        fn key_length<S: Serializer>(_: &(), serializer: S) -> Result<S::Ok, S::Error> {
+            DATA_KEY_SIZE.serialize(serializer)
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            ciphertext_blob: String,
+            #[serde(deserialize_with = "secret")]
+            plaintext: Secret,
+        }
+        const OPERATION: &str = "GenerateDataKey";
+        let mut encryption_context = BTreeMap::from([
+            ("aws:ssm:SessionId", session_id),
+            (
+                "aws:ssm:TargetId",
+                self.0.target.as_deref().unwrap_or_default(),
+            ),
+        ]);
+        encryption_context
+            .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
+        let request = Request {
+            key_id,
+            number_of_bytes: (),
+            encryption_context,
+        };
+        let credentials = self.credentials(limit)?;
+        let answer: Answer = self.json(
+            Service::Kms,
+            OPERATION,
+            "TrentService.GenerateDataKey",
+            &request,
+            &credentials,
+            limit,
+        )?;
+        let malformed = || ApiError::Malformed("holds no key of 64 bytes", OPERATION);
+        let plaintext = STANDARD
+            .decode(answer.plaintext.expose())
+            .map(Zeroizing::new);
+        let plaintext = plaintext.map_err(|_| malformed())?;
+        let mut key = Zeroizing::new([0; DATA_KEY_SIZE]);
+        if plaintext.len() != DATA_KEY_SIZE || answer.ciphertext_blob.is_empty() {
+            return Err(malformed());
+        }
+        key.copy_from_slice(&plaintext);
+        Ok(DataKey {
+            ciphertext: answer.ciphertext_blob,
+            plaintext: key,
+        })
+    }
+
+    /// The headers that sign a websocket upgrade; every dial needs new ones.
+    ///
+    /// # Errors
+    /// When there are no credentials: the dial then goes on without a signature.
+    pub fn sign_upgrade(
+        &self,
+        uri: &Uri,
+        limit: &Limit,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, ApiError> {
+        let credentials = self.credentials(limit)?;
+        Ok(sign_upgrade(
+            uri,
+            &credentials,
+            &self.0.region,
+            &self.0.clock,
+        ))
+    }
+
+    /// Takes the `Date` of an answer with which a signed upgrade was refused; true if our clock was off, and it is worth while to sign
+    /// and dial once more.
+    pub fn correct_clock(&self, date: &str) -> bool {
+        Clock::parse_header(date).is_some_and(|time| self.0.clock.correct(time))
+    }
+
+    fn credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
+        self.0.credentials.get(&self.0.region, self.caller(), limit)
+    }
+
+    fn fresh_credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
+        self.0
+            .credentials
+            .refresh(&self.0.region, self.caller(), limit)
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            network: &self.0.network,
+            clock: &self.0.clock,
+        }
+    }
+
+    fn ssm<T: for<'de> Deserialize<'de>>(
+        &self,
+        operation: &'static str,
+        target: &'static str,
+        request: &impl Serialize,
+        credentials: &Credentials,
+        limit: &Limit,
+    ) -> Result<T, ApiError> {
+        self.json(Service::Ssm, operation, target, request, credentials, limit)
+    }
+
+    fn json<T: for<'de> Deserialize<'de>>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        target: &'static str,
+        request: &impl Serialize,
+        credentials: &Credentials,
+        limit: &Limit,
+    ) -> Result<T, ApiError> {
+        let malformed = |_| ApiError::Malformed("is not as expected", operation);
+        let body = serde_json::to_vec(request).map_err(malformed)?;
+        let url = self.0.endpoints.url(service, &self.0.region)?;
+        let call = Call {
+            operation,
+            url: &url,
+            region: &self.0.region,
+            service: service.signing_name(),
+            target: Some(target),
+            content_type: AMZ_JSON,
+            body: &body,
+        };
+        let answer = self.caller().call(&call, Some(credentials), limit)?;
+        serde_json::from_slice(answer.body()).map_err(malformed)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionRequest<'a> {
+    session_id: &'a str,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Client({})", self.0.region)
+    }
+}

@@ -1,0 +1,310 @@
+//! What can go wrong with an API call, and what that means for a session.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::credentials::CredentialsError;
+use super::exchange::{Answer, HttpError};
+use crate::error::Error;
+use crate::network::{ConnectError, Stop};
+
+/// The longest text of a service that is shown, in characters.
+const MAX_TEXT: usize = 1000;
+
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// There are no credentials to sign it with.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The service answered with an error.
+    #[error("{operation} failed: {refusal}")]
+    Refused {
+        /// `ResumeSession` and the like.
+        operation: &'static str,
+        /// Its words.
+        refusal: Refusal,
+    },
+    /// No answer.
+    #[error("{operation} failed: {error}")]
+    Http {
+        /// `ResumeSession` and the like.
+        operation: &'static str,
+        /// What happened.
+        error: HttpError,
+    },
+    /// An answer without what it should hold.
+    #[error("{operation} failed: the service's answer {0}", operation = .1)]
+    Malformed(&'static str, &'static str),
+    /// The call cannot even be tried: a variable or the region is wrong.
+    #[error(transparent)]
+    Setup(#[from] Error),
+    /// The caller gave up, or the deadline came while waiting for the next try.
+    #[error("{0} was given up")]
+    GivenUp(&'static str),
+}
+
+/// What a failure means for a session that should go on (PITFALLS P20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The session does not exist any more.
+    Gone,
+    /// We may not, or cannot prove that we may: the token at hand may still open the channel.
+    Denied,
+    /// It may work later: network, throttling, the service's own trouble.
+    Temporary,
+    /// It will not work however often it is tried.
+    Final,
+    /// The caller wanted it to end.
+    Cancelled,
+}
+
+impl ApiError {
+    /// What the failure means.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Credentials(CredentialsError::Cancelled) => Failure::Cancelled,
+            Self::Credentials(_) => Failure::Denied,
+            Self::Refused { refusal, .. } => refusal.failure(),
+            Self::Http {
+                error: HttpError::Connect(ConnectError::Cancelled),
+                ..
+            }
+            | Self::GivenUp(_) => Failure::Cancelled,
+            Self::Http {
+                error: HttpError::Connect(ConnectError::Trust(_)),
+                ..
+            } => Failure::Final,
+            Self::Http { .. } | Self::Malformed(..) => Failure::Temporary,
+            Self::Setup(_) => Failure::Final,
+        }
+    }
+
+    pub(super) fn stopped(operation: &'static str, stop: Stop, last: Option<Self>) -> Self {
+        match (stop, last) {
+            // What kept it from succeeding says more than that time ran out.
+            (Stop::TimedOut, Some(error)) => error,
+            _ => Self::GivenUp(operation),
+        }
+    }
+}
+
+/// An error as AWS's services write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The name of the error, such as `DoesNotExistException`; empty if there is none.
+    pub code: String,
+    /// The service's words, without control characters; may be empty.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            status,
+            code,
+            message,
+        } = self;
+        match (code.is_empty(), message.is_empty()) {
+            (false, false) => write!(formatter, "{message} ({code})"),
+            (false, true) => write!(formatter, "{code}"),
+            (true, false) => write!(formatter, "{message} (HTTP status {status})"),
+            (true, true) => write!(formatter, "HTTP status {status}"),
+        }
+    }
+}
+
+impl Refusal {
+    /// Reads an error in one of the JSON protocols (SSM, KMS, SSO), or in that of STS (XML).
+    pub(super) fn parse(answer: &Answer) -> Self {
+        let header = answer.headers().get("x-amzn-errortype");
+        let header = header
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let text = |names: &[&str]| {
+            let found = names.iter().find_map(|name| json.get(*name)?.as_str());
+            found.map(str::to_owned)
+        };
+        let body = String::from_utf8_lossy(answer.body());
+        let code = text(&["__type", "code", "Code", "error"])
+            .or_else(|| super::xml::text(&body, "Code").map(|text| text.into_owned()))
+            .unwrap_or_else(|| header.to_owned());
+        let message = text(&["message", "Message", "errorMessage", "error_description"])
+            .or_else(|| super::xml::text(&body, "Message").map(|text| text.into_owned()))
+            .unwrap_or_default();
+        // `com.amazonaws.ssm#DoesNotExistException`, `DoesNotExistException:http://…`
+        let code = code.rsplit('#').next().unwrap_or_default();
+        let code = code.split(':').next().unwrap_or_default();
+        Self {
+            status: answer.status().as_u16(),
+            code: printable(code),
+            message: printable(&message),
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        if self.code == "DoesNotExistException"
+            || self.message.to_ascii_lowercase().contains("terminated")
+        {
+            Failure::Gone
+        } else if self.is_temporary() {
+            Failure::Temporary
+        } else if self.status == 401 || self.status == 403 || self.is_about_credentials() {
+            Failure::Denied
+        } else {
+            Failure::Final
+        }
+    }
+
+    /// Whether the same request may succeed a little later (the AWS SDKs' list).
+    pub(super) fn is_temporary(&self) -> bool {
+        let is_server_error =
+            StatusCode::from_u16(self.status).is_ok_and(|status| status.is_server_error());
+        is_server_error
+            || self.status == 429
+            || [
+                "Throttling",
+                "ThrottlingException",
+                "ThrottledException",
+                "RequestThrottled",
+                "RequestThrottledException",
+                "TooManyRequestsException",
+                "RequestLimitExceeded",
+                "BandwidthLimitExceeded",
+                "LimitExceededException",
+                "SlowDown",
+                "PriorRequestNotComplete",
+                "EC2ThrottledException",
+                "RequestTimeout",
+                "RequestTimeoutException",
+                "InternalServerError",
+                "InternalFailure",
+                "ServiceUnavailable",
+                "KMSInternalException",
+                "DependencyTimeoutException",
+                "KeyUnavailableException",
+                "IDPCommunicationError",
+            ]
+            .contains(&self.code.as_str())
+    }
+
+    fn is_about_credentials(&self) -> bool {
+        [
+            "AccessDenied",
+            "AccessDeniedException",
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "UnrecognizedClientException",
+            "InvalidClientTokenId",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "NotAuthorized",
+            "OptInRequired",
+        ]
+        .contains(&self.code.as_str())
+            || self.is_about_time()
+    }
+
+    /// Whether the signature was refused, perhaps because of the time in it.
+    pub(super) fn is_about_time(&self) -> bool {
+        [
+            "InvalidSignatureException",
+            "SignatureDoesNotMatch",
+            "RequestTimeTooSkewed",
+            "RequestExpired",
+            "RequestInTheFuture",
+            "AuthFailure",
+        ]
+        .contains(&self.code.as_str())
+    }
+}
+
+/// Text of a service as it may be shown on a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .take(MAX_TEXT)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Refusal {
+        let answer = Response::builder().status(status);
+        let answer = answer.header("x-amzn-ErrorType", "FromHeader:http://x/");
+        Refusal::parse(
+            &answer
+                .body(Zeroizing::new(body.as_bytes().to_vec()))
+                .unwrap(),
+        )
+    }
+
+    #[test]
+    fn errors_in_every_form() {
+        let json = refusal(
+            400,
+            r#"{"__type":"com.amazonaws.ssm#DoesNotExistException","message":"gone\u001b[2J"}"#,
+        );
+        assert_eq!(json.to_string(), "gone [2J (DoesNotExistException)");
+        let xml = refusal(
+            403,
+            "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>it &lt;is&gt;</Message></Error></ErrorResponse>",
+        );
+        assert_eq!(xml.to_string(), "it <is> (ExpiredToken)");
+        let oauth = refusal(400, r#"{"error":"invalid_grant","error_description":"no"}"#);
+        assert_eq!(oauth.to_string(), "no (invalid_grant)");
+        assert_eq!(refusal(500, "").to_string(), "FromHeader");
+        assert_eq!(refusal(500, "<html>").code, "FromHeader");
+    }
+
+    #[test]
+    fn p20_what_failures_mean() {
+        let failure = |status, code: &str, message: &str| {
+            let (code, message) = (code.to_owned(), message.to_owned());
+            Refusal {
+                status,
+                code,
+                message,
+            }
+            .failure()
+        };
+        assert_eq!(failure(400, "DoesNotExistException", ""), Failure::Gone);
+        assert_eq!(failure(400, "InternalServerError", ""), Failure::Temporary);
+        assert_eq!(
+            failure(400, "InvalidRequest", "Session is already terminated"),
+            Failure::Gone
+        );
+        assert_eq!(
+            failure(400, "ThrottlingException", "Rate exceeded"),
+            Failure::Temporary
+        );
+        assert_eq!(failure(429, "", ""), Failure::Temporary);
+        assert_eq!(failure(503, "", ""), Failure::Temporary);
+        assert_eq!(failure(403, "", ""), Failure::Denied);
+        assert_eq!(failure(400, "ExpiredTokenException", ""), Failure::Denied);
+        assert_eq!(failure(400, "AccessDeniedException", ""), Failure::Denied);
+        assert_eq!(
+            failure(400, "UnrecognizedClientException", ""),
+            Failure::Denied
+        );
+        assert_eq!(
+            failure(400, "InvalidSignatureException", ""),
+            Failure::Denied
+        );
+        assert_eq!(failure(400, "ValidationException", ""), Failure::Final);
+    }
+}
