@@ -11,6 +11,9 @@ pub enum Error {
     /// The session could not be started.
     #[error("{0}")]
     Start(String),
+    /// The session is another process's: it cannot be taken over, and must not be ended.
+    #[error("{0}")]
+    Taken(String),
     /// The session stood and is lost for good.
     #[error("{0}")]
     Lost(String),
@@ -24,7 +27,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Start(_) | Self::Lost(_) => 1,
+            Self::Start(_) | Self::Taken(_) | Self::Lost(_) => 1,
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(255),
         }
     }

@@ -13,6 +13,7 @@ pub mod message;
 pub mod network;
 pub mod program;
 pub mod secret;
+pub mod service;
 pub mod session;
 pub mod settings;
 pub mod smux;

@@ -2,21 +2,27 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
 use crate::VERSION;
-use crate::cli::{Call, Invocation, Own};
+use crate::aws::{Client, Options, StartRequest};
+use crate::cli::{Call, Connection, Invocation, Own, Start, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
 use crate::datachannel::{Config, DataChannel, Link};
 use crate::error::Error;
 use crate::logging;
-use crate::network::Network;
+use crate::network::{Limit, Network};
+use crate::service::Service;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Caller, Context, out_of_resources};
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::Signals;
 use crate::terminal::{print, raw};
+
+/// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
@@ -65,6 +71,7 @@ fn give_up(announcer: &Announcer, error: &Error) -> u8 {
 
 /// A session that somebody else has started.
 fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
+    logging::start(&settings);
     let place = if settings.quiet {
         Place::Stderr
     } else {
@@ -80,7 +87,8 @@ fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
 }
 
 /// A session that we start ourselves.
-fn run_own(own: &Own, settings: Settings, _environment: Environment) -> u8 {
+fn run_own(own: &Own, settings: Settings, environment: Environment) -> u8 {
+    logging::start(&settings);
     let place = if own.is_quiet() {
         Place::Nowhere
     } else if settings.quiet {
@@ -88,11 +96,62 @@ fn run_own(own: &Own, settings: Settings, _environment: Environment) -> u8 {
     } else {
         Place::Stdout
     };
-    let announcer = Announcer::new("", place);
-    give_up(
-        &announcer,
-        &Error::Start("sessions cannot be started from here yet".to_owned()),
-    )
+    let caller = Caller {
+        stderr_to_stdout: false,
+        is_exec: own.is_exec(),
+    };
+    let call = match start_session(own.start(), &environment) {
+        Ok(call) => call,
+        Err(error) => return give_up(&Announcer::new("", place), &error),
+    };
+    let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
+    run_session(&call, caller, &announcer, settings, environment)
+        .unwrap_or_else(|error| give_up(&announcer, &error))
+}
+
+/// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
+fn start_session(start: Start, environment: &Environment) -> Result<Call, Error> {
+    let Connection {
+        target,
+        region,
+        profile,
+        endpoint_url,
+        reason,
+    } = start.connection;
+    let options = Options {
+        region,
+        profile: profile.clone(),
+        endpoint: endpoint_url.clone(),
+        target: Some(target.clone()),
+        stream_host: None,
+    };
+    let client = Client::new(
+        options,
+        environment,
+        Network::from_environment(environment)?,
+    )?;
+    let request = StartRequest {
+        target: target.clone(),
+        document_name: start.document_name,
+        parameters: start.parameters.unwrap_or_default(),
+        reason,
+    };
+    let started = client
+        .start_session(&request, &Limit::within(START_TIMEOUT))
+        .map_err(|error| Error::Start(error.to_string()))?;
+    Ok(Call {
+        session: StartedSession {
+            session_id: started.session_id,
+            stream_url: started.stream_url,
+            token: started.token_value,
+        },
+        region: client.region().to_owned(),
+        profile,
+        legacy: false,
+        target: Some(target),
+        stderr_to_stdout: false,
+        endpoint: endpoint_url,
+    })
 }
 
 fn run_session(
@@ -104,10 +163,13 @@ fn run_session(
 ) -> Result<u8, Error> {
     raw::restore_at_panic();
     let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
-    logging::start(&settings);
+    let settings = Arc::new(settings);
     let stream_url = StreamUrl::parse(&call.session.stream_url, &settings)?;
     let network = Network::from_environment(&environment)?;
     announcer.starting();
+    let service = service(call, &stream_url, &settings, &environment, &network);
+    let is_presigned = stream_url.is_presigned();
+    let for_connection = service.as_ref().filter(|_| !is_presigned);
     let (sender, notices) = unbounded();
     let channel = DataChannel::open(
         Config {
@@ -115,11 +177,14 @@ fn run_session(
                 stream_url,
                 token: call.session.token.clone(),
                 dialer: Dialer { network },
-                sign: None,
-                resume: None,
+                sign: for_connection.map(Service::sign),
+                resume: for_connection.map(Service::resume),
             },
             payload_size: settings.payload_size,
-            make_key: None,
+            make_key: service
+                .as_ref()
+                .filter(|_| !call.legacy)
+                .map(Service::make_key),
         },
         sender,
     )?;
@@ -128,10 +193,37 @@ fn run_session(
         notices,
         signals,
         announcer: Arc::clone(announcer),
-        settings: Arc::new(settings),
+        settings,
         environment: Arc::new(environment),
         session_id: call.session.session_id.clone(),
         caller,
-        terminate: None,
+        terminate: service.as_ref().map(Service::terminate),
     })
+}
+
+/// AWS, unless the user wants none of it, or it is not known where it is.
+fn service(
+    call: &Call,
+    stream_url: &StreamUrl,
+    settings: &Arc<Settings>,
+    environment: &Environment,
+    network: &Network,
+) -> Option<Service> {
+    if settings.skip_client_configure {
+        return None;
+    }
+    let options = Options {
+        region: Some(call.region.clone()),
+        profile: call.profile.clone(),
+        endpoint: call.endpoint.clone(),
+        target: call.target.clone(),
+        stream_host: Some(stream_url.service_host().to_owned()),
+    };
+    match Client::new(options, environment, network.clone()) {
+        Ok(client) => Some(Service::new(client, &call.session.session_id, settings)),
+        Err(error) => {
+            log::warn!("no signatures, and no resuming: {error}");
+            None
+        }
+    }
 }

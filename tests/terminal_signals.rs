@@ -4,7 +4,7 @@ mod support;
 
 use rustix::process::Signal;
 use sandbox::{AgentConfig, Document, Record, Sandbox, Sender, SessionConfig, Started, Upgrade};
-use support::{PATIENCE, Plugin, Running, exit_code, sandbox};
+use support::{Plugin, Running, exit_code, sandbox};
 
 fn start(sandbox: &Sandbox, document: Document) -> Started {
     sandbox.start_session(SessionConfig {
@@ -19,14 +19,21 @@ fn start(sandbox: &Sandbox, document: Document) -> Started {
 }
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {
-    let came = started.session.wait_for_frames(PATIENCE, |frames| {
-        let data = frames
-            .iter()
-            .filter(|frame| frame.is_data(Sender::Client, 1));
-        let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
-        input.windows(bytes.len()).any(|window| window == bytes)
-    });
-    assert!(came, "the agent did not get {bytes:?}");
+    let came = started
+        .session
+        .wait_for_frames(support::PATIENCE, |frames| {
+            let data = frames
+                .iter()
+                .filter(|frame| frame.is_data(Sender::Client, 1));
+            let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
+            input.windows(bytes.len()).any(|window| window == bytes)
+        });
+    let frames = started.session.frames();
+    assert!(
+        came,
+        "the agent did not get {bytes:?} but {} frames",
+        frames.len()
+    );
 }
 
 /// A command on a pty that takes no notice of anything.
@@ -122,12 +129,17 @@ fn in_a_terminal_interrupts_never_leave() {
 fn the_first_interrupt_goes_to_a_command_and_the_second_leaves() {
     let sandbox = sandbox();
     let command = "sh -c 'trap \"\" INT QUIT; echo go; sleep 600'";
+    // The agent reads nothing more until the command has ended.
+    let started = start(&sandbox, Document::separate_command(command));
+    let plugin = running(Plugin::new(&sandbox, &started).before("trap '' INT QUIT"));
+    plugin.signal(Signal::QUIT);
+    wait_for_input(&started, &[0x1c]);
+    drop(plugin);
+
     let started = start(&sandbox, Document::separate_command(command));
     let plugin = running(Plugin::new(&sandbox, &started).before("trap '' INT QUIT"));
     plugin.signal(Signal::INT);
     wait_for_input(&started, &[0x03]);
-    plugin.signal(Signal::QUIT);
-    wait_for_input(&started, &[0x03, 0x1c]);
     plugin.signal(Signal::INT);
     assert_eq!(exit_code(plugin.wait()), 0);
 }
@@ -188,9 +200,14 @@ fn after_a_stop_the_terminal_is_raw_again_and_its_size_is_told() {
     plugin.signal(Signal::CONT);
     plugin.wait_for_raw(true);
     assert_eq!(format!("{:?}", plugin.settings()), format!("{raw:?}"));
-    assert!(started.session.wait_for_frames(PATIENCE, |frames| {
-        frames.iter().any(|frame| {
-            frame.is_data(Sender::Client, 3) && frame.payload == br#"{"cols":101,"rows":37}"#
-        })
-    }));
+    assert!(
+        started
+            .session
+            .wait_for_frames(support::PATIENCE, |frames| {
+                frames.iter().any(|frame| {
+                    frame.is_data(Sender::Client, 3)
+                        && frame.payload == br#"{"cols":101,"rows":37}"#
+                })
+            })
+    );
 }

@@ -471,7 +471,7 @@ impl Protocol {
                 Verdict::ShellWithoutHandshake => {
                     self.start(Started::shell_without_handshake(), None)
                 }
-                Verdict::AnotherClients => self.fail(Error::Start(
+                Verdict::AnotherClients => self.fail(Error::Taken(
                     "This session already belongs to another client process".to_owned(),
                 )),
             }

@@ -295,7 +295,7 @@ fn p28_a_stream_that_began_before_us_belongs_to_another_client() {
     harness.wait(9999);
     assert_eq!(harness.delivered(), []);
     harness.wait(1);
-    let error = Error::Start("This session already belongs to another client process".to_owned());
+    let error = Error::Taken("This session already belongs to another client process".to_owned());
     assert_eq!(harness.delivered(), [Delivery::Ended(End::Failed(error))]);
 }
 

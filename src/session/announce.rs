@@ -68,7 +68,7 @@ impl Announcer {
 
     /// Why there is no session, or none any more: on stdout as callers expect, and on stderr.
     pub fn failed(&self, error: &Error) {
-        if let Error::Start(reason) = error {
+        if let Error::Start(reason) | Error::Taken(reason) = error {
             self.say(&format!("Cannot perform start session: {reason}\n"));
         }
         if !matches!(error, Error::Signal(_)) {

@@ -86,15 +86,23 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
             last_words(context, &text, outcome.is_hurried);
             Ok(0)
         }
+        // The session exists, and nobody will ever use it.
+        Ending::Over(End::Failed(error @ Error::Start(_))) if context.terminate.is_some() => {
+            context.announcer.failed(&error);
+            if let Some(failure) = end_remote(context, RemoteEnd::Api).failure {
+                log::info!("the remote session could not be ended: {failure}");
+            }
+            Ok(error.exit_code())
+        }
         Ending::Over(End::Failed(error)) => Err(error),
         Ending::Left(Leaving::Failed(error), how) => {
             // At once: ending the remote session may take a while.
             context.announcer.failed(&error);
-            end_remote(context, how);
+            end_remote(context, how).told();
             Ok(error.exit_code())
         }
         Ending::Left(leaving, how) => {
-            let second = end_remote(context, how);
+            let second = end_remote(context, how).told();
             if !matches!(leaving, Leaving::ReaderGone) {
                 context.announcer.say(&context.announcer.exiting(""));
             }
@@ -131,8 +139,29 @@ fn to_exit_code(code: i64) -> u8 {
     }
 }
 
-/// Ends the remote session; a signal that cut it short.
-fn end_remote(context: &Context, how: RemoteEnd) -> Option<Signal> {
+/// How ending the remote session went.
+#[derive(Debug, Default)]
+struct RemoteEnded {
+    /// A signal that cut it short.
+    signal: Option<Signal>,
+    /// Why it did not work.
+    failure: Option<String>,
+}
+
+impl RemoteEnded {
+    /// Tells the user what did not work; and the signal that cut it short.
+    fn told(self) -> Option<Signal> {
+        if let Some(failure) = self.failure {
+            print::complaint(format!(
+                "the remote session could not be ended ({failure}); it ends by itself when it has been idle for its time"
+            ));
+        }
+        self.signal
+    }
+}
+
+/// Ends the remote session.
+fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
     let deadline = Instant::now() + TERMINATE_TIMEOUT;
     context.channel.send_flag(Flag::TerminateSession);
     let (sender, done) = bounded(1);
@@ -151,28 +180,27 @@ fn end_remote(context: &Context, how: RemoteEnd) -> Option<Signal> {
             }
         });
     };
+    let mut ended = RemoteEnded::default();
     if let Err(error) = spawn("terminate", work) {
-        print::complaint(&error);
-        return None;
+        ended.failure = Some(error.to_string());
+        return ended;
     }
     loop {
         select! {
             recv(done) -> result => {
-                if let Ok(Err(error)) = result && !context.channel.has_ended() {
-                    print::complaint(&format!(
-                        "the remote session could not be ended ({error}); it ends by itself when it has been idle for its time"
-                    ));
-                }
-                return None;
+                ended.failure = result.ok().and_then(Result::err).map(|error| error.to_string());
+                return ended;
             }
             recv(context.signals.incoming()) -> signal => match signal {
                 Ok(Signal::WindowChange | Signal::Continue) => {}
-                Ok(signal) => return Some(signal),
-                Err(_) => return None,
+                signal => {
+                    ended.signal = signal.ok();
+                    return ended;
+                }
             },
             recv(at(deadline)) -> _ => {
-                print::complaint("the remote session could not be ended within 5 seconds; it ends by itself when it has been idle for its time");
-                return None;
+                ended.failure = Some("no answer within 5 seconds".to_owned());
+                return ended;
             }
         }
     }

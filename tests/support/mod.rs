@@ -28,7 +28,7 @@ use sandbox::{Config, Sandbox, Started};
 use serde_json::json;
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A sandbox with the defaults.
 pub fn sandbox() -> Sandbox {
