@@ -54,6 +54,7 @@
 //! | API calls that fail, hang, are throttled or answer without a token | [`Sandbox::fail_next`], [`Failure`] |
 //! | signatures: required, refused, of a skewed clock | [`Config`] |
 //! | credentials of STS, SSO, containers, instances | [`Sandbox::api_url`] with [`well_known`] |
+//! | proxies, with passwords, and broken ones | [`Sandbox::start_proxy`] |
 //! | everything else that happened | [`Sandbox::events`], [`Sandbox::wait_for_events`] |
 //! | the agent's rules in one thread with a virtual clock | [`agent::stream::Stream`]; [`faults::Link`] is the network for it |
 #![deny(unsafe_code)]
@@ -67,6 +68,7 @@ pub mod faults;
 mod gateway;
 mod http;
 mod kms;
+mod proxy;
 mod queue;
 mod record;
 mod sandbox;
@@ -76,6 +78,7 @@ mod threads;
 
 pub use api::{Failure, well_known};
 pub use config::*;
+pub use proxy::{ProxyBehaviour, ProxyConfig, ProxyKind};
 pub use record::{Event, Frame, Sender};
 pub use sandbox::{Sandbox, Started};
 pub use session::Session;

@@ -17,6 +17,7 @@ use crate::certificates::Certificates;
 use crate::config::{Config, SessionConfig};
 use crate::gateway::{Gateway, Socket};
 use crate::kms::Kms;
+use crate::proxy::{self, ProxyConfig};
 use crate::record::{Event, Journal};
 use crate::session::Session;
 use crate::threads::{Threads, lock};
@@ -223,6 +224,14 @@ impl Sandbox {
         for _ in 0..times {
             failures.push_back((operation.to_owned(), failure.clone()));
         }
+    }
+
+    /// Starts a proxy, which serves until the sandbox ends: `http://ADDRESS`, `https://…` or `socks5://…`.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start_proxy(&self, config: ProxyConfig) -> io::Result<SocketAddr> {
+        proxy::start(config, &self.shared)
     }
 
     /// The variables that point the AWS CLI, and the plugin below it, at this sandbox.
