@@ -17,6 +17,7 @@ use super::accept::Acceptor;
 use super::connection::{Connection, Read};
 use super::listen::Listener;
 use super::listening::{Control, PortEvent};
+use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
@@ -39,6 +40,8 @@ const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(200);
 /// How often to look whether the agent has acknowledged the flag: at first, and at most, doubling between.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LAST: Duration = Duration::from_secs(1);
+/// Once it has: what it had read before, it may still send. The next connection begins when nothing came for so long.
+const SETTLING: Duration = Duration::from_millis(50);
 /// After the end of the session: how long to wait for a local socket that takes nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,8 @@ enum Phase {
     Current,
     /// That of the connection before: the agent may not have heard that it ended.
     Stale { look_at: Instant, pause: Duration },
+    /// The same: it has heard, and may have something left.
+    Settling { until: Instant },
 }
 
 /// The thread's state.
@@ -56,6 +61,8 @@ pub(super) struct Basic {
     channel: DataChannel,
     acceptor: Option<Acceptor>,
     current: Option<Connection>,
+    /// Accepted, because the current one seems to be over.
+    waiting: Option<(Socket, Peer)>,
     phase: Phase,
     /// From the agent, not written yet.
     unread: VecDeque<Bytes>,
@@ -96,6 +103,7 @@ impl Basic {
             channel,
             acceptor: Some(Acceptor::new(listener)),
             current: None,
+            waiting: None,
             phase: Phase::Current,
             unread: VecDeque::new(),
             unread_length: 0,
@@ -174,22 +182,21 @@ impl Basic {
     /// Takes what the channel has, as far as it can be kept.
     fn receive(&mut self, now: Instant) {
         // Asked before the queue is emptied: what the agent sent before it acknowledged the flag is in the queue by then.
-        let is_acknowledged = match &mut self.phase {
-            Phase::Stale { look_at, pause } if *look_at <= now => {
-                *pause = LOOK_LAST.min(*pause * 2);
-                *look_at = now + *pause;
-                self.channel.is_acknowledged()
-            }
-            _ => false,
-        };
+        let is_acknowledged =
+            matches!(self.phase, Phase::Stale { .. }) && self.channel.is_acknowledged();
+        let is_settled = matches!(self.phase, Phase::Settling { until } if until <= now);
         while self.unread_length < KEPT {
             match self.channel.try_receive() {
                 None => break,
                 Some(Delivery::Payload(PayloadType::Output, data)) => {
                     self.last_activity = now;
-                    if matches!(self.phase, Phase::Current) {
-                        self.unread_length += data.len();
-                        self.unread.push_back(data);
+                    match &mut self.phase {
+                        Phase::Current => {
+                            self.unread_length += data.len();
+                            self.unread.push_back(data);
+                        }
+                        Phase::Stale { .. } => {}
+                        Phase::Settling { until } => *until = now + SETTLING,
                     }
                 }
                 Some(Delivery::Payload(PayloadType::Flag, flag)) => {
@@ -205,8 +212,20 @@ impl Basic {
                 }
             }
         }
-        if is_acknowledged {
-            self.phase = Phase::Current;
+        match &mut self.phase {
+            Phase::Stale { .. } if is_acknowledged => {
+                self.phase = Phase::Settling {
+                    until: now + SETTLING,
+                };
+            }
+            Phase::Stale { look_at, pause } if *look_at <= now => {
+                *pause = LOOK_LAST.min(*pause * 2);
+                *look_at = now + *pause;
+            }
+            Phase::Settling { until } if is_settled && *until <= now => {
+                self.phase = Phase::Current;
+            }
+            _ => {}
         }
     }
 
@@ -249,33 +268,40 @@ impl Basic {
         }
     }
 
-    /// Takes the next local connection if there is none.
+    /// Takes the next local connection if there is none, or the current one seems to be over.
     fn accept(&mut self, now: Instant) {
-        let Some(acceptor) = &mut self.acceptor else {
-            return;
-        };
-        if self.current.is_some() || matches!(self.phase, Phase::Stale { .. }) {
-            return;
-        }
-        match acceptor.next(now) {
-            Ok(None) => {}
-            Err(complaint) => self.tell(PortEvent::Complaint(complaint)),
-            Ok(Some((mut socket, peer))) => {
-                let interests = Interest::READABLE | Interest::WRITABLE;
-                let registry = self.poll.registry();
-                if let Err(error) = registry.register(&mut socket, CONNECTION, interests) {
-                    let complaint = format!("cannot wait for {peer}: {error}");
-                    self.tell(PortEvent::Complaint(complaint));
-                    return;
-                }
-                self.current = Some(Connection::new(socket, peer));
-                if !self.has_accepted {
-                    self.has_accepted = true;
-                    self.tell(PortEvent::Accepted);
-                }
-                self.flush(now);
+        let is_over = self.current.as_ref().is_none_or(|current| current.at_end);
+        if is_over
+            && self.waiting.is_none()
+            && let Some(acceptor) = &mut self.acceptor
+        {
+            match acceptor.next(now) {
+                Ok(accepted) => self.waiting = accepted,
+                Err(complaint) => self.tell(PortEvent::Complaint(complaint)),
             }
         }
+        if self.current.is_none()
+            && matches!(self.phase, Phase::Current)
+            && let Some((socket, peer)) = self.waiting.take()
+        {
+            self.connect(socket, peer, now);
+        }
+    }
+
+    fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        if let Err(error) = registry.register(&mut socket, CONNECTION, interests) {
+            let complaint = format!("cannot wait for {peer}: {error}");
+            self.tell(PortEvent::Complaint(complaint));
+            return;
+        }
+        self.current = Some(Connection::new(socket, peer));
+        if !self.has_accepted {
+            self.has_accepted = true;
+            self.tell(PortEvent::Accepted);
+        }
+        self.flush(now);
     }
 
     /// Gives the channel what it takes; whether the local side has more.
@@ -323,8 +349,7 @@ impl Basic {
     /// When the local side has ended: when the remote has been quiet for long enough.
     fn lingers_until(&self) -> Option<Instant> {
         let connection = self.current.as_ref()?;
-        let others_wait = self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
-        let patience = if others_wait {
+        let patience = if self.waiting.is_some() {
             PATIENCE_WITH_NEXT
         } else {
             PATIENCE
@@ -373,12 +398,12 @@ impl Basic {
         }
         let look_at = match self.phase {
             Phase::Current => None,
-            Phase::Stale { look_at, .. } => Some(look_at),
+            Phase::Stale { look_at: at, .. } | Phase::Settling { until: at } => Some(at),
         };
         let retry_at = self
             .acceptor
             .as_ref()
-            .filter(|_| self.current.is_none())
+            .filter(|_| self.current.is_none() && self.waiting.is_none())
             .and_then(Acceptor::retry_at);
         [self.lingers_until(), look_at, retry_at]
             .into_iter()

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, at, never, select};
+use crossbeam_channel::{at, never, select};
 
 use super::super::ending::finish_output;
 use super::super::{JOIN_TIMEOUT, is_deadly, out_of_resources, tell, unwritable};
@@ -21,6 +21,8 @@ use crate::terminal::signals::Signal;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same for one that has not: it may still be working on what it got.
 const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+/// After the end of stdin: how often to look whether that is over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the session until it ends, here or over there.
 ///
@@ -71,7 +73,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
     // Since when the remote is given time to answer.
     let mut ended_at = None;
     loop {
-        let timeout = timeout(ended_at, remote.last_output());
+        let timeout = ended_at.map_or_else(never, |_| at(Instant::now() + LOOK_EVERY));
         select! {
             recv(context.signals.incoming()) -> signal => match signal {
                 Ok(signal @ (Signal::Terminate | Signal::HangUp)) => return Some(Leaving::Signal(signal)),
@@ -98,24 +100,24 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
                 Err(_) => notices = never(),
             },
             recv(timeout) -> _ => {
-                if context.channel.is_acknowledged() {
+                let now = Instant::now();
+                if !context.channel.is_acknowledged() {
+                    // The remote cannot have answered yet what it has not got.
+                    ended_at = Some(now);
+                } else if is_enough(ended_at, remote.last_output(), now) {
+                    // As quietly as when nobody reads any more.
                     return Some(Leaving::ReaderGone);
                 }
-                // The remote cannot have answered yet what it has not got.
-                ended_at = Some(Instant::now());
             }
         }
     }
 }
 
-/// When it is enough, given when stdin ended and when output last came.
-fn timeout(ended_at: Option<Instant>, last_output: Option<Instant>) -> Receiver<Instant> {
-    let Some(ended_at) = ended_at else {
-        return never();
-    };
-    at(match last_output {
-        Some(output) if output > ended_at => output + PATIENCE,
-        _ => ended_at + FIRST_PATIENCE,
+/// Whether the remote, quiet since `last_output`, has had its time since stdin ended.
+fn is_enough(ended_at: Option<Instant>, last_output: Option<Instant>, now: Instant) -> bool {
+    ended_at.is_some_and(|ended_at| match last_output {
+        Some(output) if output > ended_at => output + PATIENCE <= now,
+        _ => ended_at + FIRST_PATIENCE <= now,
     })
 }
 
@@ -163,4 +165,24 @@ fn next_piece(channel: &DataChannel, remote: &Remote, refused: impl Fn()) -> Pie
 /// A thread is gone that never goes by itself.
 fn defect() -> Error {
     Error::Lost("a thread ended unexpectedly; this is a defect of the plugin".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p41_the_remote_has_its_time_after_the_end_of_stdin() {
+        let seconds = Duration::from_secs;
+        let start = Instant::now();
+        let ended = Some(start + seconds(5));
+        assert!(!is_enough(None, None, start + seconds(1000)));
+        for output in [None, Some(start)] {
+            assert!(!is_enough(ended, output, start + seconds(64)));
+            assert!(is_enough(ended, output, start + seconds(65)));
+        }
+        let answer = Some(start + seconds(50));
+        assert!(!is_enough(ended, answer, start + seconds(59)));
+        assert!(is_enough(ended, answer, start + seconds(60)));
+    }
 }
