@@ -31,7 +31,7 @@ pub enum Own {
         /// Where.
         #[command(flatten)]
         connection: Connection,
-        /// The command, a line for the shell over there
+        /// The command and its arguments, run as they are; or the whole command line as one argument. No shell is involved
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
@@ -128,7 +128,7 @@ impl Own {
                 "AWS-StartNonInteractiveCommand",
                 // The exit code comes only with separate streams.
                 vec![
-                    ("command", command.join(" ")),
+                    ("command", command_line(command)),
                     ("separateOutputStream", "True".to_owned()),
                 ],
             ),
@@ -182,6 +182,22 @@ impl Own {
     }
 }
 
+/// The line from which the agent, which splits it into words as a shell would, gets these words back. One alone is a line already.
+fn command_line(words: &[String]) -> String {
+    let quote = |word: &String| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,+@%^".contains(&byte);
+        if !word.is_empty() && word.bytes().all(is_plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    match words {
+        [line] => line.clone(),
+        words => words.iter().map(quote).collect::<Vec<_>>().join(" "),
+    }
+}
+
 /// The definition of our own subcommands, for completions and the manual page.
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -201,7 +217,12 @@ pub(super) fn parse(arguments: &[String]) -> Result<Invocation, Error> {
     match Arguments::try_parse_from(program.chain(arguments.iter().map(String::as_str))) {
         Ok(arguments) => Ok(Invocation::Own(Box::new(arguments.command))),
         Err(error) if !error.use_stderr() => Ok(Invocation::Help(error.to_string())),
-        Err(error) => Err(Error::Usage(error.to_string().trim_end().to_owned())),
+        Err(error) => {
+            let text = error.to_string();
+            // Whoever shows it says who speaks.
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Err(Error::Usage(text.trim_end().to_owned()))
+        }
     }
 }
 
@@ -277,6 +298,18 @@ mod tests {
                 r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#
             );
         }
+    }
+
+    #[test]
+    fn the_words_of_a_command_stay_whole() {
+        let line = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            command_line(&words)
+        };
+        assert_eq!(line(&["ls -l | wc"]), "ls -l | wc");
+        assert_eq!(line(&["sh", "-c", "echo a  b"]), "sh -c 'echo a  b'");
+        assert_eq!(line(&["echo", "it's", ""]), r"echo 'it'\''s' ''");
+        assert_eq!(line(&["echo", "$HOME", "*"]), "echo '$HOME' '*'");
     }
 
     #[test]

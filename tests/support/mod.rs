@@ -28,7 +28,7 @@ use sandbox::{Config, Sandbox, Started};
 use serde_json::json;
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sandbox with the defaults.
 pub fn sandbox() -> Sandbox {
@@ -117,6 +117,14 @@ impl Plugin {
     pub fn reaching(self, sandbox: &Sandbox) -> Self {
         self.env("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host())
             .env("AWS_CA_BUNDLE", sandbox.ca_file())
+    }
+
+    /// Has the sandbox's credentials and API.
+    pub fn with_api(mut self, sandbox: &Sandbox) -> Self {
+        for (name, value) in sandbox.environment() {
+            self = self.env(name, value);
+        }
+        self
     }
 
     /// Sets a variable.

@@ -167,7 +167,8 @@ impl<'a> Shell<'a> {
                     Ok(InputEvent::Escape(Escape::Terminate)) => return Some(Leaving::User),
                     Ok(event) => self.handle_input(event),
                     // The channel takes nothing any more.
-                    Err(_) => return None,
+                    Err(_) if self.context.channel.has_ended() => return None,
+                    Err(_) => return Some(Leaving::Failed(defect("input"))),
                 },
                 recv(self.writer.events()) -> event => return match event {
                     Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
