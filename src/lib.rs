@@ -1,4 +1,24 @@
 //! A client for AWS Session Manager with OS threads and no async runtime.
+//!
+//! Session Manager opens shells, runs commands and forwards ports on machines without inbound ports, through a websocket that a gateway
+//! of AWS relays to an agent. This crate is the program `session-manager-plugin`, as the AWS CLI and many others run it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`program`] | from the arguments to the exit code |
+//! | [`cli`], [`settings`], [`error`], [`logging`] | what comes from the caller, and what goes back |
+//! | [`session`] | what a person does with the stream: shells, commands, ports |
+//! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
+//! | [`service`] | what a session wants of AWS |
+//! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its one thread |
+//! | [`communicator`] | one websocket: dial, liveness, when to try again |
+//! | [`aws`] | credentials, signatures, endpoints, API calls |
+//! | [`network`] | connecting through proxies, with the user's roots |
+//! | [`encryption`] | AES-256-GCM with a data key of KMS |
+//! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
+//! | [`waker`], [`secret`] | wakes a thread that sleeps in poll(2); text that must not be shown |
+//!
+//! Dependencies point down this table only.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -428,10 +428,22 @@ impl Running {
     fn seen(&self) -> String {
         format!(
             "stdout {:?}, stderr {:?}, terminal {:?}",
-            self.stdout.text(),
-            self.stderr.text(),
-            self.terminal.text()
+            tail(&self.stdout.text()),
+            tail(&self.stderr.text()),
+            tail(&self.terminal.text())
         )
+    }
+}
+
+/// The end of a text, where the interesting part is.
+fn tail(text: &str) -> String {
+    const SHOWN: usize = 2000;
+    let skipped = text.chars().count().saturating_sub(SHOWN);
+    let end: String = text.chars().skip(skipped).collect();
+    if skipped == 0 {
+        end
+    } else {
+        format!("({skipped} characters …){end}")
     }
 }
 
@@ -526,7 +538,7 @@ impl Output {
             assert!(
                 !came.ended && !left.is_zero(),
                 "did not see {what} in {:?}",
-                String::from_utf8_lossy(&came.bytes)
+                tail(&String::from_utf8_lossy(&came.bytes))
             );
             came = changed
                 .wait_timeout(came, left)
