@@ -95,7 +95,7 @@ impl Driver {
         if let Err(end) = self.serve() {
             self.shared.state().protocol.end(end);
         }
-        self.settle(Instant::now());
+        self.settle();
     }
 
     /// Connects, and again whenever the connection breaks, until the session is over.
@@ -111,7 +111,7 @@ impl Driver {
             };
             log::info!("{broken}");
             // What came before the break is delivered now, and the session's end may be among it.
-            if self.settle(Instant::now()) == Flow::Over {
+            if self.settle() == Flow::Over {
                 return Ok(());
             }
             let stood = self.shared.state().protocol.has_started();
@@ -160,7 +160,7 @@ impl Driver {
                 Check::Dead => return Err(Broken::new("the other side does not answer any more")),
             }
             let wrote = self.send(&mut connection, now)?;
-            if self.settle(now) == Flow::Over {
+            if self.settle() == Flow::Over {
                 connection.close();
                 return Ok(());
             }
@@ -231,7 +231,7 @@ impl Driver {
     }
 
     /// Passes on what the protocol has for others.
-    fn settle(&mut self, now: Instant) -> Flow {
+    fn settle(&mut self) -> Flow {
         let mut state = self.shared.state();
         let State {
             protocol,
@@ -249,7 +249,7 @@ impl Driver {
             self.request_key(protocol, parameters);
         }
         let is_acknowledged = protocol.is_acknowledged();
-        if protocol.poll_writable(now)
+        if protocol.poll_writable()
             || protocol.has_ended()
             || (is_acknowledged && !self.was_acknowledged)
         {

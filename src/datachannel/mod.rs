@@ -136,10 +136,7 @@ impl DataChannel {
                 let size = HEADER_SIZE
                     + chunk.len()
                     + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
-                (
-                    state.protocol.reserve(size, urgency, Instant::now()),
-                    encrypter,
-                )
+                (state.protocol.reserve(size, urgency), encrypter)
             };
             let Some(reservation) = reservation else {
                 break;

@@ -20,7 +20,7 @@ const BEGINNING: Duration = Duration::from_secs(10);
 pub struct Opening {
     /// When the connection stood.
     since: Option<Instant>,
-    /// Whether anything came at all.
+    /// Whether the agent said anything at all. What the service says does not count.
     heard: bool,
     /// Whether the user was told of the silence.
     told: bool,
@@ -60,7 +60,7 @@ impl Opening {
         self.early_since = self.early_since.map(|_| now);
     }
 
-    /// A frame came.
+    /// A message of the agent came.
     pub const fn heard(&mut self) {
         self.heard = true;
     }

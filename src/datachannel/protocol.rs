@@ -43,6 +43,8 @@ pub struct Protocol {
     phase: Phase,
     /// The newest size of the terminal, and the one that the agent was sent.
     size: (Option<Size>, Option<Size>),
+    /// Flags that wait for the session to stand, each once: an agent in its handshake would acknowledge and forget them.
+    early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
     starving: bool,
     /// Whether the user was told of the present stall.
@@ -91,6 +93,7 @@ impl Protocol {
             handshake: Handshake::new(client_version),
             phase: Phase::Opening(Opening::default()),
             size: (None, None),
+            early_flags: Vec::new(),
             starving: false,
             stall_told: false,
             deaf: false,
@@ -120,9 +123,6 @@ impl Protocol {
     /// A message came. `payload` is its payload as a slice of the frame it came in, so that it need not be copied.
     pub fn handle_message(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
         self.garbage.forget();
-        if let Phase::Opening(opening) = &mut self.phase {
-            opening.heard();
-        }
         match message.message_type {
             MessageType::OutputStreamData => self.handle_stream(message, payload, now),
             MessageType::Acknowledge => {
@@ -140,6 +140,9 @@ impl Protocol {
     }
 
     fn handle_stream(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
+        if let Phase::Opening(opening) = &mut self.phase {
+            opening.heard();
+        }
         let number = message.sequence_number;
         let accepted = self.reorder.accept(number, message.payload_type, payload);
         if accepted != Accepted::Refused && self.acknowledgements.len() < ACKNOWLEDGEMENT_LIMIT {
@@ -167,6 +170,7 @@ impl Protocol {
             self.stall_told = false;
         }
         if let Phase::Opening(opening) = &mut self.phase {
+            opening.heard();
             opening.acknowledged(number, now);
         }
     }
@@ -291,7 +295,22 @@ impl Protocol {
         // Sizes that went out during a handshake were acknowledged and ignored.
         self.size.1 = None;
         self.deliveries.push_back(Delivery::Started(started));
-        self.send_size();
+        self.make_up();
+    }
+
+    /// Sends what was kept until the agent takes it.
+    fn make_up(&mut self) {
+        if self.is_ready() {
+            self.send_size();
+            for flag in std::mem::take(&mut self.early_flags) {
+                self.send_flag(flag);
+            }
+        }
+    }
+
+    /// Whether the agent takes what is sent, and does not only acknowledge it.
+    const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Running { ready_at: None, .. })
     }
 
     fn closed(&mut self, output: String) {
@@ -331,7 +350,11 @@ impl Protocol {
     }
 
     fn send_size(&mut self) {
-        if let (Phase::Running { has_pty: true, .. }, (Some(size), sent)) = (&self.phase, self.size)
+        if let Phase::Running {
+            has_pty: true,
+            ready_at: None,
+        } = self.phase
+            && let (Some(size), sent) = self.size
             && sent != Some(size)
         {
             self.control(PayloadType::Size, &to_json(&size));
@@ -339,9 +362,13 @@ impl Protocol {
         }
     }
 
-    /// Sends a flag, in order with the data that was stored before.
+    /// Sends a flag, in order with the data that was stored before; once the session stands.
     pub fn send_flag(&mut self, flag: Flag) {
-        self.control(PayloadType::Flag, &flag.to_bytes());
+        if self.is_ready() {
+            self.control(PayloadType::Flag, &flag.to_bytes());
+        } else if !self.has_ended() && !self.early_flags.contains(&flag) {
+            self.early_flags.push(flag);
+        }
     }
 
     /// Sends what must not wait, whatever its payload type.
@@ -355,12 +382,11 @@ impl Protocol {
     }
 
     /// Promises room for a frame of data of so many bytes, if it may go now.
-    pub fn reserve(&mut self, bytes: usize, urgency: Urgency, now: Instant) -> Option<Reservation> {
-        let reservation = match self.phase {
-            Phase::Running { ready_at, .. } if ready_at.is_none_or(|at| at <= now) => {
-                self.window.reserve(bytes, urgency)
-            }
-            _ => None,
+    pub fn reserve(&mut self, bytes: usize, urgency: Urgency) -> Option<Reservation> {
+        let reservation = if self.is_ready() {
+            self.window.reserve(bytes, urgency)
+        } else {
+            None
         };
         self.starving |= reservation.is_none();
         reservation
@@ -401,12 +427,10 @@ impl Protocol {
     }
 
     /// Whether senders that were refused may try again. Asking takes the answer.
-    pub fn poll_writable(&mut self, now: Instant) -> bool {
+    pub fn poll_writable(&mut self) -> bool {
         let may_send = match self.phase {
-            Phase::Running { ready_at, .. } => {
-                ready_at.is_none_or(|at| at <= now) && self.window.kept().0 < self.window.size()
-            }
-            Phase::Opening(_) => false,
+            Phase::Running { ready_at: None, .. } => self.window.kept().0 < self.window.size(),
+            Phase::Running { .. } | Phase::Opening(_) => false,
             Phase::Ended => true,
         };
         may_send && std::mem::take(&mut self.starving)
@@ -439,8 +463,11 @@ impl Protocol {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.window.handle_timeout(now);
-        if let Phase::Running { ready_at, .. } = &mut self.phase {
-            *ready_at = ready_at.filter(|at| *at > now);
+        if let Phase::Running { ready_at, .. } = &mut self.phase
+            && ready_at.is_some_and(|at| at <= now)
+        {
+            *ready_at = None;
+            self.make_up();
         }
         if self.stall_at().is_some_and(|at| at <= now) {
             self.stall_told = true;
@@ -486,7 +513,7 @@ impl Protocol {
 
     /// Whether all that was stored is acknowledged.
     pub const fn is_acknowledged(&self) -> bool {
-        self.window.is_empty()
+        self.window.is_empty() && self.early_flags.is_empty()
     }
 
     /// The sending half.

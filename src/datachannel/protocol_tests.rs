@@ -113,10 +113,7 @@ impl Harness {
     }
 
     fn try_send(&mut self, data: &[u8]) -> bool {
-        let Some(reservation) = self
-            .protocol
-            .reserve(120 + data.len(), Urgency::Bulk, self.now)
-        else {
+        let Some(reservation) = self.protocol.reserve(120 + data.len(), Urgency::Bulk) else {
             return false;
         };
         let frame =
@@ -161,10 +158,43 @@ fn a_handshake_leads_to_a_session() {
         !harness.try_send(b"early"),
         "the agent is not ready for another moment"
     );
-    assert!(!harness.protocol.poll_writable(harness.now));
+    assert!(!harness.protocol.poll_writable());
     harness.wait(10);
-    assert!(harness.protocol.poll_writable(harness.now));
+    assert!(harness.protocol.poll_writable());
     assert!(harness.try_send(b"late"));
+}
+
+#[test]
+fn p14_sizes_and_flags_wait_until_the_agent_does_more_than_acknowledge_them() {
+    let mut harness = Harness::new();
+    harness.protocol.resize(Size { cols: 80, rows: 24 });
+    harness.protocol.send_flag(Flag::TerminateSession);
+    harness.protocol.send_flag(Flag::TerminateSession);
+    assert!(!harness.protocol.is_acknowledged());
+    harness.agent(0, PayloadType::HandshakeRequest, SHELL.as_bytes());
+    harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
+    let sent = harness.sent();
+    assert!(
+        matches!(
+            &sent[..],
+            [
+                Sent::Acknowledged(0),
+                Sent::Acknowledged(1),
+                Sent::Stream(PayloadType::HandshakeResponse, 0, _),
+            ]
+        ),
+        "the agent is not ready for another moment: {sent:?}"
+    );
+    harness.wait(10);
+    let size = br#"{"cols":80,"rows":24}"#.to_vec();
+    let flag = Flag::TerminateSession.to_bytes().to_vec();
+    assert_eq!(
+        harness.sent(),
+        [
+            Sent::Stream(PayloadType::Size, 1, size),
+            Sent::Stream(PayloadType::Flag, 2, flag)
+        ]
+    );
 }
 
 #[test]
@@ -231,12 +261,12 @@ fn p14_nothing_but_a_size_goes_before_the_handshake_is_complete() {
     harness.wait(5000);
     assert!(!harness.try_send(b"typed"), "the handshake has begun");
     harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
+    harness.wait(10);
     let sent = harness.sent();
     assert!(
         sent.contains(&Sent::Stream(PayloadType::Size, 2, size)),
         "sent again after the handshake: {sent:?}"
     );
-    harness.wait(10);
     assert!(harness.try_send(b"typed"));
 }
 
@@ -258,6 +288,20 @@ fn p14_an_agent_without_handshake_that_waits_for_input_gets_it() {
         harness.delivered(),
         [Delivery::Started(Started::shell_without_handshake())]
     );
+    assert!(harness.try_send(b"typed"));
+}
+
+#[test]
+fn p14_what_the_service_says_is_no_sign_of_an_agent() {
+    let mut harness = Harness::new();
+    harness.command(MessageType::StartPublication);
+    harness.wait(3000);
+    assert!(matches!(
+        &harness.sent()[..],
+        [Sent::Stream(PayloadType::Size, 0, _)]
+    ));
+    harness.acknowledge(0);
+    harness.wait(2000);
     assert!(harness.try_send(b"typed"));
 }
 
