@@ -1,0 +1,323 @@
+//! The client: the protocol, driven the way the connection thread drives it, and a session that sends and takes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use session_manager_plugin::datachannel::{
+    Delivery, GATE_CLOSES, MAXIMUM_BYTES, Notice, Protocol, REORDER_LIMIT, Started, Urgency,
+};
+use session_manager_plugin::message::content::Size;
+use session_manager_plugin::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
+
+use crate::agent::Sent;
+use crate::network::{Content, LONGEST, Network};
+use crate::plan::{Flow, Kind, Plan};
+
+/// Frames that are read before writing has its turn again, as in the connection thread.
+const READ_BUDGET: usize = 64;
+/// The largest window, and the reserve of interactive input.
+const MOST_MESSAGES: usize = 4096 + 64;
+
+#[derive(Debug)]
+pub struct Client {
+    pub protocol: Protocol,
+    kind: Kind,
+    flow: Flow,
+    random: fastrand::Rng,
+    content: Content,
+    expected: Content,
+    /// Bytes of data that the window took.
+    pub sent: usize,
+    /// Bytes of data before each flag.
+    pub flags: Vec<usize>,
+    /// Sizes, flags and handshake messages: they are beyond every bound.
+    controls: usize,
+    pub size: Option<Size>,
+    /// There was no room, and nobody said since that there is.
+    waits_for_room: bool,
+    next_input: Instant,
+    inbox: VecDeque<Delivery>,
+    inbox_bytes: usize,
+    gate_is_closed: bool,
+    blocked_until: Option<Instant>,
+    consumer: (usize, Duration),
+    next_meal: Instant,
+    ticks_while_down: bool,
+    pub started: Option<Started>,
+    pub started_at: Option<Instant>,
+    /// Payloads and bytes that the session took.
+    pub taken: usize,
+    pub taken_bytes: usize,
+    pub ended: bool,
+    /// Frames of data handed to the network, copies included.
+    pub transmissions: u64,
+    /// The most that was kept in the window, in messages.
+    pub widest: usize,
+}
+
+impl Client {
+    pub fn new(plan: &Plan, start: Instant) -> Self {
+        let mut client = Self {
+            protocol: Protocol::new("1.2.896.0"),
+            kind: plan.kind,
+            flow: plan.up.clone(),
+            random: fastrand::Rng::with_seed(plan.seed ^ 0xC11E),
+            content: Content::new(plan.seed),
+            expected: Content::new(plan.seed + 1),
+            sent: 0,
+            flags: Vec::new(),
+            controls: 4,
+            size: None,
+            waits_for_room: false,
+            next_input: start,
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            gate_is_closed: false,
+            blocked_until: None,
+            consumer: plan.consumer,
+            next_meal: start,
+            ticks_while_down: plan.ticks_while_down,
+            started: None,
+            started_at: None,
+            taken: 0,
+            taken_bytes: 0,
+            ended: false,
+            transmissions: 0,
+            widest: 0,
+        };
+        client.protocol.connected(start);
+        client.resize(80);
+        client
+    }
+
+    pub fn resize(&mut self, cols: u16) {
+        let size = Size { cols, rows: 24 };
+        self.size = Some(size);
+        self.controls += 1;
+        self.protocol.resize(size);
+    }
+
+    pub fn flag(&mut self) {
+        // Before the session stands, equal flags are one.
+        if self.sent > 0 || self.flags.is_empty() {
+            self.controls += 1;
+            self.flags.push(self.sent);
+            self.protocol.send_flag(Flag::DisconnectToPort);
+        }
+    }
+
+    pub fn block(&mut self, until: Instant) {
+        self.blocked_until = self.blocked_until.max(Some(until));
+    }
+
+    /// Does all that can be done now. Whether that was anything.
+    pub fn turn(&mut self, now: Instant, network: &mut Network, sent: &Sent) -> bool {
+        let mut progress = false;
+        if network.is_connected() {
+            self.protocol.handle_timeout(now);
+            while network.up.has_room(now)
+                && let Some(frame) = self.protocol.poll_transmit(now)
+            {
+                self.note_transmission(&frame);
+                network.up.push(frame, now);
+                progress = true;
+            }
+            let is_blocked = !network.up.has_room(now);
+            let timer = self.protocol.next_timeout();
+            assert!(
+                is_blocked || timer.is_none_or(|at| at > now),
+                "a timer that is due after all was done: the thread would spin"
+            );
+            assert!(is_blocked || !self.protocol.can_transmit(now));
+        } else if self.ticks_while_down {
+            self.protocol.handle_timeout(now);
+        }
+        self.settle();
+        self.turn_gate(now);
+        if network.is_connected() && !self.gate_is_closed {
+            progress |= self.receive(now, network) > 0;
+        }
+        self.settle();
+        progress |= self.consume(now, sent);
+        progress |= self.send(now);
+        self.check();
+        progress
+    }
+
+    fn note_transmission(&mut self, frame: &Bytes) {
+        let message = Message::decode(frame).expect("what we send is a message");
+        if message.message_type == MessageType::InputStreamData {
+            self.transmissions += 1;
+        }
+    }
+
+    fn receive(&mut self, now: Instant, network: &mut Network) -> usize {
+        for count in 0..READ_BUDGET {
+            let Some(frame) = network.down.pop(now) else {
+                return count;
+            };
+            match Message::decode(&frame) {
+                Ok(message) => {
+                    let payload = frame.slice_ref(message.payload);
+                    self.protocol.handle_message(&message, payload, now);
+                }
+                Err(error) => self.protocol.handle_garbage(error, now),
+            }
+        }
+        READ_BUDGET
+    }
+
+    fn settle(&mut self) {
+        while let Some(delivery) = self.protocol.poll_delivery() {
+            self.inbox_bytes += delivery.cost();
+            self.inbox.push_back(delivery);
+        }
+        while let Some(notice) = self.protocol.poll_notice() {
+            assert!(matches!(notice, Notice::Silent | Notice::Unacknowledged));
+        }
+        if self.protocol.poll_writable() {
+            self.waits_for_room = false;
+        }
+    }
+
+    fn turn_gate(&mut self, now: Instant) {
+        let closed = self.inbox_bytes >= GATE_CLOSES
+            || (self.gate_is_closed && self.inbox_bytes > GATE_CLOSES / 2);
+        if closed != self.gate_is_closed {
+            self.gate_is_closed = closed;
+            self.protocol.set_deaf(closed, now);
+        }
+    }
+
+    /// The session takes what it can, and every byte is looked at.
+    fn consume(&mut self, now: Instant, sent: &Sent) -> bool {
+        if self.next_meal > now || self.blocked_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        let mut progress = false;
+        for _ in 0..self.consumer.0 {
+            let Some(delivery) = self.inbox.pop_front() else {
+                break;
+            };
+            self.inbox_bytes -= delivery.cost();
+            self.take(delivery, sent, now);
+            progress = true;
+        }
+        if progress {
+            self.next_meal = now + self.consumer.1;
+        }
+        progress
+    }
+
+    fn take(&mut self, delivery: Delivery, sent: &Sent, now: Instant) {
+        assert!(!self.ended, "nothing comes after the end");
+        match delivery {
+            Delivery::Started(started) => {
+                assert!(self.started.is_none(), "started twice");
+                self.check_start(&started);
+                self.started = Some(started);
+                self.started_at = Some(now);
+            }
+            Delivery::Payload(payload_type, payload) => {
+                assert!(self.started.is_some(), "output before the start");
+                let &(expected_type, length) =
+                    sent.get(self.taken).expect("more came than was sent");
+                let position = self.taken_bytes;
+                assert!(
+                    payload_type == expected_type && payload == self.expected.at(position, length),
+                    "the client got something else than was sent at {position}"
+                );
+                self.taken += 1;
+                self.taken_bytes += length;
+            }
+            Delivery::Ended(end) => {
+                assert!(
+                    matches!(end, session_manager_plugin::datachannel::End::Closed { .. }),
+                    "{end:?}"
+                );
+                self.ended = true;
+            }
+        }
+    }
+
+    fn check_start(&self, started: &Started) {
+        if self.kind.has_handshake() {
+            assert_eq!(started.session_type, self.kind.name().parse().unwrap());
+            assert_eq!(started.agent_version, "3.3.0.0");
+        } else {
+            assert_eq!(*started, Started::shell_without_handshake());
+        }
+    }
+
+    /// Gives the window what it takes, as `DataChannel::send` does.
+    fn send(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while self.sent < self.flow.bytes && !self.waits_for_room && self.next_input <= now {
+            let longest = self.flow.payload.min(self.flow.bytes - self.sent);
+            let length = if self.flow.ragged {
+                self.random.usize(1..=longest)
+            } else {
+                longest
+            };
+            let reserved = self
+                .protocol
+                .reserve(HEADER_SIZE + length, self.flow.urgency);
+            let Some(reservation) = reserved else {
+                self.waits_for_room = true;
+                return progress;
+            };
+            let data = self.content.at(self.sent, length);
+            let frame =
+                Message::stream(MessageType::InputStreamData, PayloadType::Output, data).encode();
+            self.protocol.commit(reservation, frame);
+            self.sent += length;
+            self.next_input = now + self.flow.pace;
+            progress = true;
+        }
+        progress
+    }
+
+    /// Every bound holds.
+    fn check(&mut self) {
+        let (messages, bytes) = self.protocol.window().kept();
+        self.widest = self.widest.max(messages);
+        assert!(messages <= MOST_MESSAGES + self.controls, "{messages}");
+        let reserve = match self.flow.urgency {
+            Urgency::Interactive => 64 * (LONGEST + HEADER_SIZE),
+            Urgency::Bulk | Urgency::Control => 0,
+        };
+        assert!(
+            bytes <= MAXIMUM_BYTES + reserve + self.controls * 1024,
+            "{bytes}"
+        );
+        assert!((8..=4096).contains(&self.protocol.window().size()));
+        assert!(self.protocol.reordered_bytes() <= REORDER_LIMIT);
+        let batch = READ_BUDGET * (LONGEST + HEADER_SIZE);
+        assert!(self.inbox_bytes <= GATE_CLOSES + batch + REORDER_LIMIT);
+        assert!(
+            self.started.is_some() || self.protocol.has_started() || self.sent == 0,
+            "data before the session stands"
+        );
+    }
+
+    pub fn times(&self) -> [Option<Instant>; 4] {
+        let input =
+            (self.sent < self.flow.bytes && !self.waits_for_room).then_some(self.next_input);
+        let meal = (!self.inbox.is_empty()).then_some(self.next_meal);
+        [
+            self.protocol.next_timeout(),
+            input,
+            meal,
+            self.blocked_until,
+        ]
+    }
+
+    pub fn is_done_sending(&self) -> bool {
+        self.sent == self.flow.bytes && self.protocol.is_acknowledged()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.is_done_sending() && self.inbox.is_empty()
+    }
+}

@@ -1,0 +1,188 @@
+//! What issue reports and the design ask for, in virtual time, with the time of the run without faults beside it.
+
+use std::time::Duration;
+
+use sandbox::faults::{After, Bandwidth, Cut, Ending, Faults};
+
+use crate::plan::{Event, Flow, Kind, Plan};
+use crate::world::{Outcome, World};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A path of 25 MB/s, and an agent that takes a millisecond for each message that it sends, as the real one does.
+fn plan(kind: Kind, rtt: Duration, up: usize, down: usize) -> Plan {
+    let mut plan = Plan::clean(kind, rtt, up, down);
+    for faults in &mut plan.faults {
+        faults.bandwidth = Some(Bandwidth {
+            bytes_per_second: 25_000_000,
+            burst: 16_384,
+        });
+    }
+    plan.down = Flow {
+        pace: ms(1),
+        ..Flow::of(down)
+    };
+    plan
+}
+
+fn run(plan: &Plan) -> Outcome {
+    World::new(plan.clone(), false).run()
+}
+
+fn with(mut plan: Plan, change: impl Fn(&mut Faults)) -> Plan {
+    plan.faults.iter_mut().for_each(change);
+    plan
+}
+
+fn print(what: &str, clean: &Outcome, faulty: &Outcome) {
+    let ratio = |faulty: Duration, clean: Duration| faulty.as_secs_f64() / clean.as_secs_f64();
+    println!(
+        "{what:<44} up {:>6.2} s ({:>5.2} x)  down {:>6.2} s ({:>5.2} x)  sent {} (clean {}), agent resent {}, lost {:?}, widest {}",
+        faulty.up.as_secs_f64(),
+        ratio(faulty.up, clean.up),
+        faulty.down.as_secs_f64(),
+        ratio(faulty.down, clean.down),
+        faulty.transmissions,
+        clean.transmissions,
+        faulty.agent_resent,
+        faulty.lost,
+        faulty.widest,
+    );
+}
+
+const MEGABYTE: usize = 1_000_000;
+
+/// Both directions at once, each with faults; the times of three seeds.
+fn compare(what: &str, rtt: u64, sizes: (usize, usize), change: impl Fn(&mut Faults)) -> f64 {
+    let base = plan(Kind::Port, ms(rtt), sizes.0, sizes.1);
+    let clean = run(&base);
+    let mut worst: f64 = 0.0;
+    for seed in 1..=3 {
+        let mut faulty = with(base.clone(), &change);
+        faulty.seed = seed;
+        let outcome = run(&faulty);
+        print(&format!("{what}, RTT {rtt} ms"), &clean, &outcome);
+        worst = worst.max(outcome.up.as_secs_f64() / clean.up.as_secs_f64());
+    }
+    worst
+}
+
+#[test]
+fn one_percent_loss_less_than_doubles_an_upload() {
+    for rtt in [0, 40] {
+        let worst = compare("1 % loss", rtt, (10 * MEGABYTE, 0), |faults| {
+            faults.lose = 0.01;
+        });
+        assert!(worst < 2.0, "{worst} times the time without faults");
+    }
+}
+
+#[test]
+fn one_percent_loss_less_than_doubles_a_paced_download() {
+    for rtt in [0, 40] {
+        let base = plan(Kind::Port, ms(rtt), 0, MEGABYTE);
+        let clean = run(&base);
+        let faulty = with(base, |faults| faults.lose = 0.01);
+        let outcome = run(&faulty);
+        print("1 % loss, paced download", &clean, &outcome);
+    }
+}
+
+#[test]
+fn five_percent_loss_reordering_and_duplication_are_survived() {
+    for rtt in [0, 40] {
+        compare("5 % loss", rtt, (2 * MEGABYTE, 100_000), |faults| {
+            faults.lose = 0.05;
+        });
+        compare("5 % reordered", rtt, (2 * MEGABYTE, 100_000), |faults| {
+            faults.reorder = 0.05;
+        });
+        compare("5 % duplicated", rtt, (2 * MEGABYTE, 100_000), |faults| {
+            faults.duplicate = 0.05;
+        });
+        compare("all at once", rtt, (2 * MEGABYTE, 100_000), |faults| {
+            faults.lose = 0.05;
+            faults.reorder = 0.05;
+            faults.duplicate = 0.05;
+            faults.corrupt = 0.01;
+        });
+        compare("20 % loss", rtt, (200_000, 200_000), |faults| {
+            faults.lose = 0.2;
+        });
+    }
+}
+
+#[test]
+fn p21_a_drop_in_the_middle_of_a_transfer_loses_nothing() {
+    let mut runs = 0;
+    for kind in Kind::ALL {
+        for rtt in [0, 40, 200] {
+            for seed in 0..14 {
+                let mut plan = plan(kind, ms(rtt), 300_000, 100_000);
+                plan.seed = seed;
+                plan.void = seed % 2 == 0;
+                // At another place each time, in one direction or the other.
+                plan.faults[usize::from(seed % 3 == 0)].cuts = [Cut {
+                    after: After::Frames(20 + seed * 11),
+                    lose: u32::try_from(seed * 4).unwrap(),
+                    ending: Ending::Reset,
+                }]
+                .into();
+                run(&plan);
+                runs += 1;
+            }
+        }
+    }
+    assert!(runs >= 200, "{runs}");
+}
+
+#[test]
+fn p20_sixty_closes_during_a_transfer_lose_nothing() {
+    for kind in [Kind::Shell, Kind::Port] {
+        let mut plan = plan(kind, ms(40), 60 * 1024 * 100, 30_000);
+        // Slow enough that the transfer is still going on at the last.
+        for faults in &mut plan.faults {
+            faults.bandwidth = Some(Bandwidth {
+                bytes_per_second: 200_000,
+                burst: 16_384,
+            });
+        }
+        let clean = run(&plan);
+        plan.events = (1..=60)
+            .map(|number| {
+                let event = Event::Disconnect {
+                    outage: ms(if number % 10 == 0 { 2000 } else { 100 }),
+                    void: number % 10 == 0,
+                    agent_too: number % 7 == 0,
+                };
+                (ms(number * 400), event)
+            })
+            .collect();
+        let outcome = run(&plan);
+        print("60 closes", &clean, &outcome);
+    }
+}
+
+#[test]
+fn an_outage_of_five_minutes_loses_nothing() {
+    for kind in Kind::ALL {
+        for rtt in [0, 200] {
+            let mut plan = plan(kind, ms(rtt), MEGABYTE, 50_000);
+            plan.void = false;
+            let clean = run(&plan);
+            plan.events = vec![(
+                ms(rtt * 3 + if kind == Kind::Silent { 5020 } else { 30 }),
+                Event::Disconnect {
+                    outage: Duration::from_secs(300),
+                    void: false,
+                    agent_too: true,
+                },
+            )];
+            let outcome = run(&plan);
+            print("outage of 5 minutes", &clean, &outcome);
+            assert!(outcome.up < Duration::from_secs(310), "{outcome:?}");
+        }
+    }
+}
