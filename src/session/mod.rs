@@ -124,13 +124,13 @@ fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
 /// One line on stderr about the connection.
 pub fn tell(notice: &Notice, how_to_leave: &str) {
     match notice {
-        Notice::Silent => print::notice(&format!(
+        Notice::Silent => print::notice(format!(
             "the target has not said anything for 15 seconds; still waiting ({how_to_leave})"
         )),
         Notice::Unacknowledged => print::notice(
             "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying",
         ),
-        Notice::Reconnecting { reason } => print::notice(&format!(
+        Notice::Reconnecting { reason } => print::notice(format!(
             "the connection is broken ({}); reconnecting ({how_to_leave})",
             announce::sanitise(reason)
         )),

@@ -279,7 +279,7 @@ impl<'a> Shell<'a> {
             .and_then(|rules| rules.step(Instant::now(), last_output));
         match step {
             Some(Step::Send(bytes)) => self.pump.put(bytes),
-            Some(Step::Tell) => print::notice(&format!(
+            Some(Step::Tell) => print::notice(format!(
                 "stdin is at its end; waiting for the remote program to finish ({})",
                 self.how_to_leave()
             )),
