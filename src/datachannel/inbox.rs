@@ -64,8 +64,9 @@ impl Inbox {
     }
 
     pub(super) fn on_readable(&self, waker: Waker) {
+        // In this order: what comes in between must wake it.
+        self.queue().readable = Some(waker.clone());
         waker.wake();
-        self.queue().readable = Some(waker);
     }
 
     pub(super) fn try_receive(&self) -> Option<Delivery> {

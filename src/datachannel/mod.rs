@@ -195,8 +195,9 @@ impl DataChannel {
 
     /// Wakes this one when there is room again after [`send`](Self::send) took nothing, when all is acknowledged, and at the end.
     pub fn on_writable(&self, waker: Waker) {
+        // In this order: what happens in between must wake it.
+        self.0.state().writable = Some(waker.clone());
         waker.wake();
-        self.0.state().writable = Some(waker);
     }
 
     /// Wakes this one when something can be received.

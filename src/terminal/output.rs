@@ -139,6 +139,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
                     continue;
                 }
             }
+            let wrote = !batch.is_empty();
             self.write(&out, &batch)?;
             batch.clear();
             match piece {
@@ -149,6 +150,8 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
                     }
                     self.check_stopped()?;
                 }
+                // Wake-ups that came while it was written are gone: look again.
+                Piece::Nothing if wrote => {}
                 Piece::Nothing => self.wait_for_pieces()?,
                 Piece::End => return Ok(()),
             }

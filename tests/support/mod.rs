@@ -10,6 +10,8 @@
 //! ```
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+mod output;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,6 +28,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Termios, tcgetattr};
 use sandbox::{Config, Sandbox, Started};
 use serde_json::json;
+
+pub use output::Output;
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -467,93 +471,6 @@ pub fn exit_code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
-}
-
-/// What came on one descriptor so far.
-#[derive(Clone, Default)]
-pub struct Output(Arc<(Mutex<Came>, Condvar)>);
-
-#[derive(Default)]
-struct Came {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Output {
-    fn read_or_end(&self, source: Option<OwnedFd>) {
-        match source {
-            Some(source) => self.read(File::from(source)),
-            None => self.end(),
-        }
-    }
-
-    fn read(&self, mut source: impl Read + Send + 'static) {
-        let output = self.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 65536];
-            // A terminal that nobody has open any more answers with EIO.
-            while let Ok(count @ 1..) = source.read(&mut buffer) {
-                lock(&output.0.0).bytes.extend_from_slice(&buffer[..count]);
-                output.0.1.notify_all();
-            }
-            output.end();
-        });
-    }
-
-    fn end(&self) {
-        lock(&self.0.0).ended = true;
-        self.0.1.notify_all();
-    }
-
-    /// All that came.
-    pub fn bytes(&self) -> Vec<u8> {
-        lock(&self.0.0).bytes.clone()
-    }
-
-    /// All that came, as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.0.0).bytes).into_owned()
-    }
-
-    /// Waits until what came holds this text.
-    pub fn wait_for(&self, text: &str) {
-        self.wait_for_count(text, 1);
-    }
-
-    /// Waits until what came holds this text so many times.
-    pub fn wait_for_count(&self, text: &str, count: usize) {
-        let what = format!("{count} times {text:?}");
-        self.wait_until(&what, |bytes| {
-            String::from_utf8_lossy(bytes).matches(text).count() >= count
-        });
-    }
-
-    /// Waits until what came pleases.
-    pub fn wait_until(&self, what: &str, pleases: impl Fn(&[u8]) -> bool) {
-        let (came, changed) = &*self.0;
-        let mut came = lock(came);
-        let deadline = Instant::now() + PATIENCE;
-        while !pleases(&came.bytes) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !came.ended && !left.is_zero(),
-                "did not see {what} in {:?}",
-                tail(&String::from_utf8_lossy(&came.bytes))
-            );
-            came = changed
-                .wait_timeout(came, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-
-    fn wait_for_end(&self) {
-        let (came, changed) = &*self.0;
-        let result = changed
-            .wait_timeout_while(lock(came), PATIENCE, |came| !came.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        assert!(!result.1.timed_out(), "somebody else has it still open");
-    }
 }
 
 /// Waits until something that nobody tells about is so.
