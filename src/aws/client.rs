@@ -61,7 +61,6 @@ pub struct Started {
     /// Where the data channel is.
     pub stream_url: String,
     /// What opens it.
-    #[serde(deserialize_with = "secret")]
     pub token_value: Secret,
 }
 
@@ -100,10 +99,6 @@ pub struct StartRequest {
     pub reason: Option<String>,
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
-}
-
 impl Client {
     /// Prepares calls; nothing is sent, and no credentials are looked for yet.
     ///
@@ -120,12 +115,7 @@ impl Client {
             options.target.as_deref(),
             options.stream_host.as_deref(),
         );
-        let credentials = Chain::new(
-            environment,
-            options.profile,
-            endpoints.clone(),
-            network.clone(),
-        );
+        let credentials = Chain::new(environment, options.profile, endpoints.clone());
         let region = options
             .region
             .filter(|region| !region.is_empty())
@@ -241,7 +231,6 @@ impl Client {
         #[serde(rename_all = "PascalCase")]
         struct Answer {
             ciphertext_blob: String,
-            #[serde(deserialize_with = "secret")]
             plaintext: Secret,
         }
         const OPERATION: &str = "GenerateDataKey";

@@ -3,9 +3,7 @@
 mod call;
 mod client;
 mod clock;
-#[allow(dead_code)]
 pub mod credentials;
-#[allow(dead_code)]
 mod endpoint;
 mod error;
 mod exchange;

@@ -163,7 +163,7 @@ impl Limit {
     ///
     /// # Errors
     /// [`Stop`] as an I/O error when the limit comes first.
-    pub(super) fn poll<'a>(
+    pub(crate) fn poll<'a>(
         &'a self,
         descriptors: &mut Vec<PollFd<'a>>,
         time: Option<Duration>,

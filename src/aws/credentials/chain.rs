@@ -3,14 +3,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Credentials, CredentialsError};
+use super::config::Profiles;
+use super::{
+    Credentials, CredentialsError, container, environment, instance, process, profile, sts,
+};
 use crate::aws::call::Caller;
 use crate::aws::endpoint::Endpoints;
-use crate::network::{Limit, Network};
+use crate::network::Limit;
 use crate::settings::Environment;
 
 /// Credentials that expire within this time are replaced (botocore's "mandatory" time is 10 minutes, the Go SDK's 5).
 const EXPIRY_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// The longest a configured source in the network may take.
+const NETWORK_TIME: Duration = Duration::from_secs(10);
 
 /// Finds credentials and keeps them while they last.
 pub(in crate::aws) struct Chain {
@@ -18,22 +23,32 @@ pub(in crate::aws) struct Chain {
     /// The profile that the caller named.
     profile: Option<String>,
     endpoints: Endpoints,
-    network: Network,
     kept: Mutex<Option<Arc<Credentials>>>,
 }
+
+/// One look through the sources.
+pub(super) struct Search<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) profiles: &'a Profiles,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) caller: Caller<'a>,
+    pub(super) region: &'a str,
+    pub(super) limit: &'a Limit,
+}
+
+/// None: this source is not configured.
+pub(super) type Found = Result<Option<Credentials>, CredentialsError>;
 
 impl Chain {
     pub(in crate::aws) fn new(
         environment: &Environment,
         profile: Option<String>,
         endpoints: Endpoints,
-        network: Network,
     ) -> Self {
         Self {
             environment: environment.clone(),
             profile: profile.filter(|profile| !profile.is_empty()),
             endpoints,
-            network,
             kept: Mutex::new(None),
         }
     }
@@ -41,7 +56,14 @@ impl Chain {
     /// The region that the environment or the profile names.
     pub(in crate::aws) fn region(&self) -> Option<String> {
         let variable = |name| self.environment.get(name).map(str::to_owned);
-        variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"))
+        let of_profile = || {
+            let profiles = Profiles::load(&self.environment).ok()?;
+            let profile = profiles.profile(self.profile_name())?;
+            profile.get("region").map(str::to_owned)
+        };
+        variable("AWS_REGION")
+            .or_else(|| variable("AWS_DEFAULT_REGION"))
+            .or_else(of_profile)
     }
 
     /// Credentials that last a while yet.
@@ -51,12 +73,7 @@ impl Chain {
         caller: Caller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        let kept = self
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match kept.filter(|kept| lasts(kept, EXPIRY_WINDOW)) {
+        match self.kept().filter(|kept| lasts(kept, EXPIRY_WINDOW)) {
             Some(kept) => Ok(kept),
             None => self.refresh(region, caller, limit),
         }
@@ -69,24 +86,81 @@ impl Chain {
         caller: Caller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        let _ = (
-            region,
+        match self.find(region, caller, limit) {
+            Ok(credentials) => {
+                log::debug!("credentials with key {}", credentials.access_key_id);
+                let credentials = Arc::new(credentials);
+                *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::clone(&credentials));
+                Ok(credentials)
+            }
+            Err(error) => {
+                let kept = self.kept().filter(|kept| lasts(kept, Duration::ZERO));
+                kept.inspect(|_| log::warn!("{error}; those at hand are used"))
+                    .ok_or(error)
+            }
+        }
+    }
+
+    fn kept(&self) -> Option<Arc<Credentials>> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn profile_name(&self) -> &str {
+        let variable = |name| self.environment.get(name);
+        self.profile
+            .as_deref()
+            .or_else(|| variable("AWS_PROFILE"))
+            .or_else(|| variable("AWS_DEFAULT_PROFILE"))
+            .unwrap_or("default")
+    }
+
+    fn find(
+        &self,
+        region: &str,
+        caller: Caller<'_>,
+        limit: &Limit,
+    ) -> Result<Credentials, CredentialsError> {
+        let profiles = Profiles::load(&self.environment)?;
+        let search = Search {
+            environment: &self.environment,
+            profiles: &profiles,
+            endpoints: &self.endpoints,
             caller,
+            region,
             limit,
-            &self.endpoints,
-            &self.network,
-            &self.profile,
-        );
-        let key = |name| self.environment.get(name).map(str::to_owned);
-        let credentials = Credentials::new(
-            key("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            key("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
-            key("AWS_SESSION_TOKEN"),
-            None,
-        );
-        let credentials = Arc::new(credentials.ok_or(CredentialsError::NotFound)?);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&credentials));
-        Ok(credentials)
+        };
+        // Somebody who names a profile means it, whatever stands in the environment.
+        if self.profile.is_none() {
+            if let Some(found) = environment::find(&self.environment)? {
+                return Ok(found);
+            }
+            if let Some(found) = sts::web_identity_of_environment(&search)? {
+                return Ok(found);
+            }
+        }
+        let name = self.profile_name();
+        if let Some(found) = profile::find(&search, name)? {
+            return Ok(found);
+        }
+        if let Some(found) = container::find(&search)? {
+            return Ok(found);
+        }
+        if let Some(found) = instance::find(&search, false)? {
+            return Ok(found);
+        }
+        let named = (name != "default").then_some(name);
+        process::aws_cli(&search, named)?.ok_or(CredentialsError::NotFound)
+    }
+}
+
+impl Search<'_> {
+    /// How long a configured source in the network may take.
+    pub(super) fn network_limit(&self) -> Limit {
+        self.limit.at_most(NETWORK_TIME)
     }
 }
 

@@ -1,6 +1,17 @@
 //! Who we are to AWS.
 
 mod chain;
+mod config;
+mod container;
+mod environment;
+mod instance;
+mod metadata;
+mod process;
+mod profile;
+mod sso;
+mod sts;
+#[cfg(test)]
+mod tests;
 
 use std::time::SystemTime;
 

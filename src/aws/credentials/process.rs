@@ -1,0 +1,213 @@
+//! Credentials that another program prints.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::chain::{Found, Search};
+use super::metadata::Document;
+use super::{Credentials, CredentialsError};
+use crate::network::{Limit, Stop};
+
+/// Some ask their user, in a window or on a phone (P26).
+const PROCESS_TIME: Duration = Duration::from_secs(60);
+/// The AWS CLI starts slowly, and its own sources have their own limits.
+const AWS_CLI_TIME: Duration = Duration::from_secs(20);
+/// More than this is no answer, in bytes.
+const MAX_OUTPUT: usize = 256 * 1024;
+/// How often a program that has closed its output is asked whether it has ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
+
+/// `credential_process` of a profile, quoted as for a shell but run without one.
+pub(super) fn credential_process(
+    search: &Search<'_>,
+    profile: &str,
+    command: &str,
+) -> Result<Credentials, CredentialsError> {
+    let what = format!("credential_process of the profile {profile}");
+    let words = shlex::split(command).filter(|words| !words.is_empty());
+    let words = words.ok_or_else(|| {
+        CredentialsError::Failed(format!("{what} has quotes that do not match, or is empty"))
+    })?;
+    run(search, &words, PROCESS_TIME, &what)
+}
+
+/// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there or finds nothing either.
+pub(super) fn aws_cli(search: &Search<'_>, profile: Option<&str>) -> Found {
+    let path = search.environment.get("PATH").unwrap_or_default();
+    let mut candidates = path
+        .split(':')
+        .map(|directory| Path::new(directory).join("aws"));
+    let Some(program) = candidates.find(|candidate| candidate.is_absolute() && candidate.is_file())
+    else {
+        return Ok(None);
+    };
+    let Some(program) = program.to_str() else {
+        return Ok(None);
+    };
+    let mut words: Vec<String> = [
+        program,
+        "configure",
+        "export-credentials",
+        "--format",
+        "process",
+    ]
+    .map(str::to_owned)
+    .into();
+    if let Some(profile) = profile {
+        words.extend(["--profile".to_owned(), profile.to_owned()]);
+    }
+    match run(
+        search,
+        &words,
+        AWS_CLI_TIME,
+        "`aws configure export-credentials`",
+    ) {
+        Ok(found) => Ok(Some(found)),
+        Err(CredentialsError::Cancelled) => Err(CredentialsError::Cancelled),
+        Err(error) => {
+            log::info!("{error}");
+            Ok(None)
+        }
+    }
+}
+
+fn run(
+    search: &Search<'_>,
+    words: &[String],
+    time: Duration,
+    what: &str,
+) -> Result<Credentials, CredentialsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Versioned {
+        version: u32,
+        #[serde(flatten)]
+        document: Document,
+    }
+    let failed = |why: String| CredentialsError::Failed(format!("{what} {why}"));
+    let output =
+        output(search, words, &search.limit.at_most(time)).map_err(|error| {
+            match Stop::of(&error) {
+                Some(stop) => CredentialsError::stopped(stop, what),
+                None => failed(format!("failed: {error}")),
+            }
+        })?;
+    // Its output is never shown: it may hold what we look for.
+    let answer: Versioned = serde_json::from_slice(&output).map_err(|error| {
+        failed(format!(
+            "printed no credentials (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    if answer.version != 1 {
+        return Err(failed(format!(
+            "printed credentials in an unknown version, {}",
+            answer.version
+        )));
+    }
+    let found = answer.document.credentials();
+    let found = found.ok_or_else(|| failed("printed credentials that are none".to_owned()))?;
+    if found
+        .expires
+        .is_some_and(|expires| expires <= SystemTime::now())
+    {
+        return Err(failed("printed credentials that have expired".to_owned()));
+    }
+    Ok(found)
+}
+
+/// A program that does not outlive the wait for it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing to be done about failures; one that has ended already is no failure.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program without a terminal's input, and gives what it prints.
+fn output(search: &Search<'_>, words: &[String], limit: &Limit) -> io::Result<Zeroizing<Vec<u8>>> {
+    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let child = Command::new(program)
+        .args(arguments)
+        // The snapshot is without the session's token, which a child has no business to see.
+        .env_clear()
+        .envs(search.environment.iter())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.map_err(|error| {
+        io::Error::new(error.kind(), format!("{program} cannot be run: {error}"))
+    })?;
+    let mut child = Running(child);
+    let (Some(mut stdout), Some(mut stderr)) = (child.0.stdout.take(), child.0.stderr.take())
+    else {
+        return Err(io::Error::other("it has no output"));
+    };
+    set_nonblocking(&stdout)?;
+    set_nonblocking(&stderr)?;
+    let (mut printed, mut complaints) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
+    let mut complains = true;
+    while read(&mut stdout, &mut printed)? {
+        complains = complains && read(&mut stderr, &mut complaints)?;
+        let mut descriptors = vec![PollFd::new(&stdout, PollFlags::IN)];
+        if complains {
+            descriptors.push(PollFd::new(&stderr, PollFlags::IN));
+        }
+        limit.poll(&mut descriptors, None)?;
+    }
+    let status = loop {
+        complains = complains && read(&mut stderr, &mut complaints)?;
+        match child.0.try_wait()? {
+            Some(status) => break status,
+            None => limit.pause(END_INTERVAL)?,
+        }
+    };
+    if status.success() {
+        return Ok(printed);
+    }
+    if complains {
+        read(&mut stderr, &mut complaints)?;
+    }
+    let words = String::from_utf8_lossy(&complaints);
+    let words: String = words
+        .trim()
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .take(500)
+        .collect();
+    Err(io::Error::other(format!("{status}: {words}")))
+}
+
+fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
+    Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?)
+}
+
+/// Reads what is there; false at the end.
+fn read(pipe: &mut impl Read, into: &mut Zeroizing<Vec<u8>>) -> io::Result<bool> {
+    let mut piece = Zeroizing::new([0; 4096]);
+    loop {
+        match pipe.read(&mut *piece) {
+            Ok(0) => return Ok(false),
+            Ok(count) => into.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if into.len() > MAX_OUTPUT {
+            return Err(io::Error::other("it prints too much"));
+        }
+    }
+}

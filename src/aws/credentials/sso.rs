@@ -1,0 +1,269 @@
+//! Single sign-on: what `aws sso login` left is exchanged for a role's credentials.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::Request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chain::{Found, Search};
+use super::config::{Section, aws_directory};
+use super::metadata::{Failure, fetch};
+use super::sts::{encode, sha1_hex};
+use super::{Credentials, CredentialsError};
+use crate::aws::endpoint::Service;
+use crate::aws::exchange::parse_url;
+use crate::aws::time;
+use crate::secret::Secret;
+
+/// A token that lasts no longer is refreshed (as in botocore).
+const REFRESH_WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// What a profile says about single sign-on.
+struct Settings<'a> {
+    profile: &'a str,
+    account: &'a str,
+    role: &'a str,
+    region: &'a str,
+    start_url: &'a str,
+    /// The `sso-session`; profiles of old have none.
+    session: Option<&'a str>,
+}
+
+/// The token in the AWS CLI's cache.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    access_token: Secret,
+    expires_at: String,
+    refresh_token: Option<Secret>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    registration_expires_at: Option<String>,
+}
+
+/// Credentials of the role that the profile names.
+pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
+    let Some(settings) = Settings::of(search, name, profile)? else {
+        return Ok(None);
+    };
+    let expired = || {
+        CredentialsError::Failed(format!(
+            "the single sign-on of profile {name} is missing or has expired: run `aws sso login --profile {name}`"
+        ))
+    };
+    let file = settings.cache_file(search).ok_or_else(expired)?;
+    let json = fs::read(&file).map_err(|_| expired())?;
+    let mut token: Token = serde_json::from_slice(&json).map_err(|_| expired())?;
+    let left = left(&token.expires_at);
+    if left < REFRESH_WINDOW {
+        match refresh(search, &settings, &token)? {
+            Some(answer) => {
+                let kept = keep(&file, &json, &answer);
+                kept.unwrap_or_else(|error| {
+                    log::warn!(
+                        "the refreshed token cannot be kept in {}: {error}",
+                        file.display()
+                    )
+                });
+                token.access_token = answer.access_token;
+            }
+            None if left.is_zero() => return Err(expired()),
+            None => {}
+        }
+    }
+    role_credentials(search, &settings, &token.access_token, expired).map(Some)
+}
+
+fn left(moment: &str) -> Duration {
+    let moment = time::parse(moment).unwrap_or(UNIX_EPOCH);
+    moment.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+impl<'a> Settings<'a> {
+    fn of(
+        search: &Search<'a>,
+        name: &'a str,
+        profile: &'a Section,
+    ) -> Result<Option<Self>, CredentialsError> {
+        let (account, role) = match (profile.get("sso_account_id"), profile.get("sso_role_name")) {
+            (None, None) => return Ok(None),
+            (account, role) => (account, role),
+        };
+        let wrong = |what: String| CredentialsError::Failed(format!("the profile {name} {what}"));
+        let session = profile.get("sso_session");
+        let section = match session {
+            Some(session) => {
+                let section = search.profiles.sso_session(session);
+                section.ok_or_else(|| wrong(format!("names the sso_session {session}, and ~/.aws/config has no [sso-session {session}]")))?
+            }
+            None => profile,
+        };
+        let needed = |value: Option<&'a str>, what: &str| {
+            value.ok_or_else(|| wrong(format!("is for single sign-on, but {what} is missing")))
+        };
+        Ok(Some(Self {
+            profile: name,
+            account: needed(account, "sso_account_id")?,
+            role: needed(role, "sso_role_name")?,
+            region: needed(section.get("sso_region"), "sso_region")?,
+            start_url: needed(section.get("sso_start_url"), "sso_start_url")?,
+            session,
+        }))
+    }
+
+    fn cache_file(&self, search: &Search<'_>) -> Option<PathBuf> {
+        let name = sha1_hex(self.session.unwrap_or(self.start_url));
+        let directory = aws_directory(search.environment)?;
+        Some(directory.join("sso/cache").join(format!("{name}.json")))
+    }
+
+    fn what(&self) -> String {
+        format!("the single sign-on of profile {}", self.profile)
+    }
+}
+
+/// What the OIDC service gives for a refresh token.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refreshed {
+    access_token: Secret,
+    /// Seconds.
+    expires_in: u64,
+    refresh_token: Option<Secret>,
+}
+
+/// A new token; none if there is no way to one.
+fn refresh(
+    search: &Search<'_>,
+    settings: &Settings<'_>,
+    token: &Token,
+) -> Result<Option<Refreshed>, CredentialsError> {
+    let (Some(refresh_token), Some(client_id), Some(client_secret)) =
+        (&token.refresh_token, &token.client_id, &token.client_secret)
+    else {
+        return Ok(None);
+    };
+    if token
+        .registration_expires_at
+        .as_deref()
+        .is_some_and(|moment| left(moment).is_zero())
+    {
+        return Ok(None);
+    }
+    let failed = |why: String| CredentialsError::Failed(format!("{}: {why}", settings.what()));
+    let body = Secret::new(
+        json!({
+            "clientId": client_id,
+            "clientSecret": client_secret.expose(),
+            "grantType": "refresh_token",
+            "refreshToken": refresh_token.expose(),
+        })
+        .to_string(),
+    );
+    let endpoint = search.endpoints.url(Service::SsoOidc, settings.region);
+    let endpoint = endpoint.map_err(|error| failed(error.to_string()))?;
+    let uri = parse_url(&format!("{}token", base(&endpoint.to_string())));
+    let uri = uri.map_err(|why| failed(format!("its URL {why}")))?;
+    let request = Request::post(uri)
+        .header("content-type", "application/json")
+        .body(body.expose().as_bytes())
+        .map_err(|_| failed("its URL cannot be asked".to_owned()))?;
+    match fetch(search, &request, &search.network_limit()) {
+        Ok(answer) => Ok(serde_json::from_slice(answer.body()).ok()),
+        Err(Failure::Cancelled) => Err(CredentialsError::Cancelled),
+        Err(Failure::Refused(_, why) | Failure::Http(why)) => {
+            log::info!("the token of {} was not refreshed: {why}", settings.what());
+            Ok(None)
+        }
+    }
+}
+
+/// An endpoint with one slash at its end.
+fn base(endpoint: &str) -> String {
+    format!("{}/", endpoint.trim_end_matches('/'))
+}
+
+/// Writes the refreshed token where the AWS CLI looks for it: the old refresh token may work no more.
+fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()> {
+    let mut token: Value = serde_json::from_slice(before)?;
+    let expires = SystemTime::now() + Duration::from_secs(refreshed.expires_in);
+    token["accessToken"] = refreshed.access_token.expose().into();
+    token["expiresAt"] = humantime::format_rfc3339_seconds(expires)
+        .to_string()
+        .into();
+    if let Some(refresh_token) = &refreshed.refresh_token {
+        token["refreshToken"] = refresh_token.expose().into();
+    }
+    // Whole or not at all: others read it at any time.
+    let new = file.with_extension(format!("{}.tmp", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    let mut output = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    let json = Secret::new(token.to_string());
+    output.write_all(json.expose().as_bytes())?;
+    drop(output);
+    fs::rename(&new, file).inspect_err(|_| drop(fs::remove_file(&new)))
+}
+
+fn role_credentials(
+    search: &Search<'_>,
+    settings: &Settings<'_>,
+    token: &Secret,
+    expired: impl Fn() -> CredentialsError,
+) -> Result<Credentials, CredentialsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        role_credentials: Keys,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Keys {
+        access_key_id: String,
+        secret_access_key: Secret,
+        session_token: Option<Secret>,
+        /// Milliseconds since 1970.
+        expiration: u64,
+    }
+    let failed = |why: String| CredentialsError::Failed(format!("{}: {why}", settings.what()));
+    let endpoint = search.endpoints.url(Service::Sso, settings.region);
+    let endpoint = endpoint.map_err(|error| failed(error.to_string()))?;
+    let url = format!(
+        "{}federation/credentials?role_name={}&account_id={}",
+        base(&endpoint.to_string()),
+        encode(settings.role),
+        encode(settings.account)
+    );
+    let uri = parse_url(&url).map_err(|why| failed(format!("its URL {why}")))?;
+    let request = Request::get(uri).header("x-amz-sso_bearer_token", token.expose());
+    let request = request.body(&b""[..]).map_err(|_| expired())?;
+    let limit = search.network_limit();
+    let answer = match fetch(search, &request, &limit) {
+        Err(Failure::Refused(429 | 500.., _) | Failure::Http(_)) => fetch(search, &request, &limit),
+        other => other,
+    };
+    let answer = answer.map_err(|failure| match failure {
+        Failure::Refused(401, _) => expired(),
+        failure => failure.of(&settings.what()),
+    })?;
+    let answer: Option<Answer> = serde_json::from_slice(answer.body()).ok();
+    let found = answer.and_then(|answer| {
+        let keys = answer.role_credentials;
+        Credentials::new(
+            keys.access_key_id,
+            keys.secret_access_key.expose().to_owned(),
+            keys.session_token.map(|token| token.expose().to_owned()),
+            UNIX_EPOCH.checked_add(Duration::from_millis(keys.expiration)),
+        )
+    });
+    found.ok_or_else(|| failed("the answer holds no credentials".to_owned()))
+}

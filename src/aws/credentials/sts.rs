@@ -1,0 +1,318 @@
+//! Roles: credentials that STS gives to who has others, or an identity of the web.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use sha1::{Digest, Sha1};
+
+use super::chain::{Found, Search};
+use super::config::{Section, aws_directory, expand_home};
+use super::{Credentials, CredentialsError};
+use crate::aws::HttpError;
+use crate::aws::call::Call;
+use crate::aws::endpoint::Service;
+use crate::aws::{ApiError, time, xml};
+use crate::network::{ConnectError, Limit};
+use crate::secret::Secret;
+
+/// The version of STS's API.
+const VERSION: &str = "2011-06-15";
+
+/// A role and how a profile wants it.
+pub(super) struct Role {
+    profile: String,
+    arn: String,
+    session_name: Option<String>,
+    external_id: Option<String>,
+    /// Seconds.
+    duration: Option<u32>,
+    mfa_serial: Option<String>,
+}
+
+impl Role {
+    pub(super) fn of_profile(name: &str, profile: &Section) -> Result<Self, CredentialsError> {
+        let get = |key| profile.get(key).map(str::to_owned);
+        let duration = match profile.get("duration_seconds").map(str::parse) {
+            None => None,
+            Some(Ok(seconds)) => Some(seconds),
+            Some(Err(_)) => {
+                return Err(CredentialsError::Failed(format!(
+                    "duration_seconds in the profile {name} is no number"
+                )));
+            }
+        };
+        Ok(Self {
+            profile: name.to_owned(),
+            arn: get("role_arn").unwrap_or_default(),
+            session_name: get("role_session_name"),
+            external_id: get("external_id"),
+            duration,
+            mfa_serial: get("mfa_serial"),
+        })
+    }
+
+    pub(super) fn needs_code(&self) -> bool {
+        self.mfa_serial.is_some()
+    }
+
+    /// Credentials of the role, for who has `source`.
+    pub(super) fn assume(
+        &self,
+        search: &Search<'_>,
+        source: &Credentials,
+    ) -> Result<Credentials, CredentialsError> {
+        let session_name = self
+            .session_name
+            .clone()
+            .unwrap_or_else(default_session_name);
+        let duration = self.duration.map(|seconds| seconds.to_string());
+        let mut form = vec![
+            ("Action", "AssumeRole"),
+            ("RoleArn", &self.arn),
+            ("RoleSessionName", &session_name),
+        ];
+        form.extend(self.external_id.as_deref().map(|id| ("ExternalId", id)));
+        form.extend(
+            duration
+                .as_deref()
+                .map(|seconds| ("DurationSeconds", seconds)),
+        );
+        call(
+            search,
+            "AssumeRole",
+            &form,
+            Some(source),
+            &format!("the role of profile {}", self.profile),
+        )
+    }
+
+    /// What the AWS CLI keeps after it has asked for a code.
+    pub(super) fn kept_by_aws_cli(
+        &self,
+        search: &Search<'_>,
+    ) -> Result<Credentials, CredentialsError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Cached {
+            credentials: Keys,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Keys {
+            access_key_id: String,
+            secret_access_key: String,
+            session_token: Option<String>,
+            expiration: String,
+        }
+        let directory = aws_directory(search.environment);
+        let file = directory.map(|directory| {
+            directory
+                .join("cli/cache")
+                .join(format!("{}.json", self.cache_key()))
+        });
+        let cached: Option<Cached> = file
+            .and_then(|file| fs::read(file).ok())
+            .and_then(|json| serde_json::from_slice(&json).ok());
+        let found = cached.and_then(|cached| {
+            let keys = cached.credentials;
+            let expires =
+                time::parse(&keys.expiration).filter(|expires| *expires > SystemTime::now())?;
+            Credentials::new(
+                keys.access_key_id,
+                keys.secret_access_key,
+                keys.session_token,
+                Some(expires),
+            )
+        });
+        found.ok_or_else(|| {
+            let Self { profile, .. } = self;
+            CredentialsError::Failed(format!(
+                "the profile {profile} wants a code of a second factor, and none was given lately: run \
+                 `aws sts get-caller-identity --profile {profile}`, which asks for it and keeps what it gets"
+            ))
+        })
+    }
+
+    /// The name under which the AWS CLI keeps the role's credentials: SHA-1 of the call's arguments, as Python writes them.
+    fn cache_key(&self) -> String {
+        let text = |name: &str, value: &Option<String>| {
+            let value = value.as_ref()?;
+            Some(format!("\"{name}\": {}", python_string(value)))
+        };
+        let duration = self
+            .duration
+            .map(|seconds| format!("\"DurationSeconds\": {seconds}"));
+        let arguments: Vec<String> = [
+            duration,
+            text("ExternalId", &self.external_id),
+            text("RoleArn", &Some(self.arn.clone())),
+            text("RoleSessionName", &self.session_name),
+            text("SerialNumber", &self.mfa_serial),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        sha1_hex(&format!("{{{}}}", arguments.join(", ")))
+    }
+}
+
+/// A string as Python's `json.dumps` writes it: ASCII only.
+fn python_string(text: &str) -> String {
+    let mut result = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' => result.push_str("\\\""),
+            '\\' => result.push_str("\\\\"),
+            ' '..='~' => result.push(character),
+            _ => {
+                let mut units = [0; 2];
+                for unit in character.encode_utf16(&mut units) {
+                    result.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    result.push('"');
+    result
+}
+
+/// SHA-1 in hex: the name of files in the AWS CLI's caches.
+pub(super) fn sha1_hex(text: &str) -> String {
+    Sha1::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// `AWS_WEB_IDENTITY_TOKEN_FILE`, as Kubernetes sets it.
+pub(super) fn web_identity_of_environment(search: &Search<'_>) -> Found {
+    let get = |name| search.environment.get(name);
+    let Some(file) = get("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+        return Ok(None);
+    };
+    let Some(role) = get("AWS_ROLE_ARN") else {
+        return Err(CredentialsError::Failed(
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned(),
+        ));
+    };
+    web_identity(search, role, get("AWS_ROLE_SESSION_NAME"), file).map(Some)
+}
+
+/// Credentials of a role for who has a token of the web.
+pub(super) fn web_identity(
+    search: &Search<'_>,
+    role: &str,
+    session_name: Option<&str>,
+    file: &str,
+) -> Result<Credentials, CredentialsError> {
+    let path = expand_home(search.environment, file);
+    let token = fs::read_to_string(&path)
+        .map(Secret::new)
+        .map_err(|error| {
+            CredentialsError::Failed(format!(
+                "the web identity token in {} cannot be read: {error}",
+                path.display()
+            ))
+        })?;
+    let session_name = session_name.map_or_else(default_session_name, str::to_owned);
+    let form = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("RoleArn", role),
+        ("RoleSessionName", &session_name),
+        ("WebIdentityToken", token.expose().trim()),
+    ];
+    call(
+        search,
+        "AssumeRoleWithWebIdentity",
+        &form,
+        None,
+        &format!("the role {role}"),
+    )
+}
+
+fn default_session_name() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("session-manager-plugin-{}", now.as_secs())
+}
+
+/// Calls STS, which speaks forms and XML.
+fn call(
+    search: &Search<'_>,
+    operation: &'static str,
+    form: &[(&str, &str)],
+    source: Option<&Credentials>,
+    whose: &str,
+) -> Result<Credentials, CredentialsError> {
+    let failed = |error: ApiError| match error {
+        ApiError::Http {
+            error: HttpError::Connect(ConnectError::Cancelled),
+            ..
+        } => CredentialsError::Cancelled,
+        error => CredentialsError::Failed(format!("{whose} cannot be had: {error}")),
+    };
+    let url = search
+        .endpoints
+        .url(Service::Sts, search.region)
+        .map_err(|error| failed(error.into()))?;
+    let body = Secret::new(
+        form.iter()
+            .chain([&("Version", VERSION)])
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .collect::<Vec<_>>()
+            .join("&"),
+    );
+    let call = Call {
+        operation,
+        url: &url,
+        region: search.region,
+        service: Service::Sts.signing_name(),
+        target: None,
+        content_type: "application/x-www-form-urlencoded; charset=utf-8",
+        body: body.expose().as_bytes(),
+    };
+    let limit: Limit = search.network_limit();
+    let answer = search.caller.call(&call, source, &limit).map_err(failed)?;
+    let document = String::from_utf8_lossy(answer.body());
+    let text = |name| xml::text(&document, name).map(|text| text.into_owned());
+    let found = Credentials::new(
+        text("AccessKeyId").unwrap_or_default(),
+        text("SecretAccessKey").unwrap_or_default(),
+        text("SessionToken"),
+        text("Expiration").as_deref().and_then(time::parse),
+    );
+    found.ok_or_else(|| failed(ApiError::Malformed("holds no credentials", operation)))
+}
+
+/// Encodes a part of a form or a query.
+pub(super) fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_aws_clis_cache_key() {
+        // What botocore 1.43.11 makes of the same arguments.
+        let role = Role {
+            profile: "p".to_owned(),
+            arn: "arn:aws:iam::111122223333:role/Ops".to_owned(),
+            session_name: None,
+            external_id: Some("é\"x\\".to_owned()),
+            duration: Some(900),
+            mfa_serial: Some("arn:aws:iam::111122223333:mfa/me".to_owned()),
+        };
+        assert_eq!(role.cache_key(), "bf428c40240277c66b693762f7011c32308c85dd");
+        let role = Role {
+            external_id: None,
+            duration: None,
+            session_name: Some("me".to_owned()),
+            ..role
+        };
+        assert_eq!(role.cache_key(), "722af03b1f598375d16796de3731c6dd6011e08a");
+    }
+}
