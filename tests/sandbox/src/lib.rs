@@ -62,6 +62,7 @@
 
 pub mod agent;
 mod api;
+mod bell;
 mod certificates;
 mod config;
 pub mod faults;

@@ -1,10 +1,12 @@
 //! Bounded queues of frames between the agent's threads and the gateway's.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use session_manager_plugin::waker::Waker;
+
+use crate::bell::Bell;
 
 /// What one frame costs besides its bytes.
 const OVERHEAD: usize = 64;
@@ -13,8 +15,8 @@ const OVERHEAD: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    readable: Condvar,
-    writable: Condvar,
+    readable: Bell,
+    writable: Bell,
     capacity: usize,
 }
 
@@ -25,8 +27,10 @@ struct State {
     closed: bool,
     /// Frames are thrown away.
     discarding: bool,
-    /// A reader that sleeps in poll(2): told when something comes into the empty queue.
+    /// A reader that sleeps in poll(2).
     reader: Option<Waker>,
+    /// It is about to sleep, or does: it is told when something comes.
+    asleep: bool,
     /// A writer that sleeps in poll(2): told when half of a full queue is free.
     writer: Option<Waker>,
     /// Somebody found no room.
@@ -41,8 +45,8 @@ impl Queue {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             state: Mutex::default(),
-            readable: Condvar::new(),
-            writable: Condvar::new(),
+            readable: Bell::default(),
+            writable: Bell::default(),
             capacity,
         }
     }
@@ -65,10 +69,7 @@ impl Queue {
     pub(crate) fn push(&self, frame: Bytes) -> Result<(), Closed> {
         let mut state = self.lock();
         while state.bytes >= self.capacity && !state.closed && !state.discarding {
-            state = self
-                .writable
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.writable.wait(state);
         }
         self.add(state, frame)
     }
@@ -85,16 +86,40 @@ impl Queue {
         if state.discarding {
             return Ok(());
         }
-        let was_empty = state.frames.is_empty();
         state.bytes += frame.len() + OVERHEAD;
         state.frames.push_back(frame);
-        if was_empty {
-            self.readable.notify_one();
-            if let Some(waker) = &state.reader {
-                waker.wake();
-            }
-        }
+        self.tell(state);
         Ok(())
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        self.readable.ring();
+        let wake = std::mem::take(&mut state.asleep)
+            .then(|| state.reader.clone())
+            .flatten();
+        drop(state);
+        if let Some(waker) = wake {
+            waker.wake();
+        }
+    }
+
+    /// All at once, without waiting.
+    pub(crate) fn push_all(&self, frames: &mut VecDeque<Bytes>) {
+        let mut state = self.lock();
+        if state.closed || state.discarding {
+            frames.clear();
+        } else if !frames.is_empty() {
+            state.bytes += frames.iter().map(|it| it.len() + OVERHEAD).sum::<usize>();
+            state.frames.append(frames);
+            self.tell(state);
+        }
+    }
+
+    /// To be asked by a reader before it sleeps in poll(2): `false` when there is something.
+    pub(crate) fn may_sleep(&self) -> bool {
+        let mut state = self.lock();
+        state.asleep = state.frames.is_empty();
+        state.asleep
     }
 
     /// Whether a frame may be put in now; if not, the writer's waker is told when it may.
@@ -109,10 +134,7 @@ impl Queue {
     pub(crate) fn pop_all(&self, into: &mut VecDeque<Bytes>) -> bool {
         let mut state = self.lock();
         while state.frames.is_empty() && !state.closed {
-            state = self
-                .readable
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.readable.wait(state);
         }
         !self.take(state, into, usize::MAX).is_empty_and_closed
     }
@@ -142,7 +164,7 @@ impl Queue {
             state.bytes -= taken;
         }
         if state.bytes < self.capacity {
-            self.writable.notify_all();
+            self.writable.ring();
         }
         if state.wanted && state.bytes <= self.capacity / 2 {
             state.wanted = false;
@@ -173,7 +195,7 @@ impl Queue {
         if discarding {
             state.frames.clear();
             state.bytes = 0;
-            self.writable.notify_all();
+            self.writable.ring();
         }
     }
 
@@ -186,8 +208,8 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        self.readable.notify_all();
-        self.writable.notify_all();
+        self.readable.ring();
+        self.writable.ring();
         for waker in [&state.reader, &state.writer].into_iter().flatten() {
             waker.wake();
         }

@@ -36,6 +36,7 @@ fn service(handle: impl Fn(TcpStream) + Send + 'static) -> u16 {
 }
 
 fn echo(mut socket: TcpStream) {
+    socket.set_nodelay(true).unwrap();
     let mut buffer = [0; 4096];
     while let Ok(count) = socket.read(&mut buffer) {
         if count == 0 || socket.write_all(&buffer[..count]).is_err() {

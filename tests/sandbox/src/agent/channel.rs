@@ -1,7 +1,7 @@
 //! The sending side of the agent for its threads: numbering and sending in one order, acknowledging, resending, encrypting.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use session_manager_plugin::message::{Message, MessageType, PayloadType};
 
 use super::encryption::Cipher;
 use super::stream::{Outgoing, Received, acknowledgement};
+use crate::bell::Bell;
 use crate::queue::Closed;
 use crate::record::Sender;
 use crate::session::Session;
@@ -22,7 +23,7 @@ pub(crate) struct Channel {
     sending: Mutex<()>,
     outgoing: Mutex<Outgoing>,
     /// Something became unacknowledged, or nothing is any more.
-    changed: Condvar,
+    changed: Bell,
     encrypting: AtomicBool,
     cipher: Mutex<Option<Cipher>>,
     closed: AtomicBool,
@@ -34,7 +35,7 @@ impl Channel {
             session,
             sending: Mutex::new(()),
             outgoing: Mutex::new(Outgoing::new(Instant::now())),
-            changed: Condvar::new(),
+            changed: Bell::default(),
             encrypting: AtomicBool::new(false),
             cipher: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -69,7 +70,7 @@ impl Channel {
             let idle = outgoing.next_timeout().is_none();
             let frame = outgoing.send(payload_type, payload, Instant::now());
             if idle {
-                self.changed.notify_all();
+                self.changed.ring();
             }
             frame
         };
@@ -90,7 +91,7 @@ impl Channel {
         let before = outgoing.next_timeout().is_none();
         outgoing.note(received, Instant::now());
         if outgoing.unacknowledged() == 0 || before != outgoing.next_timeout().is_none() {
-            self.changed.notify_all();
+            self.changed.ring();
         }
     }
 
@@ -114,17 +115,10 @@ impl Channel {
             let now = Instant::now();
             match outgoing.next_timeout() {
                 None => {
-                    outgoing = self
-                        .changed
-                        .wait(outgoing)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    outgoing = self.changed.wait(outgoing);
                 }
                 Some(time) if time > now => {
-                    outgoing = self
-                        .changed
-                        .wait_timeout(outgoing, time - now)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
+                    outgoing = self.changed.wait_timeout(outgoing, time - now);
                 }
                 Some(_) => {
                     if let Some(frame) = outgoing.handle_timeout(now) {
@@ -146,11 +140,7 @@ impl Channel {
             if left.is_zero() {
                 return;
             }
-            outgoing = self
-                .changed
-                .wait_timeout(outgoing, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            outgoing = self.changed.wait_timeout(outgoing, left);
         }
     }
 
@@ -163,7 +153,7 @@ impl Channel {
         // Under the lock, so that nobody looks before and sleeps after.
         let outgoing = lock(&self.outgoing);
         self.closed.store(true, Ordering::SeqCst);
-        self.changed.notify_all();
+        self.changed.ring();
         drop(outgoing);
         self.session.to_client.close();
         self.session.to_agent.close();

@@ -22,7 +22,7 @@ use crate::session::{Attachment, Command, Links, Session};
 use crate::threads::{Threads, reset};
 
 /// Frames that are read before it is looked whether there is something to write.
-const READ_BUDGET: usize = 512;
+const READ_BUDGET: usize = 256;
 /// Near one TLS record.
 const BUFFER: usize = 16 << 10;
 /// What waits in the websocket at most, unless one frame is larger.
@@ -66,6 +66,7 @@ pub(super) fn run(accepted: Accepted, shared: &Arc<Shared>, threads: &Threads) {
         waker,
         attachment: None,
         batch: VecDeque::new(),
+        arrived: VecDeque::new(),
         unsent: None,
         unwritten: false,
         no_reading: frozen,
@@ -86,6 +87,8 @@ struct Connection {
     /// After the text frame with the right token.
     attachment: Option<Attachment>,
     batch: VecDeque<Bytes>,
+    /// Read, and about to be handed to the agent.
+    arrived: VecDeque<Bytes>,
     /// A frame that the websocket had no room for.
     unsent: Option<Message>,
     /// The websocket has bytes that the socket did not take.
@@ -268,32 +271,27 @@ impl Connection {
         now: Instant,
     ) -> Result<bool, Over> {
         let link = &mut links.to_agent;
+        if !session.to_agent.has_room() {
+            return Ok(false);
+        }
         let mut budget = READ_BUDGET;
-        let mut more = false;
-        while !self.no_reading && link.has_room(now) && session.to_agent.has_room() {
-            if budget == 0 {
-                more = true;
-                break;
-            }
+        let mut outcome = Ok(());
+        while budget > 0 && !self.no_reading && link.has_room(now) {
             budget -= 1;
-            match self.read()? {
-                Some(Message::Binary(frame)) => link.push(frame, now),
-                Some(Message::Text(text)) => link.push(Bytes::from(text), now),
-                Some(_) => {}
-                None => break,
-            }
-            while session.to_agent.has_room()
-                && let Some(frame) = link.pop(now)
-            {
-                let _ = session.to_agent.push_now(frame);
+            match self.read() {
+                Ok(Some(Message::Binary(frame))) => link.push(frame, now),
+                Ok(Some(Message::Text(text))) => link.push(Bytes::from(text), now),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(over) => {
+                    outcome = Err(over);
+                    break;
+                }
             }
         }
-        while session.to_agent.has_room()
-            && let Some(frame) = link.pop(now)
-        {
-            let _ = session.to_agent.push_now(frame);
-        }
-        Ok(more)
+        self.arrived.extend(std::iter::from_fn(|| link.pop(now)));
+        session.to_agent.push_all(&mut self.arrived);
+        outcome.map(|()| budget == 0)
     }
 
     /// Before the gateway ends a connection: what the client has sent by now has arrived, so that no more is lost than a test asked for.
@@ -380,6 +378,7 @@ impl Connection {
             at_once: more || (can_write && !self.batch.is_empty() && links.to_client.has_room(now)),
             until: [out, into, self.closing].into_iter().flatten().min(),
             not_reading: !reading,
+            wants_more: can_write && links.to_client.has_room(now),
         }
     }
 
@@ -391,7 +390,8 @@ impl Connection {
         if self.unwritten && !self.no_writing {
             interest |= PollFlags::OUT;
         }
-        let timeout = if wait.at_once {
+        let something_came = wait.wants_more && !self.session.to_client.may_sleep();
+        let timeout = if wait.at_once || something_came {
             Some(Timespec::default())
         } else {
             wait.until.map(|until| {
@@ -449,6 +449,8 @@ struct Wait {
     at_once: bool,
     until: Option<Instant>,
     not_reading: bool,
+    /// More of the agent's could be taken.
+    wants_more: bool,
 }
 
 /// The service's last word.

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use session_manager_plugin::smux::StreamId;
 
+use crate::bell::Bell;
 use crate::threads::lock;
 
 /// The receive budget of all streams together: when it is used up, nothing more is read.
@@ -18,9 +19,7 @@ const SEND_BUFFER: usize = 256 << 10;
 #[derive(Default)]
 pub(super) struct Streams {
     state: Mutex<State>,
-    /// Something changed for somebody who waits; there are few, and they look for themselves.
-    budget: Condvar,
-    data: Condvar,
+    budget: Bell,
 }
 
 #[derive(Default)]
@@ -36,13 +35,11 @@ struct Stream {
     /// The client will send no more.
     finished: bool,
     connection: Option<TcpStream>,
+    /// For who waits for its bytes.
+    changed: Arc<Bell>,
 }
 
 impl Streams {
-    fn wait<'a>(&self, on: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        on.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A new stream; `false` when there is one of that name.
     pub(super) fn open(&self, id: StreamId) -> bool {
         let mut state = lock(&self.state);
@@ -72,7 +69,7 @@ impl Streams {
     pub(super) fn push(&self, id: StreamId, data: Bytes) -> bool {
         let mut state = lock(&self.state);
         while state.used >= RECEIVE_BUDGET && !state.closed {
-            state = self.wait(&self.budget, state);
+            state = self.budget.wait(state);
         }
         let State {
             streams,
@@ -82,7 +79,7 @@ impl Streams {
         if let Some(stream) = streams.get_mut(&id) {
             *used += data.len();
             stream.waiting.push_back(data);
-            self.data.notify_all();
+            stream.changed.ring();
         }
         !*closed
     }
@@ -91,7 +88,7 @@ impl Streams {
     pub(super) fn finish(&self, id: StreamId) {
         if let Some(stream) = lock(&self.state).streams.get_mut(&id) {
             stream.finished = true;
-            self.data.notify_all();
+            stream.changed.ring();
         }
     }
 
@@ -108,14 +105,15 @@ impl Streams {
                 let before = state.used;
                 state.used -= data.len();
                 if before >= RECEIVE_BUDGET {
-                    self.budget.notify_all();
+                    self.budget.ring();
                 }
                 return Some(data);
             }
             if stream.finished {
                 return None;
             }
-            state = self.wait(&self.data, state);
+            let changed = Arc::clone(&stream.changed);
+            state = changed.wait(state);
         }
     }
 
@@ -127,9 +125,9 @@ impl Streams {
             if let Some(connection) = stream.connection {
                 let _ = connection.shutdown(Shutdown::Both);
             }
+            stream.changed.ring();
         }
-        self.budget.notify_all();
-        self.data.notify_all();
+        self.budget.ring();
     }
 
     /// Everything is over.
@@ -140,9 +138,9 @@ impl Streams {
             if let Some(connection) = &stream.connection {
                 let _ = connection.shutdown(Shutdown::Both);
             }
+            stream.changed.ring();
         }
-        self.budget.notify_all();
-        self.data.notify_all();
+        self.budget.ring();
     }
 }
 
@@ -150,8 +148,8 @@ impl Streams {
 #[derive(Default)]
 pub(super) struct Outlet {
     state: Mutex<Bytestream>,
-    filled: Condvar,
-    emptied: Condvar,
+    filled: Bell,
+    emptied: Bell,
 }
 
 #[derive(Default)]
@@ -165,17 +163,14 @@ impl Outlet {
     pub(super) fn push(&self, header: &[u8], data: &[u8]) -> bool {
         let mut state = lock(&self.state);
         while state.bytes.len() >= SEND_BUFFER && !state.closed {
-            state = self
-                .emptied
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.emptied.wait(state);
         }
         if state.closed {
             return false;
         }
         state.bytes.extend_from_slice(header);
         state.bytes.extend_from_slice(data);
-        self.filled.notify_one();
+        self.filled.ring();
         true
     }
 
@@ -184,19 +179,16 @@ impl Outlet {
         bytes.clear();
         let mut state = lock(&self.state);
         while state.bytes.is_empty() && !state.closed {
-            state = self
-                .filled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.filled.wait(state);
         }
         std::mem::swap(bytes, &mut state.bytes);
-        self.emptied.notify_all();
+        self.emptied.ring();
         !bytes.is_empty()
     }
 
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
-        self.filled.notify_all();
-        self.emptied.notify_all();
+        self.filled.ring();
+        self.emptied.ring();
     }
 }
