@@ -159,7 +159,7 @@ fn escapes_can_be_asked_for_turned_off_and_moved() {
     let started = start(
         &sandbox,
         Document::Interactive {
-            command: "cat".into(),
+            command: "echo go; cat".into(),
         },
     );
     let plugin = Plugin::new(&sandbox, &started).terminal().spawn();
@@ -173,7 +173,7 @@ fn escapes_can_be_asked_for_turned_off_and_moved() {
     let started = start(
         &sandbox,
         Document::Interactive {
-            command: "cat".into(),
+            command: "echo go; cat".into(),
         },
     );
     let plugin = Plugin::new(&sandbox, &started)
@@ -193,7 +193,7 @@ fn p49_escapes_are_not_looked_for_in_piped_stdin() {
     let started = start(
         &sandbox,
         Document::Interactive {
-            command: "cat; echo over".into(),
+            command: "echo go; cat; echo over".into(),
         },
     );
     let finished = Plugin::new(&sandbox, &started).run(b"~.\n~?\nlast\n");
@@ -260,7 +260,7 @@ fn p42_the_terminal_is_as_before_after_every_ending() {
 fn p51_a_reader_that_goes_ends_the_session() {
     let sandbox = sandbox();
     let quiet = Document::Interactive {
-        command: "sleep 600".into(),
+        command: "echo go; sleep 600".into(),
     };
     let loud = Document::Interactive {
         command: "yes".into(),
