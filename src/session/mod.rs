@@ -16,8 +16,8 @@ pub use ending::{Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{DataChannel, Delivery, End, Notice, SessionType, Started};
 use crate::error::Error;
 use crate::settings::{Environment, Settings};
-use crate::terminal::print;
 use crate::terminal::signals::{Signal, Signals};
+use crate::terminal::{print, size};
 use announce::Announcer;
 
 /// How long threads may take to end when the session has.
@@ -62,10 +62,24 @@ pub struct Caller {
 /// # Errors
 /// When it could not start or is lost for good, or when a signal ended it.
 pub fn run(context: &Context) -> Result<u8, Error> {
+    // In time for agents that make no handshake and wait for the size. Sessions without a pty do not get it.
+    if let Some(size) = size::current(&context.environment) {
+        context.channel.resize(size);
+    }
     let outcome = match wait_for_start(context)? {
-        Ok(started) => run_by_type(context, &started)?,
+        Ok(started) => {
+            log::info!(
+                "the session stands: {:?}, agent {:?}",
+                started.session_type,
+                started.agent_version
+            );
+            run_by_type(context, &started).unwrap_or_else(|error| {
+                Outcome::from(Ending::Left(Leaving::Failed(error), RemoteEnd::Api))
+            })
+        }
         Err(end) => Outcome::from(Ending::Over(end)),
     };
+    log::info!("the session ends: {:?}", outcome.ending);
     let result = ending::conclude(context, outcome);
     context.channel.close();
     context.channel.join(Instant::now() + JOIN_TIMEOUT);
