@@ -17,6 +17,8 @@ pub use proxy::{Proxy, ProxySettings};
 pub use stream::{Stream, Waiting};
 pub use tls::TlsStream;
 pub use trust::Trust;
+#[doc(hidden)]
+pub use tunnel::judge_answers;
 
 use crate::error::Error;
 use crate::settings::Environment;

@@ -37,21 +37,22 @@ pub(super) fn open(
     limit: &Limit,
 ) -> Result<(), ConnectError> {
     let login = proxy.login.as_ref();
+    let stream = &mut stream.waiting(limit);
     let result = match proxy.scheme {
-        ProxyScheme::Http | ProxyScheme::Https => http_connect(stream, login, host, port, limit),
+        ProxyScheme::Http | ProxyScheme::Https => http_connect(stream, login, host, port),
         ProxyScheme::Socks5 => match resolve(host, port, limit) {
             // Many proxies have IPv4 only, and none tells beforehand.
             Ok(addresses) => {
                 let v4 = addresses.iter().find(|address| address.is_ipv4());
                 let target = v4.or(addresses.first()).map(SocketAddr::ip);
                 let target = target.map_or(Target::Name(host), Target::Address);
-                socks5(stream, login, target, port, limit)
+                socks5(stream, login, target, port)
             }
             Err(error) => Err(Failure::Before(error)),
         },
         ProxyScheme::Socks5h => {
             let target = host.parse().map_or(Target::Name(host), Target::Address);
-            socks5(stream, login, target, port, limit)
+            socks5(stream, login, target, port)
         }
     };
     let name = proxy.to_string();
@@ -76,11 +77,10 @@ pub(super) fn open(
 }
 
 fn http_connect(
-    stream: &mut Stream,
+    stream: &mut (impl Read + Write),
     login: Option<&ProxyLogin>,
     host: &str,
     port: u16,
-    limit: &Limit,
 ) -> Result<(), Failure> {
     let target = host_and_port(host, port);
     let mut request = Zeroizing::new(format!(
@@ -92,7 +92,6 @@ fn http_connect(
         request.push_str("\r\n");
     }
     request.push_str("\r\n");
-    let mut stream = stream.waiting(limit);
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
 
@@ -145,16 +144,14 @@ enum Target<'a> {
 }
 
 fn socks5(
-    stream: &mut Stream,
+    stream: &mut (impl Read + Write),
     login: Option<&ProxyLogin>,
     target: Target<'_>,
     port: u16,
-    limit: &Limit,
 ) -> Result<(), Failure> {
     const NO_LOGIN: u8 = 0;
     const USER_AND_PASSWORD: u8 = 2;
     let said = |text: &str| Failure::Said(text.to_owned());
-    let mut stream = stream.waiting(limit);
 
     let methods: &[u8] = match login {
         Some(_) => &[5, 2, NO_LOGIN, USER_AND_PASSWORD],
@@ -162,7 +159,7 @@ fn socks5(
     };
     stream.write_all(methods)?;
     stream.flush()?;
-    let [version, method] = read(&mut stream)?;
+    let [version, method] = read(stream)?;
     if version != 5 {
         return Err(said("does not speak SOCKS 5"));
     }
@@ -178,7 +175,7 @@ fn socks5(
             }
             stream.write_all(&request)?;
             stream.flush()?;
-            let [_, status] = read(&mut stream)?;
+            let [_, status] = read(stream)?;
             if status != 0 {
                 return Err(said("did not accept the user and password in its URL"));
             }
@@ -214,7 +211,7 @@ fn socks5(
     stream.write_all(&request)?;
     stream.flush()?;
 
-    let [version, status, _, kind] = read(&mut stream)?;
+    let [version, status, _, kind] = read(stream)?;
     if version != 5 {
         return Err(said("answered with something that is not SOCKS 5"));
     }
@@ -236,7 +233,7 @@ fn socks5(
     let length = match kind {
         1 => 4,
         4 => 16,
-        3 => usize::from(read::<1>(&mut stream)?[0]),
+        3 => usize::from(read::<1>(stream)?[0]),
         _ => return Err(said("answered with something that is not SOCKS 5")),
     };
     let mut rest = vec![0; length + 2];
@@ -248,4 +245,37 @@ fn read<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What these bytes mean as the answers of a proxy, CONNECT's or SOCKS': for tests that answer with anything. No I/O.
+///
+/// # Errors
+/// What the user reads.
+#[doc(hidden)]
+pub fn judge_answers(is_socks: bool, answers: &[u8]) -> Result<(), String> {
+    struct Script<'a>(&'a [u8]);
+    impl Read for Script<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl Write for Script<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut script = Script(answers);
+    let result = if is_socks {
+        socks5(&mut script, None, Target::Name("host"), 443)
+    } else {
+        http_connect(&mut script, None, "host", 443)
+    };
+    result.map_err(|failure| match failure {
+        Failure::Said(reason) => reason,
+        Failure::Io(error) => error.to_string(),
+        Failure::Before(error) => error.to_string(),
+    })
 }
