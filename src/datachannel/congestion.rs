@@ -11,10 +11,11 @@ pub(super) const INITIAL_WINDOW: usize = 32;
 pub(super) const MINIMUM_WINDOW: usize = 8;
 /// Nor does it grow beyond: the agent buffers far more, so this bounds our own memory only.
 pub(super) const MAXIMUM_WINDOW: usize = 4096;
-/// A share of losses that says "too fast" rather than "a bad line".
-const CONGESTION_LOSS_SHARE: f64 = 0.08;
-/// Weight of one message in the smoothed share of losses.
-const LOSS_SHARE_WEIGHT: f64 = 1.0 / 64.0;
+/// A share of losses that says "too fast" rather than "a bad line": where 5 % of the messages and 5 % of their acknowledgements are
+/// lost, nearly 10 % are.
+const CONGESTION_LOSS_SHARE: f64 = 0.15;
+/// Weight of one message in the smoothed share of losses: small enough that chance alone does not pass for congestion.
+const LOSS_SHARE_WEIGHT: f64 = 1.0 / 256.0;
 /// After the first sign of congestion the window grows by this share of a message for each acknowledgement, instead of by one.
 const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
 

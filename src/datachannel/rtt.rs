@@ -8,6 +8,8 @@ const INITIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const MINIMUM_TIMEOUT: Duration = Duration::from_millis(200);
 /// A path that answers at all answers within seconds; waiting longer only makes the user wait.
 const MAXIMUM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages that are later than the smoothed round trip by less than this may just be late.
+const GRANULARITY: Duration = Duration::from_millis(25);
 /// The queue on the path that sending may fill, besides as much again as the path's own delay.
 const QUEUE_ALLOWANCE: Duration = Duration::from_millis(20);
 
@@ -49,9 +51,10 @@ impl RttEstimator {
         self.doublings = 0;
     }
 
-    /// The timer fired.
-    pub fn expired(&mut self) {
+    /// The timer fired: for the how-manieth time since the last new acknowledgement.
+    pub fn expired(&mut self) -> u32 {
         self.doublings = (self.doublings + 1).min(8);
+        self.doublings
     }
 
     /// How long to wait for an acknowledgement.
@@ -62,10 +65,19 @@ impl RttEstimator {
         (base * 2_u32.pow(self.doublings)).min(MAXIMUM_TIMEOUT)
     }
 
-    /// The shortest round trip seen, zero before the first.
-    pub fn minimum(&self) -> Duration {
+    /// Which of two copies an acknowledgement is for, that came so long after the earlier and after the later one: whether it is the
+    /// later. One for the earlier copy mostly comes much sooner than a round trip after the later.
+    pub fn is_for_later(&self, earlier: Duration, later: Duration) -> bool {
         self.estimate
-            .map_or(Duration::ZERO, |estimate| estimate.minimum)
+            .is_none_or(|estimate| later >= estimate.smoothed / 2 || earlier > self.patience())
+    }
+
+    /// After so long a message is lost that even one later message overtook (RFC 9002, 6.1.2, with the variation in place of its
+    /// eighth).
+    pub fn patience(&self) -> Duration {
+        self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
+            estimate.smoothed + (estimate.variation * 4).max(GRANULARITY)
+        })
     }
 
     /// Whether messages wait longer in the path's queues than the path itself takes: sending faster would only fill them.

@@ -77,6 +77,9 @@ struct Entry {
     /// How often it was sent.
     transmissions: u32,
     first_sent: Option<Instant>,
+    /// When the last copy was sent, and the one before it.
+    last_sent: Option<Instant>,
+    sent_before: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +176,8 @@ impl SendWindow {
             state: State::Unsent,
             transmissions: 0,
             first_sent: None,
+            last_sent: None,
+            sent_before: None,
         });
     }
 
@@ -183,6 +188,8 @@ impl SendWindow {
         let order = self.next_order;
         self.next_order += 1;
         let entry = self.entries.get_mut(index)?;
+        entry.sent_before = entry.last_sent;
+        entry.last_sent = Some(now);
         match entry.state {
             State::Unsent => self.sent = index + 1,
             State::Lost => {
@@ -283,6 +290,7 @@ impl SendWindow {
             State::Unsent | State::Acknowledged => return false,
         };
         let sent_once = entry.transmissions == 1;
+        let sent_before = entry.sent_before;
         entry.state = State::Acknowledged;
         self.bytes -= entry.frame.len();
         entry.frame = Bytes::new();
@@ -302,9 +310,14 @@ impl SendWindow {
             if sent_once {
                 self.rtt.sample(rtt);
             }
-            // Sooner than any round trip takes: it was for an earlier copy, and says nothing about what was sent between the two.
-            if sent_once || rtt >= self.rtt.minimum() {
+            let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
+            if rtt_before.is_none_or(|before| self.rtt.is_for_later(before, rtt)) {
                 self.overtake(order, now);
+            } else {
+                // It was for an earlier copy: says nothing about what was sent between the two, but that this one was given up too
+                // early.
+                self.loss_threshold =
+                    (self.loss_threshold + self.loss_threshold / 2).min(MAXIMUM_LOSS_THRESHOLD);
             }
         }
         let may_grow = number < self.limited_below && !self.rtt.is_queueing();
@@ -335,6 +348,7 @@ impl SendWindow {
         {
             self.on_the_way.pop_front();
             let threshold = self.loss_threshold;
+            let patience = self.rtt.patience();
             let Some(entry) = self
                 .index(number)
                 .and_then(|index| self.entries.get_mut(index))
@@ -343,10 +357,14 @@ impl SendWindow {
             };
             match &mut entry.state {
                 State::OnTheWay {
-                    order, overtaken, ..
+                    order,
+                    overtaken,
+                    sent_at,
                 } if *order == earlier => {
                     *overtaken += 1;
-                    if *overtaken >= threshold {
+                    if *overtaken >= threshold
+                        || now.saturating_duration_since(*sent_at) >= patience
+                    {
                         entry.state = State::Lost;
                         self.flying -= 1;
                         self.lost.insert(number);
@@ -408,8 +426,11 @@ impl SendWindow {
             self.lost.insert(oldest_number);
             self.flying -= 1;
             self.congestion.lost(now, self.rtt.timeout());
-            self.congestion.halve(now, self.rtt.timeout());
-            self.rtt.expired();
+            // The first may be the end of a burst on a bad line; one after the other is a path that takes nothing.
+            let timeout = self.rtt.timeout();
+            if self.rtt.expired() > 1 {
+                self.congestion.halve(now, timeout);
+            }
         }
         self.forget_landed();
     }
