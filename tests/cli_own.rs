@@ -275,3 +275,45 @@ fn without_the_api_leaving_says_that_the_session_goes_on() {
     assert_eq!(exit_code(plugin.wait()), 0);
     plugin.terminal.wait_for("could not be ended");
 }
+
+#[test]
+fn exec_without_an_exit_code_is_no_success() {
+    let sandbox = strict();
+    let plugin = own(&sandbox, "exec", &["--", "sh", "-c", "echo go; sleep 600"]).spawn();
+    plugin.stdout.wait_for("go");
+    let sessions = sandbox
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::SessionStarted { session, .. } => sandbox.session(&session),
+            _ => None,
+        });
+    for session in sessions {
+        session.terminate("an administrator ended it");
+    }
+    let finished = plugin.finish();
+    assert_eq!(finished.stdout, "go\n");
+    assert_eq!(finished.code(), 255, "{finished:?}");
+}
+
+#[test]
+fn exec_that_is_interrupted_twice_ends_as_a_local_command_would() {
+    let sandbox = strict();
+    let plugin = own(
+        &sandbox,
+        "exec",
+        &["--", "sh", "-c", "trap '' INT; echo go; sleep 600"],
+    )
+    .spawn();
+    plugin.stdout.wait_for("go");
+    plugin.signal(Signal::INT);
+    plugin.signal(Signal::INT);
+    // Two that come too close are one.
+    while plugin
+        .wait_within(std::time::Duration::from_millis(500))
+        .is_none()
+    {
+        plugin.signal(Signal::INT);
+    }
+    assert_eq!(exit_code(plugin.wait()), 130);
+}

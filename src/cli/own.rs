@@ -6,6 +6,17 @@ use super::Invocation;
 use super::parameters::{self, Parameters};
 use crate::error::Error;
 
+/// First arguments that are ours. A list of its own, as building the definition takes longer than all else that `--version` does.
+const OWN: [&str; 7] = [
+    "start-session",
+    "exec",
+    "port-forward",
+    "ssh-proxy",
+    "help",
+    "--help",
+    "-h",
+];
+
 /// Session Manager without the AWS CLI, and the plugin that the AWS CLI runs
 #[derive(Debug, Parser)]
 #[command(
@@ -205,10 +216,7 @@ pub fn command() -> clap::Command {
 
 /// Whether a first argument is one of ours and no call by the contract.
 pub(super) fn is_own(first: &str) -> bool {
-    matches!(first, "help" | "--help" | "-h")
-        || command()
-            .get_subcommands()
-            .any(|subcommand| subcommand.get_name() == first)
+    OWN.contains(&first)
 }
 
 /// Reads the arguments of one of our subcommands.
@@ -246,6 +254,11 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         command().debug_assert();
+        let names: Vec<_> = command()
+            .get_subcommands()
+            .map(|subcommand| subcommand.get_name().to_owned())
+            .collect();
+        assert_eq!(names, OWN[..names.len()]);
     }
 
     #[test]

@@ -68,12 +68,16 @@ impl Announcer {
 
     /// Why there is no session, or none any more: on stdout as callers expect, and on stderr.
     pub fn failed(&self, error: &Error) {
-        if let Error::Start(reason) | Error::Taken(reason) = error {
-            self.say(&format!("Cannot perform start session: {reason}\n"));
+        match error {
+            Error::Start(reason) | Error::Taken(reason) => {
+                self.say(&format!("Cannot perform start session: {reason}\n"));
+            }
+            Error::Lost(reason) if self.place() == Place::Stdout => self.say(&self.exiting(reason)),
+            Error::Lost(_) | Error::Usage(_) => {}
+            // Who sent it knows.
+            Error::Signal(_) => return,
         }
-        if !matches!(error, Error::Signal(_)) {
-            print::complaint(error);
-        }
+        print::complaint(error);
     }
 
     /// What the agent wants the user to read, if anything.

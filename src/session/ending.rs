@@ -21,6 +21,9 @@ const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long output may take once a signal asked for the end.
 const SIGNALLED_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What our own `exec` ends with when the command's exit code never came: as ssh does.
+const UNKNOWN_EXIT_CODE: u8 = 255;
+
 /// A session's end, and what is known of the remote command.
 #[derive(Debug)]
 pub struct Outcome {
@@ -84,7 +87,7 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
         Ending::Over(End::TimedOut) => {
             let text = context.announcer.timed_out();
             last_words(context, &text, outcome.is_hurried);
-            Ok(0)
+            Ok(exit_code(context, outcome.exit_code))
         }
         // The session exists, and nobody will ever use it.
         Ending::Over(End::Failed(error @ Error::Start(_))) if context.terminate.is_some() => {
@@ -108,6 +111,8 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
             }
             let signal = match leaving {
                 Leaving::Signal(signal) => Some(signal),
+                // As a command of this machine would have ended.
+                Leaving::User if context.caller.is_exec => Some(Signal::Interrupt),
                 _ => second.filter(|signal| is_deadly(*signal)),
             };
             signal.map_or(Ok(0), |signal| Err(Error::Signal(signal.number())))
@@ -124,8 +129,8 @@ fn exit_code(context: &Context, remote: Option<i64>) -> u8 {
     match remote {
         Some(code) => to_exit_code(code),
         None if is_exec => {
-            print::complaint("the target did not tell the command's exit code");
-            0
+            print::complaint("the session ended without the command's exit code");
+            UNKNOWN_EXIT_CODE
         }
         None => 0,
     }
