@@ -80,6 +80,6 @@ mod threads;
 pub use api::{Failure, well_known};
 pub use config::*;
 pub use proxy::{ProxyBehaviour, ProxyConfig, ProxyKind};
-pub use record::{Event, Frame, Sender};
+pub use record::{Event, Frame, MAX_FRAMES, Sender};
 pub use sandbox::{Sandbox, Started};
 pub use session::Session;

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use session_manager_plugin::message::{Flags, HEADER_SIZE, Message, MessageType};
 use uuid::Uuid;
 
+use crate::bell::Bell;
 use crate::config::Record;
 use crate::threads::lock;
 
@@ -17,14 +18,14 @@ use crate::threads::lock;
 #[derive(Debug)]
 pub(crate) struct Log<T> {
     entries: Mutex<Vec<T>>,
-    added: Condvar,
+    added: Bell,
 }
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
         Self {
             entries: Mutex::default(),
-            added: Condvar::new(),
+            added: Bell::default(),
         }
     }
 }
@@ -32,7 +33,16 @@ impl<T> Default for Log<T> {
 impl<T: Clone> Log<T> {
     pub(crate) fn add(&self, entry: T) {
         lock(&self.entries).push(entry);
-        self.added.notify_all();
+        self.added.ring();
+    }
+
+    /// Adds it if there are fewer than so many.
+    pub(crate) fn add_below(&self, limit: usize, make: impl FnOnce() -> T) {
+        let mut entries = lock(&self.entries);
+        if entries.len() < limit {
+            entries.push(make());
+            self.added.ring();
+        }
     }
 
     pub(crate) fn entries(&self) -> Vec<T> {
@@ -55,14 +65,13 @@ impl<T: Clone> Log<T> {
             if left.is_zero() {
                 return false;
             }
-            entries = self
-                .added
-                .wait_timeout(entries, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            entries = self.added.wait_timeout(entries, left);
         }
     }
 }
+
+/// How many frames of a session are written down, until [`Session::clear_frames`](crate::Session::clear_frames).
+pub const MAX_FRAMES: usize = 500_000;
 
 /// Who sent a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,7 +144,8 @@ impl Recorder {
         if self.what == Record::Nothing {
             return;
         }
-        self.frames.add(self.describe(sender, frame));
+        self.frames
+            .add_below(MAX_FRAMES, || self.describe(sender, frame));
     }
 
     fn describe(&self, sender: Sender, frame: &[u8]) -> Frame {

@@ -22,8 +22,10 @@ pub(crate) struct Channel {
     /// Held from numbering a message to its having been sent. The reader does not need it for acknowledgements.
     sending: Mutex<()>,
     outgoing: Mutex<Outgoing>,
-    /// Something became unacknowledged, or nothing is any more.
-    changed: Bell,
+    /// There is something to look at each 100 ms.
+    timer: Bell,
+    /// Nothing is unacknowledged any more.
+    drained: Bell,
     encrypting: AtomicBool,
     cipher: Mutex<Option<Cipher>>,
     closed: AtomicBool,
@@ -35,7 +37,8 @@ impl Channel {
             session,
             sending: Mutex::new(()),
             outgoing: Mutex::new(Outgoing::new(Instant::now())),
-            changed: Bell::default(),
+            timer: Bell::default(),
+            drained: Bell::default(),
             encrypting: AtomicBool::new(false),
             cipher: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -70,7 +73,7 @@ impl Channel {
             let idle = outgoing.next_timeout().is_none();
             let frame = outgoing.send(payload_type, payload, Instant::now());
             if idle {
-                self.changed.ring();
+                self.timer.ring();
             }
             frame
         };
@@ -90,8 +93,11 @@ impl Channel {
         let mut outgoing = lock(&self.outgoing);
         let before = outgoing.next_timeout().is_none();
         outgoing.note(received, Instant::now());
-        if outgoing.unacknowledged() == 0 || before != outgoing.next_timeout().is_none() {
-            self.changed.ring();
+        if before && outgoing.next_timeout().is_some() {
+            self.timer.ring();
+        }
+        if outgoing.unacknowledged() == 0 {
+            self.drained.ring();
         }
     }
 
@@ -115,10 +121,10 @@ impl Channel {
             let now = Instant::now();
             match outgoing.next_timeout() {
                 None => {
-                    outgoing = self.changed.wait(outgoing);
+                    outgoing = self.timer.wait(outgoing);
                 }
                 Some(time) if time > now => {
-                    outgoing = self.changed.wait_timeout(outgoing, time - now);
+                    outgoing = self.timer.wait_timeout(outgoing, time - now);
                 }
                 Some(_) => {
                     if let Some(frame) = outgoing.handle_timeout(now) {
@@ -140,7 +146,7 @@ impl Channel {
             if left.is_zero() {
                 return;
             }
-            outgoing = self.changed.wait_timeout(outgoing, left);
+            outgoing = self.drained.wait_timeout(outgoing, left);
         }
     }
 
@@ -153,7 +159,8 @@ impl Channel {
         // Under the lock, so that nobody looks before and sleeps after.
         let outgoing = lock(&self.outgoing);
         self.closed.store(true, Ordering::SeqCst);
-        self.changed.ring();
+        self.timer.ring();
+        self.drained.ring();
         drop(outgoing);
         self.session.to_client.close();
         self.session.to_agent.close();
