@@ -221,3 +221,22 @@ fn a_gateway_that_is_away_refuses_and_comes_back() {
     client.type_in("echo x$a\r");
     client.until("xbefore");
 }
+
+#[test]
+fn a_deaf_agent_acknowledges_and_loses() {
+    let sandbox = sandbox(false);
+    let started = sandbox.start_session(SessionConfig {
+        agent: AgentConfig {
+            handshake: Some(true),
+            deaf_after_handshake: Duration::from_millis(300),
+            ..AgentConfig::default()
+        },
+        ..SessionConfig::default()
+    });
+    let mut client = Client::connect(&sandbox, &started);
+    client.shake_hands();
+    client.type_in("echo l$((1))st\r");
+    std::thread::sleep(Duration::from_millis(600));
+    client.type_in("echo f$((1))und\r");
+    assert!(!client.until("f1und").contains("l1st"));
+}

@@ -1,5 +1,6 @@
 //! The handshake from the agent's side: request, response, encryption challenge, complete.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -84,6 +85,10 @@ impl Agent {
                 .clone()
                 .unwrap_or_else(|| self.message(&response.client_version, kms.is_some())),
         };
+        // The real one is deaf for a moment after having sent it; here that is as long as a test wants, and no chance of the scheduler's.
+        if config.deaf_after_handshake.is_zero() {
+            self.taking_data.store(true, Ordering::SeqCst);
+        }
         self.send(PayloadType::HandshakeComplete, &to_json(&complete));
         if let Some(KmsConfig {
             misbehaviour: Some(KmsMisbehaviour::ClearText | KmsMisbehaviour::NoChallenge),
