@@ -1,7 +1,7 @@
 //! Where credentials come from, in the AWS SDKs' order, and how long they are kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::config::Profiles;
 use super::{
@@ -17,13 +17,26 @@ const EXPIRY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// The longest a configured source in the network may take.
 const NETWORK_TIME: Duration = Duration::from_secs(10);
 
+/// How long it is believed that there are none: looking where nothing answers takes seconds, and is done before every dial.
+const MISSING_TIME: Duration = Duration::from_secs(300);
+
 /// Finds credentials and keeps them while they last.
 pub(in crate::aws) struct Chain {
     environment: Environment,
     /// The profile that the caller named.
     profile: Option<String>,
     endpoints: Endpoints,
-    kept: Mutex<Option<Arc<Credentials>>>,
+    kept: Mutex<Kept>,
+}
+
+/// What came of the last look.
+#[derive(Clone, Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    Found(Arc<Credentials>),
+    /// There were none anywhere, then.
+    Missing(Instant),
 }
 
 /// One look through the sources.
@@ -49,7 +62,7 @@ impl Chain {
             environment: environment.clone(),
             profile: profile.filter(|profile| !profile.is_empty()),
             endpoints,
-            kept: Mutex::new(None),
+            kept: Mutex::default(),
         }
     }
 
@@ -73,9 +86,12 @@ impl Chain {
         caller: Caller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        match self.kept().filter(|kept| lasts(kept, EXPIRY_WINDOW)) {
-            Some(kept) => Ok(kept),
-            None => self.refresh(region, caller, limit),
+        match self.kept() {
+            Kept::Found(kept) if lasts(&kept, EXPIRY_WINDOW) => Ok(kept),
+            Kept::Missing(since) if since.elapsed() < MISSING_TIME => {
+                Err(CredentialsError::NotFound)
+            }
+            _ => self.refresh(region, caller, limit),
         }
     }
 
@@ -90,23 +106,33 @@ impl Chain {
             Ok(credentials) => {
                 log::debug!("credentials with key {}", credentials.access_key_id);
                 let credentials = Arc::new(credentials);
-                *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&credentials));
+                self.keep(Kept::Found(Arc::clone(&credentials)));
                 Ok(credentials)
             }
-            Err(error) => {
-                let kept = self.kept().filter(|kept| lasts(kept, Duration::ZERO));
-                kept.inspect(|_| log::warn!("{error}; those at hand are used"))
-                    .ok_or(error)
-            }
+            Err(error) => match self.kept() {
+                Kept::Found(kept) if lasts(&kept, Duration::ZERO) => {
+                    log::warn!("{error}; those at hand are used");
+                    Ok(kept)
+                }
+                _ => {
+                    if error == CredentialsError::NotFound {
+                        self.keep(Kept::Missing(Instant::now()));
+                    }
+                    Err(error)
+                }
+            },
         }
     }
 
-    fn kept(&self) -> Option<Arc<Credentials>> {
+    fn kept(&self) -> Kept {
         self.kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn keep(&self, kept: Kept) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
     }
 
     fn profile_name(&self) -> &str {
@@ -152,8 +178,12 @@ impl Chain {
         if let Some(found) = instance::find(&search, false)? {
             return Ok(found);
         }
-        let named = (name != "default").then_some(name);
-        process::aws_cli(&search, named)?.ok_or(CredentialsError::NotFound)
+        // Without a profile it knows no more than we do, and it takes a second to start.
+        let found = match profiles.profile(name) {
+            Some(_) => process::aws_cli(&search, name)?,
+            None => None,
+        };
+        found.ok_or(CredentialsError::NotFound)
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn credential_process(
 }
 
 /// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there or finds nothing either.
-pub(super) fn aws_cli(search: &Search<'_>, profile: Option<&str>) -> Found {
+pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
     let path = search.environment.get("PATH").unwrap_or_default();
     let mut candidates = path
         .split(':')
@@ -52,18 +52,16 @@ pub(super) fn aws_cli(search: &Search<'_>, profile: Option<&str>) -> Found {
     let Some(program) = program.to_str() else {
         return Ok(None);
     };
-    let mut words: Vec<String> = [
+    let words = [
         program,
         "configure",
         "export-credentials",
         "--format",
         "process",
-    ]
-    .map(str::to_owned)
-    .into();
-    if let Some(profile) = profile {
-        words.extend(["--profile".to_owned(), profile.to_owned()]);
-    }
+        "--profile",
+        profile,
+    ];
+    let words = words.map(str::to_owned);
     match run(
         search,
         &words,

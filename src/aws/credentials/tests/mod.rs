@@ -193,3 +193,14 @@ fn p48_no_secret_in_debug_output() {
     let shown = format!("{found:?} {:?}", user.environment());
     assert!(!shown.contains("SECRET"), "{shown}");
 }
+
+#[test]
+fn p26_that_there_are_none_is_remembered_until_a_resume() {
+    let user = User::new("");
+    let chain = user.chain(None);
+    assert_eq!(get(&chain).unwrap_err(), CredentialsError::NotFound);
+    user.write(".aws/credentials", &format!("[default]\n{KEYS}"));
+    assert_eq!(get(&chain).unwrap_err(), CredentialsError::NotFound);
+    assert_eq!(key(refresh(&chain)), "AKIDFILE");
+    assert_eq!(key(get(&chain)), "AKIDFILE");
+}
