@@ -35,15 +35,13 @@ impl Files {
 /// Runs a session whose upgrade must be signed.
 fn run(sandbox: &Sandbox, files: &Files, profile: &str, variables: &[(&str, String)]) -> Finished {
     let started = sandbox.start_session(Document::command("echo it works"));
-    let arguments = ["{}", "eu-central-1", "StartSession", profile, "{}", ""];
-    let response = started.response().to_string();
     let mut plugin = Plugin::new(sandbox, &started)
         .arguments(
             &started,
             &[
-                &response,
-                arguments[1],
-                arguments[2],
+                "{}",
+                "eu-central-1",
+                "StartSession",
                 profile,
                 r#"{"Target":"i-1"}"#,
                 "",

@@ -71,7 +71,9 @@ fn upgrades(sandbox: &Sandbox) -> Vec<(Option<String>, String)> {
 }
 
 fn header(headers: &[(String, String)], name: &str) -> String {
-    let found = headers.iter().find(|(found, _)| found == name);
+    let found = headers
+        .iter()
+        .find(|(found, _)| found.eq_ignore_ascii_case(name));
     found.map_or_else(String::new, |(_, value)| value.clone())
 }
 

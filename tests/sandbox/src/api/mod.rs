@@ -176,7 +176,7 @@ fn serve(socket: TcpStream, shared: &Shared) {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`: from it a client learns how wrong its clock is.
-fn http_date(time: SystemTime) -> String {
+pub(crate) fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use tungstenite::handshake::derive_accept_key;
 
 use super::Socket;
+use crate::api::http_date;
 use crate::config::{Check, Upgrade};
 use crate::http::{Request, Response, read_request};
 use crate::record::Event;
@@ -76,7 +77,12 @@ pub(super) fn upgrade(mut socket: Socket, shared: &Shared, threads: &Threads) ->
             })
         }
         Upgrade::Status(status) => {
-            let _ = Response::new(status, "text/plain", reason).write(&mut socket);
+            let mut response = Response::new(status, "text/plain", reason);
+            // By it, who was refused for a signature's time learns the right one.
+            response
+                .headers
+                .push(("Date".into(), http_date(shared.now())));
+            let _ = response.write(&mut socket);
             None
         }
         Upgrade::Raw(bytes) => {
