@@ -353,6 +353,8 @@ pub struct GatewayConfig {
     pub socket_buffer: Option<usize>,
     /// Frames that are sent at the first opening, before anything else: hostile ones, for example.
     pub first_frames: Vec<Vec<u8>>,
+    /// Whether StartSession's stream URL carries a signature in its query: such a URL is neither signed again nor resumed.
+    pub presigned: bool,
     /// The host (and port) in the stream URL of ResumeSession's answer, if it is another one: `localhost`, for example.
     pub resume_host: Option<String>,
 }
@@ -366,6 +368,7 @@ impl Default for GatewayConfig {
             token_lifetime: None,
             socket_buffer: None,
             first_frames: Vec::new(),
+            presigned: false,
             resume_host: None,
         }
     }

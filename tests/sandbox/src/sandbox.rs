@@ -20,6 +20,7 @@ use crate::kms::Kms;
 use crate::proxy::{self, ProxyConfig};
 use crate::record::{Event, Journal};
 use crate::session::Session;
+use crate::signature;
 use crate::threads::{Threads, lock};
 
 /// The other side of Session Manager, on loopback. Dropping it ends all its threads, connections and processes.
@@ -63,6 +64,7 @@ impl Shared {
         let id = format!("sandbox-{}", &Uuid::new_v4().simple().to_string()[..17]);
         let document = config.document.session_type().to_owned();
         let lifetime = config.gateway.token_lifetime;
+        let presigned = config.gateway.presigned;
         let session = {
             let mut sessions = lock(&self.sessions);
             sessions.count += 1;
@@ -78,7 +80,11 @@ impl Shared {
         });
         Started {
             token_value: session.new_token(lifetime),
-            stream_url: self.stream_url(session.id(), None),
+            stream_url: if presigned {
+                signature::presign(&self.stream_url(session.id(), None), self)
+            } else {
+                self.stream_url(session.id(), None)
+            },
             session,
         }
     }

@@ -169,6 +169,40 @@ fn claim(request: &Request) -> Result<Option<Claim>, Denied> {
     }))
 }
 
+/// A stream URL that carries its signature in its query.
+pub(crate) fn presign(url: &str, shared: &Shared) -> String {
+    let Some(credentials) = shared.config.credentials.first() else {
+        return url.to_owned();
+    };
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let (host, path) = address
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .unwrap_or_default();
+    let moment = time::compact(shared.now());
+    let scope = sigv4::Scope {
+        date: &moment[..8],
+        region: &shared.config.region,
+        service: "ssmmessages",
+    };
+    let credential = format!("{}/{scope}", credentials.access_key_id).replace('/', "%2F");
+    let query = format!(
+        "{query}&X-Amz-Algorithm={}&X-Amz-Credential={credential}&X-Amz-Date={moment}&X-Amz-Expires=300&X-Amz-SignedHeaders=host",
+        sigv4::ALGORITHM
+    );
+    let canonical = sigv4::Request {
+        method: "GET",
+        path: &format!("/{path}"),
+        query: &query,
+        headers: &[("host", host)],
+        payload_hash: &sigv4::payload_hash(b""),
+    }
+    .canonical();
+    let text = sigv4::string_to_sign(&moment, &scope, &canonical);
+    let signature = sigv4::signature(&credentials.secret_access_key, &scope, &text);
+    format!("{address}?{query}&X-Amz-Signature={signature}")
+}
+
 fn check_time(moment: &str, now: SystemTime) -> Result<(), Denied> {
     let Some(signed) = time::parse_compact(moment) else {
         return denied(

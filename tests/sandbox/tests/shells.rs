@@ -223,6 +223,31 @@ fn a_gateway_that_is_away_refuses_and_comes_back() {
 }
 
 #[test]
+fn a_presigned_url_is_accepted_and_a_changed_one_is_not() {
+    let sandbox = Sandbox::start(Config {
+        upgrade_signatures: sandbox::Check::Required,
+        ..Config::default()
+    })
+    .unwrap();
+    let started = sandbox.start_session(SessionConfig {
+        gateway: GatewayConfig {
+            presigned: true,
+            ..GatewayConfig::default()
+        },
+        ..SessionConfig::default()
+    });
+    let mut client = Client::connect(&sandbox, &started);
+    client.type_in("echo f$((1))und\r");
+    client.until("f1und");
+    let unsigned = started.stream_url.split("&X-Amz").next().unwrap();
+    assert!(dial(&sandbox, unsigned).err().unwrap().contains("403"));
+    let changed = started
+        .stream_url
+        .replace("X-Amz-Expires=300", "X-Amz-Expires=301");
+    assert!(dial(&sandbox, &changed).err().unwrap().contains("403"));
+}
+
+#[test]
 fn a_deaf_agent_acknowledges_and_loses() {
     let sandbox = sandbox(false);
     let started = sandbox.start_session(SessionConfig {
