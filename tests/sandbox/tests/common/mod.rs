@@ -20,6 +20,10 @@ pub enum Socket {
 }
 
 impl Socket {
+    pub fn set_write_timeout(&self, timeout: Duration) {
+        self.tcp().set_write_timeout(Some(timeout)).unwrap();
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
@@ -120,11 +124,17 @@ impl Client {
         self.websocket.send(Message::Text(text.into())).unwrap();
     }
 
-    pub fn send(&mut self, payload_type: PayloadType, payload: &[u8]) {
+    /// The next frame of the stream.
+    pub fn frame(&mut self, payload_type: PayloadType, payload: &[u8]) -> Vec<u8> {
         let mut frame = Wire::stream(MessageType::InputStreamData, payload_type, payload).encode();
         number(&mut frame, self.next);
         self.unacknowledged.insert(self.next, frame.clone());
         self.next += 1;
+        frame
+    }
+
+    pub fn send(&mut self, payload_type: PayloadType, payload: &[u8]) {
+        let frame = self.frame(payload_type, payload);
         self.websocket.send(Message::Binary(frame.into())).unwrap();
     }
 
