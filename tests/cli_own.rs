@@ -317,3 +317,30 @@ fn exec_that_is_interrupted_twice_ends_as_a_local_command_would() {
     }
     assert_eq!(exit_code(plugin.wait()), 130);
 }
+
+#[test]
+fn leaving_works_while_the_connection_is_gone() {
+    for (leave, code) in [("escape", 0), ("signal", 143)] {
+        let sandbox = strict();
+        let started = sandbox.start_session(Document::Interactive {
+            command: "echo go; sleep 600".into(),
+        });
+        let plugin = Plugin::new(&sandbox, &started)
+            .with_api(&sandbox)
+            .terminal()
+            .spawn();
+        plugin.terminal.wait_for("go");
+        plugin.wait_for_raw(true);
+        sandbox.stop_gateway();
+        plugin.terminal.wait_for("reconnecting");
+        // What is typed meanwhile is kept, and escapes are seen.
+        plugin.type_in(b"typed meanwhile\r");
+        match leave {
+            "escape" => plugin.type_in(b"~."),
+            _ => plugin.signal(Signal::TERM),
+        }
+        assert_eq!(exit_code(plugin.wait()), code);
+        plugin.wait_for_raw(false);
+        assert_eq!(requests(&sandbox, "ssm:TerminateSession").len(), 1);
+    }
+}
