@@ -96,7 +96,7 @@ pub fn handshake(data: &[u8]) {
 /// The agent's multiplexed bytes, cut anywhere, while streams are opened, read, closed and forgotten.
 pub fn smux(data: &[u8]) {
     let start = Instant::now();
-    let mut session = smux::Session::new(data.len() % 2 == 0, start);
+    let mut session = smux::Session::new(data.len().is_multiple_of(2), start);
     for (index, piece) in pieces(data).enumerate().take(1000) {
         let now = start + Duration::from_millis(500 * index as u64);
         if index % 4 == 0 && session.len() < 50 && session.open(now).is_err() {
