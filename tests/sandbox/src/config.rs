@@ -270,6 +270,9 @@ pub struct AgentConfig {
     pub not_ready: Duration,
     /// How long it waits for the handshake response and for the challenge's. The real one: 15 s.
     pub handshake_timeout: Duration,
+    /// How often an old agent's multiplexer sends a keepalive; after three times without anything from the client it ends the session. The
+    /// real one: 10 s.
+    pub smux_keepalive: Duration,
     /// The instance's name, and KMS's target.
     pub instance_id: String,
     /// How long it waits, twice, for its unacknowledged messages at the end. The real one: 2 s.
@@ -293,6 +296,7 @@ impl Default for AgentConfig {
             deaf_after_handshake: Duration::ZERO,
             not_ready: Duration::ZERO,
             handshake_timeout: Duration::from_secs(15),
+            smux_keepalive: Duration::from_secs(10),
             instance_id: "i-0123456789abcdef0".into(),
             drain_timeout: Duration::from_secs(2),
         }

@@ -21,7 +21,7 @@
 //! // Run the plugin: `response` is the first argument, or the value of AWS_SSM_START_SESSION_RESPONSE.
 //! let arguments = [started.response().to_string(), "eu-central-1".into(), "StartSession".into()];
 //! let environment = [
-//!     ("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host()),
+//!     ("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.allowed_hosts()),
 //!     ("AWS_CA_BUNDLE", sandbox.ca_file().display().to_string()),
 //! ];
 //! # let _ = (arguments, environment);
@@ -36,6 +36,15 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! Two things that are easily forgotten: a client that has just been started has no connection yet that could be ended
+//! ([`Session::wait_for_connection`]), and an agent that has lost acknowledgements needs 100 ms for each before it leaves
+//! ([`AgentConfig::drain_timeout`]).
+//!
+//! # The program
+//!
+//! `sandbox` runs until Ctrl-C and says how to point the AWS CLI at it; `sandbox exec -- COMMAND` runs one command that way and ends with
+//! its code. The example `ceiling` measures what gateway and agent can do at most.
+//!
 //! # Where to find what
 //!
 //! | wanted | there |
@@ -43,6 +52,7 @@
 //! | other sessions: commands, ports, SSH, unknown types | [`Document`] |
 //! | agents of other versions, silent, deaf, slow, encrypting, misbehaving | [`AgentConfig`], [`KmsConfig`] |
 //! | loss, duplication, reordering, corruption, delay, bandwidth, cuts | [`faults::Faults`] in [`SessionConfig`], one for each direction; [`Session::set_faults`] |
+//! | presigned stream URLs, another host after a resume | [`GatewayConfig`] |
 //! | refused, hanging or garbled dials | [`GatewayConfig::upgrades`], [`Session::set_upgrades`], [`Sandbox::stop_gateway`] |
 //! | connections that end | [`Session::end_connection`], [`faults::Cut`] |
 //! | hostile frames | [`Session::inject_frame`], [`Session::inject_text`], [`Session::inject_raw`], [`GatewayConfig::first_frames`] |

@@ -203,7 +203,7 @@ impl Sandbox {
         self.shared.certificates.authority_file()
     }
 
-    /// The gateway's `host:port`: for `SSM_PLUGIN_ALLOW_STREAM_HOST`.
+    /// The gateway's `host:port`, as in stream URLs.
     pub fn gateway_host(&self) -> String {
         let port = self
             .shared
@@ -248,7 +248,7 @@ impl Sandbox {
             ("AWS_DEFAULT_REGION", self.shared.config.region.clone()),
             ("AWS_CA_BUNDLE", self.ca_file().display().to_string()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("SSM_PLUGIN_ALLOW_STREAM_HOST", self.gateway_host()),
+            ("SSM_PLUGIN_ALLOW_STREAM_HOST", self.allowed_hosts()),
         ];
         if let Some(credentials) = self.shared.config.credentials.first() {
             let secret = credentials.secret_access_key.clone();
@@ -259,6 +259,12 @@ impl Sandbox {
             }
         }
         variables
+    }
+
+    /// The gateway under all its loopback names, as `SSM_PLUGIN_ALLOW_STREAM_HOST` wants them.
+    pub fn allowed_hosts(&self) -> String {
+        let host = self.gateway_host();
+        format!("{host},{}", host.replace("127.0.0.1", "localhost"))
     }
 
     /// All that happened, but for frames (which are with their [`Session`]).

@@ -11,7 +11,7 @@ use common::Client;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::message::{Flag, PayloadType};
 use session_manager_plugin::smux::Frame;
-use session_manager_plugin::smux::frame::{Decoder, fin, push, syn};
+use session_manager_plugin::smux::frame::{Decoder, fin, nop, push, syn};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -217,4 +217,18 @@ fn bulk_both_ways_through_the_multiplexer() {
             }
         }
     }
+}
+
+#[test]
+fn an_old_multiplexer_sends_keepalives_and_ends_without_an_answer() {
+    let sandbox = sandbox();
+    let mut config = session(Document::port(unused_port()), "3.1.1511.0");
+    config.agent.smux_keepalive = Duration::from_millis(200);
+    let started = sandbox.start_session(config);
+    let mut client = Client::connect(&sandbox, &started);
+    client.shake_hands();
+    assert_eq!(frames(&mut client, |_| true), [Frame::Nop]);
+    client.send(PayloadType::Output, &nop());
+    while client.receive(PATIENCE).is_some() {}
+    assert_eq!(client.closed.as_deref(), Some(""));
 }

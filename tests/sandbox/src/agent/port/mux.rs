@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use bytes::Bytes;
 use session_manager_plugin::message::{Flag, PayloadType};
@@ -19,8 +18,6 @@ use crate::agent::wait::{Stop, Waiter, waiter};
 use crate::agent::{Agent, Plugin, Signal};
 use crate::threads::lock;
 
-/// How often a keepalive is sent, where they are.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 /// After so many intervals without anything from the client the session is closed.
 const KEEPALIVE_INTERVALS: u32 = 3;
 
@@ -152,15 +149,16 @@ impl Mux {
     }
 
     fn keep_alive(&self, waiter: &Waiter) {
+        let interval = self.agent.session().config.agent.smux_keepalive;
         let mut silent = 0;
-        while waiter.sleep(KEEPALIVE) {
+        while waiter.sleep(interval) {
             silent = if self.heard.swap(false, Ordering::SeqCst) {
                 0
             } else {
                 silent + 1
             };
             if silent >= KEEPALIVE_INTERVALS {
-                self.fail("smux: nothing came for 30 s");
+                self.fail("smux: nothing came for three keepalives");
                 return;
             }
             self.outlet.push(&frame::nop(), &[]);
