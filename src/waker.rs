@@ -1,4 +1,18 @@
 //! Wakes a thread that sleeps in `poll(2)`.
+//!
+//! A byte in a socket pair makes the sleeper's descriptor readable; a flag saves the bytes that nobody needs. Why no wake-up is lost, if
+//! whatever it is about is changed, under a lock, **before** [`Waker::wake`], and looked at, under the same lock, **after**
+//! [`Sleeper::clear`]:
+//!
+//! - The flag was down: this waker writes a byte. Only `clear` takes bytes, and whoever calls it looks at the state afterwards. If the
+//!   byte is not written yet when it does, it will be, and poll(2) returns once too often.
+//! - The flag was up: then some `clear` has yet to take it down. Somebody raised it, so a byte is there or about to come, and so a `clear`
+//!   comes. What was changed before our look at the flag is seen by the look at the state that follows that `clear`: would the sleeper
+//!   have had the lock before us, its taking down of the flag would have happened before our look, and we would have found it down.
+//! - `clear` takes the bytes first and the flag down then. The other way round, a byte written in between would be swallowed while its
+//!   flag stays up, and no later waker would write one.
+//! - `clear` without a byte (a waker stands between its two lines) takes the flag down; the byte comes, and costs one round.
+//! - Bytes cannot pile up: each needs a flag that was down, and what `clear` leaves of more than 16 keeps the descriptor readable.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -2,6 +2,47 @@
 //!
 //! [`Protocol`] is the whole of its rules without I/O or clock; one thread (`connection.rs`) owns the websocket and drives it;
 //! [`DataChannel`] is the handle that sessions hold.
+//!
+//! # Why no wake-up is lost
+//!
+//! Everything that threads hand over stands under one of two locks: `state` (the protocol, and who wants to be woken) and the queue of
+//! the inbox. Neither is ever held over anything that can block, the taking of the other included.
+//!
+//! - **Sender to connection thread.** Before it sleeps, that thread looks whether there is something to send and says that it is asleep,
+//!   both under one hold of `state`. Who adds something holds `state` as well: either before, and then the thread sees it and does not
+//!   sleep; or after, and then the sender sees that it is asleep and wakes it. A wake-up stays in the sleeper's descriptor until it is
+//!   taken ([`waker`](crate::waker)), so it does not matter that the thread is only on its way into poll(2). The same for
+//!   [`close`](DataChannel::close), which always wakes.
+//! - **Connection thread to sender.** A sender that finds no room leaves a mark under `state`. Room comes from acknowledgements and timers,
+//!   which only the connection thread handles; each of its rounds ends with a look at the mark, after both. So a mark that is set before
+//!   the look is seen by it, and one that is set later was set by somebody who saw what the round had freed.
+//! - **Connection thread to receiver.** Deliveries are queued, and the receiver woken, under the lock of the inbox; a receiver that waits
+//!   on the condition does so under the same lock, one that polls finds the wake-up in its descriptor.
+//! - **Receiver to connection thread.** Whoever takes enough for the gate to open changes it and wakes the thread under the lock of the
+//!   inbox. The thread looks at the gate once a round, before it sleeps; if the gate opens after that look, the wake-up is in the descriptor.
+//! - **Timers** belong to the connection thread alone. It reads the next one under the same hold of `state` in which it says that it is
+//!   asleep; nobody else makes one earlier without adding something to send.
+//! - Wakers are registered first and woken then, so what happens in between is looked at once too often rather than never.
+//!
+//! `tests/threads.rs` tries it with many threads and no time limits, also under ThreadSanitizer; `tests/simulation` tries the rules.
+//!
+//! # Bounds
+//!
+//! | what | at most | then |
+//! |---|---|---|
+//! | messages sent and not acknowledged | the window: 8 to 4,096 messages, 4 MiB of frames; keystrokes 64 messages more; handshake, sizes and flags beyond that, a handful | senders wait |
+//! | how far numbers run ahead of the oldest unacknowledged message | 16,384 | senders wait |
+//! | flags and sizes kept until the session stands | one of each kind | the newest wins |
+//! | acknowledgements that wait to be sent | 16,384 | not acknowledged now, the agent sends it again |
+//! | messages that came too early | 32 MiB, each counted with 200 bytes on top | neither kept nor acknowledged |
+//! | output that the session has not taken | 4 MiB, and what one round reads (64 frames), or what the missing head of the stream lets go at once (the row above) | nothing is read until half of it is taken |
+//! | one frame from the network | 1 MiB | the connection is broken |
+//! | frames between protocol and socket | 64 KiB and one frame | they stay in the window |
+//! | what the kernel takes and has not sent | 128 KiB (`TCP_NOTSENT_LOWAT`) | the socket is blocked |
+//! | data of multiplexed connections that nobody reads | 8 MiB for all ([`RECEIVE_BUDGET`](crate::smux::RECEIVE_BUDGET)) | nothing is taken from here, so the rows above fill |
+//! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |
+//! | the log | two files of 8 MiB | the older is overwritten |
+//! | threads | one for the connection, one for signals, one each for stdin and stdout or one for all ports; while they last one each for the data key, an outage's lines, a name's look-up, the end of the session | |
 
 mod congestion;
 mod connection;

@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use sandbox::agent::stream::{HandlerError, Received, Stream};
+use session_manager_plugin::encryption::Encrypter;
 use session_manager_plugin::message::content::{
-    ActionStatus, HandshakeComplete, HandshakeRequest, HandshakeResponse, RequestedClientAction,
-    SessionTypeParameters, Size, to_json,
+    ActionStatus, EncryptionChallenge, HandshakeComplete, HandshakeRequest, HandshakeResponse,
+    KmsEncryptionParameters, RequestedClientAction, SessionTypeParameters, Size, to_json,
 };
 use session_manager_plugin::message::{Message, MessageType, PayloadType};
 
-use crate::network::{Content, Way};
+use crate::network::{Content, Way, data_key};
 use crate::plan::{Flow, Kind, Plan};
+
+/// What the client has to send back under its own key.
+const CHALLENGE: [u8; 64] = [7; 64];
 
 /// What it has sent of its own, for the client to be checked against.
 pub type Sent = Vec<(PayloadType, usize)>;
@@ -46,6 +52,7 @@ struct Session {
     kind: Kind,
     state: State,
     content: Content,
+    encrypter: Encrypter,
     received: usize,
     flags: Vec<usize>,
     size: Option<Size>,
@@ -58,6 +65,10 @@ enum State {
     Requested,
     /// The response came.
     Responded,
+    /// The challenge of an encrypted session went out.
+    Challenged,
+    /// And was answered, or was not needed.
+    Agreed,
     /// HandshakeComplete went out; what comes before this moment is lost. Or, without a handshake, the pty does not stand yet.
     Settling(Instant),
     Ready,
@@ -69,6 +80,7 @@ impl Agent {
             kind: plan.kind,
             state: State::Unborn,
             content: Content::new(plan.seed),
+            encrypter: Encrypter::new(&data_key(true)).expect("randomness"),
             received: 0,
             flags: Vec::new(),
             size: None,
@@ -144,7 +156,18 @@ impl Agent {
             }
         }
         match self.session.state {
-            State::Responded => {
+            State::Responded if self.session.kind == Kind::Encrypted => {
+                let challenge = EncryptionChallenge {
+                    challenge: BASE64_STANDARD.encode(self.session.encrypter.seal(&CHALLENGE)),
+                };
+                self.stream.send(
+                    PayloadType::EncryptionChallengeRequest,
+                    &to_json(&challenge),
+                    now,
+                );
+                self.session.state = State::Challenged;
+            }
+            State::Responded | State::Agreed => {
                 let complete = HandshakeComplete {
                     handshake_time_to_complete: 1,
                     customer_message: String::new(),
@@ -183,8 +206,13 @@ impl Agent {
             (Kind::Command, 1) => PayloadType::ExitCode,
             _ => PayloadType::Output,
         };
-        self.stream
-            .send(payload_type, self.content.at(self.sent_bytes, length), now);
+        let payload = self.content.at(self.sent_bytes, length);
+        if self.session.kind == Kind::Encrypted {
+            let sealed = self.session.encrypter.seal(payload);
+            self.stream.send(payload_type, &sealed, now);
+        } else {
+            self.stream.send(payload_type, payload, now);
+        }
         self.sent.push((payload_type, length));
         self.sent_bytes += length;
         self.next_output = now + self.flow.pace;
@@ -281,14 +309,21 @@ fn is_acknowledgement(frame: &[u8]) -> bool {
 
 impl Session {
     fn request(&self) -> Vec<u8> {
+        let mut actions = vec![RequestedClientAction::SessionType(SessionTypeParameters {
+            session_type: self.kind.name().to_owned(),
+            properties: None,
+        })];
+        if self.kind == Kind::Encrypted {
+            actions.push(RequestedClientAction::KmsEncryption(
+                KmsEncryptionParameters {
+                    kms_key_id: "arn".to_owned(),
+                    challenge: Some("Y2g=".to_owned()),
+                },
+            ));
+        }
         to_json(&HandshakeRequest {
             agent_version: "3.3.0.0".to_owned(),
-            requested_client_actions: vec![RequestedClientAction::SessionType(
-                SessionTypeParameters {
-                    session_type: self.kind.name().to_owned(),
-                    properties: None,
-                },
-            )],
+            requested_client_actions: actions,
         })
     }
 
@@ -313,13 +348,25 @@ impl Session {
             }
             Ok(PayloadType::Output) => {
                 assert!(is_ready, "data before the handshake was complete: lost");
-                let length = message.payload.len();
+                let opened = (self.kind == Kind::Encrypted)
+                    .then(|| self.encrypter.open(message.payload).expect("encrypted"));
+                let payload = opened.as_deref().unwrap_or(message.payload);
+                let length = payload.len();
                 assert!(
-                    self.content.at(self.received, length) == message.payload,
+                    self.content.at(self.received, length) == payload,
                     "the agent got something else than was sent at {}",
                     self.received
                 );
                 self.received += length;
+            }
+            Ok(PayloadType::EncryptionChallengeResponse) => {
+                let answer: EncryptionChallenge =
+                    serde_json::from_slice(message.payload).expect("an answer");
+                let answer = BASE64_STANDARD.decode(answer.challenge).expect("Base64");
+                assert_eq!(self.encrypter.open(&answer).expect("encrypted"), CHALLENGE);
+                if self.state == State::Challenged {
+                    self.state = State::Agreed;
+                }
             }
             Ok(PayloadType::Size) if is_ready => {
                 self.size = Some(serde_json::from_slice(message.payload).expect("a size"));

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbox::faults::{Faults, Link};
+use session_manager_plugin::encryption::DATA_KEY_SIZE;
+use zeroize::Zeroizing;
 
 /// One direction.
 #[derive(Debug)]
@@ -147,4 +149,16 @@ impl Content {
         let start = position % PERIOD;
         &self.0[start..start + length]
     }
+}
+
+/// The data key of both ends. The agent's half of it comes first, as the client sees it.
+pub fn data_key(is_agent: bool) -> Zeroizing<[u8; DATA_KEY_SIZE]> {
+    let mut key = [0; DATA_KEY_SIZE];
+    for (byte, number) in key.iter_mut().zip(0..) {
+        *byte = number;
+    }
+    if is_agent {
+        key.rotate_left(DATA_KEY_SIZE / 2);
+    }
+    Zeroizing::new(key)
 }

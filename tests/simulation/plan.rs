@@ -12,6 +12,8 @@ pub enum Kind {
     Port,
     /// Handshake; a pty.
     Shell,
+    /// The same, encrypted.
+    Encrypted,
     /// Handshake; a command with separate stderr and an exit code.
     Command,
     /// No handshake; the agent talks first.
@@ -21,23 +23,27 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Port,
         Self::Shell,
+        Self::Encrypted,
         Self::Command,
         Self::Plain,
         Self::Silent,
     ];
 
     pub const fn has_handshake(self) -> bool {
-        matches!(self, Self::Port | Self::Shell | Self::Command)
+        matches!(
+            self,
+            Self::Port | Self::Shell | Self::Encrypted | Self::Command
+        )
     }
 
     /// Its name in the handshake.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Port => "Port",
-            Self::Shell | Self::Plain => "Standard_Stream",
+            Self::Shell | Self::Encrypted | Self::Plain => "Standard_Stream",
             Self::Silent => "InteractiveCommands",
             Self::Command => "NonInteractiveCommands",
         }

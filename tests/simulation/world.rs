@@ -365,6 +365,7 @@ impl World {
 
     /// What must be so when all is done.
     fn check_end(&mut self) {
+        self.idle();
         assert_eq!(self.agent.received(), self.plan.up.bytes);
         assert_eq!(self.client.taken, self.agent.sent.len());
         assert_eq!(self.agent.flags(), self.client.flags);
@@ -376,7 +377,6 @@ impl World {
         } else {
             assert_eq!(self.agent.size(), self.client.size, "the newest size wins");
         }
-        self.idle();
         // What says that it is over is sent once: nobody would repeat it.
         self.heal();
         self.command(MessageType::ChannelClosed, true);
