@@ -65,6 +65,8 @@ pub(super) struct Endpoints {
     stream: Option<StreamHost>,
     fips: bool,
     dual_stack: bool,
+    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`.
+    ignores_variables: bool,
 }
 
 /// What a stream URL's host says about the partition.
@@ -93,6 +95,7 @@ impl Endpoints {
             stream: stream_host.and_then(StreamHost::parse),
             fips: is_on("AWS_USE_FIPS_ENDPOINT"),
             dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
+            ignores_variables: is_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
         }
     }
 
@@ -102,7 +105,10 @@ impl Endpoints {
     /// A variable whose value is no URL, or a region that is none.
     pub(super) fn url(&self, service: Service, region: &str) -> Result<Uri, Error> {
         let from_variable = |name: &str| {
-            let url = self.environment.get(name)?;
+            let url = self
+                .environment
+                .get(name)
+                .filter(|_| !self.ignores_variables)?;
             Some(parse_url(url).map_err(|why| Error::Start(format!("the URL in {name} {why}"))))
         };
         if let Some(url) = from_variable(service.variable()) {
@@ -318,6 +324,18 @@ mod tests {
         assert_eq!(
             url([both[1]], argument, ecs, None, Service::Ssm, "x"),
             "http://b:2/"
+        );
+        let ignored = [
+            ("AWS_ENDPOINT_URL", "http://b:2"),
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
+        ];
+        assert_eq!(
+            url(ignored, argument, None, None, Service::Ssm, "x"),
+            "http://c:3/"
+        );
+        assert_eq!(
+            url(ignored, argument, None, None, Service::Kms, "x-1"),
+            "https://kms.x-1.amazonaws.com/"
         );
         // What is for SSM alone is not for the others.
         assert_eq!(
