@@ -29,6 +29,7 @@ test: venv test-tools
 venv: $(OUT)/venv/.complete
 
 $(OUT)/venv/.complete: tests/requirements.txt
+	python3 -c 'import ensurepip' 2>/dev/null || packaging/debian-packages python3-venv
 	python3 -m venv $(OUT)/venv
 	$(OUT)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
