@@ -320,7 +320,10 @@ impl SendWindow {
                     (self.loss_threshold + self.loss_threshold / 2).min(MAXIMUM_LOSS_THRESHOLD);
             }
         }
-        let may_grow = number < self.limited_below && !self.rtt.is_queueing();
+        // What waits for the socket in our own queue is no measure of the path: a larger window would only make that queue longer.
+        let unsent = self.entries.len() - self.sent;
+        let may_grow =
+            number < self.limited_below && !self.rtt.is_queueing() && unsent * 2 <= self.flying;
         self.congestion.acknowledged(may_grow);
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;

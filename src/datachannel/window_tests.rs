@@ -448,3 +448,26 @@ proptest! {
         prop_assert_eq!(sent, (0..pushed).collect::<BTreeSet<_>>());
     }
 }
+
+#[test]
+fn a_queue_of_our_own_does_not_make_the_window_grow() {
+    let mut harness = Harness::new();
+    // The socket takes eight messages a round trip, whatever there is to send.
+    let mut next = 0;
+    for round in 0..2000 {
+        harness.fill(Urgency::Bulk);
+        let now = harness.at(round);
+        for _ in 0..8 {
+            assert!(harness.window.poll_transmit(now).is_some());
+        }
+        for _ in 0..8 {
+            assert!(harness.acknowledge(next, round + 1));
+            next += 1;
+        }
+    }
+    assert!(
+        harness.window.size() < 2 * INITIAL_WINDOW,
+        "{} messages wait",
+        harness.window.size()
+    );
+}
