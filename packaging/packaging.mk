@@ -12,9 +12,12 @@ static:
 static-aarch64:
 	packaging/musl/build aarch64
 
-# The static binary in a root directory that holds nothing else.
+# The static binary in a root directory that holds nothing else; what its TLS negotiates.
 test-static: static
-	python3 packaging/tests/empty_root.py
+	packaging/debian-packages binutils openssl util-linux
+	cargo build --locked --workspace
+	packaging/tests/empty_root.py
+	packaging/tests/tls.py
 
 .PHONY: size
 
@@ -66,7 +69,7 @@ packages: static manual
 # Each package installed and used.
 test-packages: packages
 	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin
-	python3 packaging/tests/packages.py
+	packaging/tests/packages.py
 
 .PHONY: test-reproducible
 

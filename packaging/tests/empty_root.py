@@ -6,9 +6,18 @@ another binary than target/static/session-manager-plugin.
 """
 
 import os
+import pathlib
+import re
 import resource
+import shlex
 import shutil
+import signal
+import socket
+import socketserver
+import struct
 import subprocess
+import tempfile
+import threading
 import unittest
 
 import support
@@ -115,6 +124,233 @@ class Basics(EmptyRoot):
         result = support.run(self.inside("{", "eu-west-1", "StartSession"))
         self.assertEqual(result.returncode, 1)
         self.assertIn(b"Cannot perform start session: ", result.stdout)
+
+
+class Sessions(EmptyRoot):
+    """Sessions with the sandbox, over TLS, with nothing but the program and its roots."""
+
+    TARGET = "i-0123456789abcdef0"
+    sandbox = None
+
+    @classmethod
+    def setUpClass(cls):
+        default = support.TARGET / "debug" / "sandbox"
+        program = pathlib.Path(os.environ.get("SANDBOX", default))
+        if not program.exists():
+            raise AssertionError(f"{program} is not there: cargo build --workspace")
+        cls.state = tempfile.TemporaryDirectory()
+        exports = pathlib.Path(cls.state.name) / "environment"
+        # Its first line comes when all is ready.
+        os.mkfifo(exports)
+        cls.sandbox = subprocess.Popen(
+            [program, "--quiet", "--unpaced", "--env", exports], stdin=subprocess.DEVNULL
+        )
+        words = shlex.split(exports.read_text().replace("export ", ""))
+        cls.variables = dict(word.split("=", 1) for word in words)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.sandbox.terminate()
+        cls.sandbox.wait()
+        cls.state.cleanup()
+
+    def setUp(self):
+        super().setUp()
+        # The program gets these and no others: no HOME, no TMPDIR. PATH is for chroot(8).
+        self.environment = dict(self.variables, PATH=os.environ["PATH"])
+        authorities = pathlib.Path(self.environment.pop("AWS_CA_BUNDLE")).read_text()
+        self.write("/ca.pem", authorities)
+        self.environment["AWS_CA_BUNDLE"] = "/ca.pem"
+        self.authorities = authorities
+
+    def shell(self, environment=None, limits=None, **options):
+        """A shell session whose input comes from a pipe."""
+        command = self.inside("start-session", "--target", self.TARGET, **options)
+        return support.run(
+            command,
+            env=environment or self.environment,
+            input=b"echo $((6 * 7))\nexit\n",
+            preexec_fn=limits,
+        )
+
+    def assert_shell_works(self, **options):
+        """What the remote shell says arrives."""
+        result = self.shell(**options)
+        self.assertEqual(result.returncode, 0, result)
+        self.assertRegex(result.stdout, rb"(?m)^42\r?$")
+        self.assertIn(b"Exiting session with sessionId: ", result.stdout)
+
+    def assert_port_works(self, limits=None, **options):
+        """A port session carries bytes both ways, and ends at SIGINT."""
+        with Echo() as server:
+            ports = f"0:{server.port}"
+            command = self.inside("port-forward", "--target", self.TARGET, ports, **options)
+            process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=limits,
+            )
+            with process:
+                head = b""
+                while not (opened := re.search(rb"Port (\d+) opened", head)):
+                    line = process.stdout.readline()
+                    if not line:
+                        self.fail((head, process.stderr.read()))
+                    head += line
+                sent = bytes(range(256)) * 4096
+                address = ("127.0.0.1", int(opened[1]))
+                with socket.create_connection(address, timeout=support.PATIENCE_S) as client:
+                    writer = threading.Thread(target=client.sendall, args=(sent,))
+                    writer.start()
+                    received = b""
+                    while len(received) < len(sent):
+                        part = client.recv(65536)
+                        self.assertTrue(part, f"closed after {len(received)} bytes")
+                        received += part
+                    writer.join()
+                self.assertEqual(received, sent)
+                process.send_signal(signal.SIGINT)
+                rest, complaints = process.communicate(timeout=support.PATIENCE_S)
+                self.assertEqual(process.returncode, 0, (rest, complaints))
+
+    def test_shell(self):
+        self.assert_shell_works()
+
+    def test_port(self):
+        self.assert_port_works()
+
+    def test_as_nobody(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can become somebody else")
+        self.assert_shell_works(user=NOBODY)
+        self.assert_port_works(user=NOBODY)
+
+    def test_on_a_read_only_file_system(self):
+        if support.run([*namespace("-m"), "true"]).returncode:
+            self.skipTest("no mount namespaces here")
+        self.assert_shell_works(read_only=True)
+
+    def test_with_little_memory_few_descriptors_and_a_small_stack(self):
+        tight = limited(AS=48 * MIB, NOFILE=16, STACK=64 * 1024)
+        self.assert_shell_works(limits=tight)
+        self.assert_port_works(limits=tight)
+
+    def test_roots_where_systems_keep_them(self):
+        del self.environment["AWS_CA_BUNDLE"]
+        for place in ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"):
+            with self.subTest(place):
+                self.write(place, self.authorities)
+                self.assert_shell_works()
+                (self.root / place.lstrip("/")).unlink()
+
+    def test_roots_named_by_ssl_cert_file(self):
+        del self.environment["AWS_CA_BUNDLE"]
+        self.environment["SSL_CERT_FILE"] = "/ca.pem"
+        self.assert_shell_works()
+
+    def test_roots_that_are_missing_are_an_error_that_says_so(self):
+        del self.environment["AWS_CA_BUNDLE"]
+        result = self.shell()
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stderr, rb"(?i)certificate|roots?\b|AWS_CA_BUNDLE|SSL_CERT_FILE")
+
+    def test_a_named_file_of_roots_that_is_missing_is_an_error_with_the_variable(self):
+        for variable in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+            with self.subTest(variable):
+                environment = dict(self.environment)
+                environment.pop("AWS_CA_BUNDLE")
+                environment[variable] = "/not/there.pem"
+                result = self.shell(environment=environment)
+                self.assertEqual(result.returncode, 1, result)
+                self.assertIn(variable.encode(), result.stderr)
+
+    def test_names_from_the_hosts_file(self):
+        for name in ("localhost", "api.sandbox.test"):
+            with self.subTest(name):
+                self.write("/etc/hosts", f"127.0.0.1 {name}\n")
+                self.use_name(name)
+                self.assert_shell_works()
+
+    def test_names_from_a_name_server(self):
+        try:
+            server = Names()
+        except PermissionError:
+            self.skipTest("only root can be a name server")
+        with server:
+            self.write("/etc/resolv.conf", f"nameserver {server.ADDRESS}\n")
+            self.use_name("api.sandbox.test")
+            self.assert_shell_works()
+            self.assertIn(b"\x03api\x07sandbox\x04test\x00", b"".join(server.questions))
+
+    def test_a_name_that_nobody_knows_is_an_error_that_names_it(self):
+        self.write("/etc/hosts", "127.0.0.1 localhost\n")
+        # Nobody answers there: port unreachable, at once.
+        self.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        self.use_name("nowhere.sandbox.test")
+        result = self.shell()
+        self.assertEqual(result.returncode, 1, result)
+        self.assertIn(b"nowhere.sandbox.test", result.stderr)
+
+    def use_name(self, name):
+        """Calls the sandbox's API by a name in place of its address."""
+        url = self.variables["AWS_ENDPOINT_URL"]
+        self.environment["AWS_ENDPOINT_URL"] = url.replace("127.0.0.1", name)
+
+
+class Echo(socketserver.ThreadingTCPServer):
+    """A TCP service on loopback that sends back what it gets."""
+
+    daemon_threads = True
+
+    class Handler(socketserver.BaseRequestHandler):
+        """One connection."""
+
+        def handle(self):
+            while part := self.request.recv(65536):
+                self.request.sendall(part)
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *failure):
+        self.shutdown()
+        super().__exit__(*failure)
+
+
+class Names(socketserver.UDPServer):
+    """A name server on loopback: every name is 127.0.0.1."""
+
+    #: An address that no other name server of the machine has.
+    ADDRESS = "127.0.0.153"
+
+    class Handler(socketserver.BaseRequestHandler):
+        """One question."""
+
+        def handle(self):
+            question, connection = self.request
+            self.server.questions.append(question)
+            end = question.index(b"\0", 12) + 5
+            (kind,) = struct.unpack("!H", question[end - 4 : end - 2])
+            answers = kind == 1
+            header = question[:2] + struct.pack("!HHHHH", 0x8180, 1, answers, 0, 0)
+            answer = b"\xc0\x0c" + struct.pack("!HHIH4B", 1, 1, 60, 4, 127, 0, 0, 1)
+            connection.sendto(
+                header + question[12:end] + (answer if answers else b""), self.client_address
+            )
+
+    def __init__(self):
+        super().__init__((self.ADDRESS, 53), self.Handler)
+        self.questions = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *failure):
+        self.shutdown()
+        super().__exit__(*failure)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def protocol_version():
 
 def run(command, **options):
     """Runs a command to its end; what it printed is in the result, as bytes."""
-    options.setdefault("stdin", subprocess.DEVNULL)
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("timeout", PATIENCE_S)
     return subprocess.run(
         [str(word) for word in command],
