@@ -51,6 +51,8 @@ pub struct Protocol {
     stall_told: bool,
     /// Whether nothing is read at the moment.
     deaf: bool,
+    /// When that ended last.
+    hears_since: Option<Instant>,
     garbage: Garbage,
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
@@ -97,6 +99,7 @@ impl Protocol {
             starving: false,
             stall_told: false,
             deaf: false,
+            hears_since: None,
             garbage: Garbage::default(),
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
@@ -457,7 +460,7 @@ impl Protocol {
     fn stall_at(&self) -> Option<Instant> {
         (!self.stall_told && !self.deaf)
             .then(|| self.window.waiting_since())?
-            .map(|since| since + STALL)
+            .map(|since| self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
     }
 
     /// Does what is due.
@@ -507,6 +510,9 @@ impl Protocol {
 
     /// Says whether anything is read at the moment: what cannot be heard cannot be late.
     pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
+        if self.deaf && !deaf {
+            self.hears_since = Some(now);
+        }
         self.deaf = deaf;
         self.window.set_deaf(deaf, now);
     }

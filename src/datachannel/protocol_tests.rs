@@ -421,6 +421,21 @@ fn p63_a_message_that_is_never_acknowledged_ends_nothing() {
 }
 
 #[test]
+fn p61_a_time_without_reading_is_no_time_without_acknowledgements() {
+    let mut harness = Harness::shell();
+    harness.acknowledge(0);
+    assert!(harness.try_send(b"x"));
+    harness.sent();
+    harness.protocol.set_deaf(true, harness.now);
+    harness.wait(3_600_000);
+    harness.protocol.set_deaf(false, harness.now);
+    harness.wait(59_000);
+    assert_eq!(harness.protocol.poll_notice(), None);
+    harness.wait(1000);
+    assert_eq!(harness.protocol.poll_notice(), Some(Notice::Unacknowledged));
+}
+
+#[test]
 fn channel_closed_comes_behind_all_output() {
     let mut harness = Harness::shell();
     harness.agent(2, PayloadType::Output, b"bye");
