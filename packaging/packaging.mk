@@ -1,6 +1,7 @@
 # Static builds, packages and what goes with them. Included by the Makefile.
 
 OUT := $(or $(CARGO_TARGET_DIR),target)
+ARCHITECTURES ?= x86_64
 
 .PHONY: static static-aarch64 test-static
 
@@ -60,11 +61,12 @@ licenses:
 .PHONY: packages test-packages
 
 # Archive, deb, rpm, apk, container image, wheel, formula and checksums in target/dist.
-# RELEASE_URL says where they will be found.
+# RELEASE_URL says where they will be found, ARCHITECTURES which are packed: x86_64, and
+# aarch64 after `make static-aarch64`.
 packages: static manual
 	packaging/debian-packages ca-certificates
 	packaging/python-tools
-	python3 packaging/packages
+	python3 packaging/packages $(ARCHITECTURES)
 
 # Each package installed and used.
 test-packages: packages
@@ -76,3 +78,15 @@ test-packages: packages
 # The same commit built in two folders gives the same bytes. Takes two builds' time.
 test-reproducible:
 	packaging/tests/reproducible
+
+.PHONY: test-aarch64 check-macos
+
+# The aarch64 binary, run by an emulator: a command in a session over TLS.
+test-aarch64: static-aarch64
+	packaging/debian-packages qemu-user-static
+	cargo build --locked --workspace
+	packaging/tests/aarch64 $(OUT)/debug/sandbox $(OUT)/static-aarch64/session-manager-plugin
+
+# That the program compiles for macOS.
+check-macos:
+	packaging/check-target aarch64-apple-darwin

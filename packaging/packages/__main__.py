@@ -18,18 +18,15 @@ from release import ARCHITECTURES, Release
 
 
 def main():
-    """Makes the packages for the architectures named, or for those that were built."""
-    wanted = sys.argv[1:] or list(ARCHITECTURES)
+    """Makes the packages for the architectures named."""
+    wanted = sys.argv[1:] or ["x86_64"]
     unknown = [name for name in wanted if name not in ARCHITECTURES]
     if unknown:
         sys.exit(f"unknown architectures {unknown}: there are {list(ARCHITECTURES)}")
     releases = [Release(name) for name in wanted]
-    releases = [each for each in releases if sys.argv[1:] or each.binary.exists()]
     for each in releases:
         if not each.binary.exists():
-            sys.exit(f"{each.binary} is not there: make {each.make_target}")
-    if not releases:
-        sys.exit("there is no static binary yet: make static")
+            sys.exit(f"{each.binary} is not there: make {each.names.make}")
 
     dist = releases[0].dist
     shutil.rmtree(dist, ignore_errors=True)

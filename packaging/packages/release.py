@@ -36,7 +36,6 @@ class Release:
     def __init__(self, architecture):
         self.architecture = architecture
         self.names = ARCHITECTURES[architecture]
-        self.make_target = self.names.make
         self.binary = TARGET / self.names.folder / PROGRAM
         self.manual = TARGET / "manual"
         self.dist = TARGET / "dist"

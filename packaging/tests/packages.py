@@ -193,7 +193,8 @@ class Tarball(Package):
         self.assert_installed()
 
     def test_completions_and_manual_pages(self):
-        support.checked(["tar", "-C", self.folder, "--strip-components=1", "-xzf", package("*.tar.gz")])
+        file = package("*-x86_64-linux.tar.gz")
+        support.checked(["tar", "-C", self.folder, "--strip-components=1", "-xzf", file])
         share = self.folder / "share"
         script = f'source "$0" && complete -p {NAME}'
         completion = share / "completions" / "bash" / NAME
@@ -208,20 +209,22 @@ class Image(Package):
     def test_it_unpacks_and_runs_as_nobody(self):
         file = package("*-oci.tar")
         described = json.loads(
-            support.checked(["skopeo", "inspect", "--config", f"oci-archive:{file}"])
+            support.checked(
+                ["skopeo", "--override-arch=amd64", "inspect", "--config", f"oci-archive:{file}"]
+            )
         )
         self.assertEqual(described["architecture"], "amd64")
         self.assertEqual(described["config"]["Entrypoint"], [f"/{LINK}"])
+        # One of possibly several architectures.
         layout = self.folder / "layout"
-        layout.mkdir()
-        support.checked(["tar", "-C", layout, "-xf", file])
-        tag = json.loads((layout / "index.json").read_text())["manifests"][0]["annotations"][
-            "org.opencontainers.image.ref.name"
-        ]
+        support.checked(
+            ["skopeo", "--insecure-policy", "--override-arch=amd64", "copy"]
+            + [f"oci-archive:{file}", f"oci:{layout}:test"]
+        )
         bundle = self.folder / "bundle"
         bundle.mkdir()
         bundle.chmod(0o755)
-        support.checked(["umoci", "unpack", "--image", f"{layout}:{tag}", bundle])
+        support.checked(["umoci", "unpack", "--image", f"{layout}:test", bundle])
         self.root = bundle / "rootfs"
         self.assert_installed()
         runtime = json.loads((bundle / "config.json").read_text())
