@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use sandbox::faults::Ending;
 use sandbox::{Document, Sandbox, SessionConfig, Started, Upgrade};
 use session_manager_plugin::message::{Message, MessageType, PayloadType};
 use support::{Finished, PATIENCE, Plugin, exit_code, sandbox};
@@ -263,4 +264,28 @@ fn the_last_words_of_the_service_come_after_all_output() {
     let id = started.session.id();
     let last = format!("all\r\n\n\nSessionId: {id} : Maintenance[31m.\n\n");
     assert!(finished.stdout.ends_with(&last), "{finished:?}");
+}
+
+#[test]
+fn p20_a_token_that_is_good_no_longer_ends_a_session_without_credentials() {
+    let sandbox = sandbox();
+    let started = sandbox.start_session(Document::Interactive {
+        command: "echo ready; while read -r line; do echo \"<$line>\"; done".into(),
+    });
+    let plugin = Plugin::new(&sandbox, &started).spawn();
+    plugin.stdout.wait_for("ready");
+    started.session.end_connection(Ending::Reset);
+    plugin.type_in(b"hello\n");
+    plugin.stdout.wait_for("<hello>");
+    // A token that is good no longer ends it.
+    started.session.expire_tokens();
+    started.session.end_connection(Ending::bye());
+    let finished = plugin.finish();
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(
+        finished.stderr.contains("token has expired"),
+        "{finished:?}"
+    );
+    // It was told of once at most, and never that the connection were back.
+    assert!(!finished.stderr.contains("is back"), "{finished:?}");
 }

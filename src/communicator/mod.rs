@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::error::Error as WebSocketError;
-use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
 pub use dial::{DialError, Dialer};
@@ -50,6 +51,8 @@ pub enum Incoming {
 pub struct Broken {
     /// In words for the user.
     pub reason: String,
+    /// Whether the service said no (close code 1008), in contrast to a connection that just ended.
+    pub is_refusal: bool,
 }
 
 impl Broken {
@@ -57,6 +60,20 @@ impl Broken {
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
+            is_refusal: false,
+        }
+    }
+
+    /// What the service says when it closes the connection.
+    fn closed(frame: Option<&CloseFrame>) -> Self {
+        let Some(frame) = frame else {
+            return Self::new("the service closed the connection");
+        };
+        let code = u16::from(frame.code);
+        let reason = printable(&frame.reason);
+        Self {
+            reason: format!("the service closed the connection ({code} {reason})"),
+            is_refusal: frame.code == CloseCode::Policy,
         }
     }
 }
@@ -88,16 +105,7 @@ impl Connection {
                 Ok(Message::Binary(frame)) => Ok(Some(Incoming::Frame(frame))),
                 Ok(Message::Text(text)) => Ok(Some(Incoming::Frame(text.into()))),
                 Ok(Message::Ping(_) | Message::Pong(_)) => Ok(Some(Incoming::Sign)),
-                Ok(Message::Close(frame)) => Err(Broken::new(frame.map_or_else(
-                    || "the service closed the connection".to_owned(),
-                    |frame| {
-                        let code = u16::from(frame.code);
-                        format!(
-                            "the service closed the connection ({code} {})",
-                            printable(&frame.reason)
-                        )
-                    },
-                ))),
+                Ok(Message::Close(frame)) => Err(Broken::closed(frame.as_ref())),
                 Ok(Message::Frame(_)) => continue,
                 Err(error) => match waits(&error) {
                     true => Ok(None),

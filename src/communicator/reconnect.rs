@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 const PATIENCE_AT_START: Duration = Duration::from_secs(30);
 /// Being refused once may be a token that has just expired; twice is an answer.
 const REFUSALS: u32 = 2;
-/// So many connections in a row that end before a word was heard are an answer, too, where nothing was ever heard.
+/// So many connections in a row that end before a word was heard are an answer, too, where nothing was ever heard or the service says no.
 const FRUITLESS: u32 = 3;
 
 /// One outage, from the break to the next connection that stands.
@@ -126,7 +126,7 @@ impl Fruitless {
         self.0 = if heard { 0 } else { self.0 + 1 };
     }
 
-    /// Whether the service has said no often enough, in a session that never stood.
+    /// Whether they are enough to be an answer.
     pub const fn is_an_answer(&self) -> bool {
         self.0 >= FRUITLESS
     }

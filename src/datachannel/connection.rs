@@ -51,6 +51,8 @@ pub(super) struct Driver {
     client_id: Uuid,
     /// Whether anything came over the present connection.
     heard: bool,
+    /// The outage that is over when something comes: a service may accept a connection only to say no over it.
+    outage: Option<OutageNotice>,
     /// Whether what comes is read; closed while the session does not take it.
     gate_is_open: bool,
     /// Whether everything was acknowledged at the last look, so that only the news is told.
@@ -82,6 +84,7 @@ impl Driver {
             notices,
             client_id: Uuid::new_v4(),
             heard: false,
+            outage: None,
             gate_is_open: true,
             was_acknowledged: true,
             batch: Vec::new(),
@@ -116,7 +119,8 @@ impl Driver {
             }
             let stood = self.shared.state().protocol.has_started();
             fruitless.ended(self.heard);
-            if self.link.resume.is_none() || (!stood && fruitless.is_an_answer()) {
+            let is_answer = fruitless.is_an_answer() && (!stood || broken.is_refusal);
+            if self.link.resume.is_none() || is_answer {
                 let reason = broken.reason;
                 return Err(End::Failed(if stood {
                     Error::Lost(reason)
@@ -130,12 +134,13 @@ impl Driver {
                 fruitless.count(),
                 Instant::now(),
             );
-            let notice = OutageNotice::begin(broken.reason, &self.notices);
+            if self.outage.is_none() {
+                self.outage = Some(OutageNotice::begin(broken.reason, &self.notices));
+            }
             connection = match self.link.reconnect(outage, stood, &self.shared.cancel)? {
                 Some(connection) => connection,
                 None => return Ok(()),
             };
-            notice.end();
         }
     }
 
@@ -214,6 +219,9 @@ impl Driver {
             let now = Instant::now();
             liveness.heard(now);
             self.heard = true;
+            if let Some(outage) = self.outage.take() {
+                outage.end();
+            }
             if let Incoming::Frame(frame) = incoming {
                 match Message::decode(&frame) {
                     Ok(message) => {
