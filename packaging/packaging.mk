@@ -24,6 +24,7 @@ test-static: static
 
 # What the static binary consists of, and what it needs.
 size: static
+	cargo build --locked --workspace
 	packaging/size.py
 
 .PHONY: deny

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints how big the static binary is, what it consists of, and what it needs to start.
 
-    packaging/size.py    reads target/static (make static)
+    packaging/size.py    reads target/static and target/debug/sandbox (make size builds both)
 
 The figures are of this machine and this moment; nothing is asserted.
 """
@@ -10,8 +10,14 @@ import collections
 import os
 import pathlib
 import re
+import shlex
+import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
@@ -33,6 +39,7 @@ def main():
     sections()
     parts()
     start()
+    sessions()
 
 
 def sections():
@@ -126,6 +133,69 @@ def memory_of_version():
             pass
     os.close(reader)
     return int(status["VmHWM"].split()[0])
+
+
+def sessions():
+    """Memory and threads of a session: at rest, and after 16 MB through a port."""
+    sandbox = pathlib.Path(os.environ.get("SANDBOX", TARGET / "debug" / "sandbox"))
+    if not sandbox.exists():
+        print(f"no sessions: {sandbox} is not there")
+        return
+    bundle = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+    with tempfile.TemporaryDirectory() as folder:
+        exports = pathlib.Path(folder) / "environment"
+        os.mkfifo(exports)
+        with subprocess.Popen([sandbox, "--quiet", "--unpaced", "--env", exports]) as other_side:
+            words = shlex.split(exports.read_text().replace("export ", ""))
+            environment = dict(word.split("=", 1) for word in words)
+            measure("one root", environment)
+            if bundle.exists():
+                roots = pathlib.Path(folder) / "roots.pem"
+                own = pathlib.Path(environment["AWS_CA_BUNDLE"]).read_text()
+                roots.write_text(bundle.read_text() + own)
+                measure("a full bundle of roots", dict(environment, AWS_CA_BUNDLE=str(roots)))
+            other_side.terminate()
+
+
+def measure(name, environment):
+    """Prints one port session's figures."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ports = f"0:{server.server_address[1]}"
+        command = [BINARY, "port-forward", "--target", "i-0123456789abcdef0", ports]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as session:
+            opened = None
+            while opened is None:
+                opened = re.search(rb"Port (\d+) opened", session.stdout.readline())
+            # All threads have started when it waits for connections.
+            while b"Waiting" not in session.stdout.readline():
+                pass
+            idle = status_of(session.pid)
+            data = bytes(65536)
+            with socket.create_connection(("127.0.0.1", int(opened[1]))) as client:
+                for _ in range(256):
+                    client.sendall(data)
+                    received = 0
+                    while received < len(data):
+                        received += len(client.recv(len(data)))
+            busy = status_of(session.pid)
+            session.send_signal(signal.SIGINT)
+            session.communicate()
+        server.shutdown()
+    for when, status in (("idle", idle), ("after 16 MB each way", busy)):
+        print(
+            f"port session, {name}, {when}: {status['VmRSS']} resident "
+            f"({status['RssAnon']} of its own), at most {status['VmHWM']}; "
+            f"{status['Threads']} threads"
+        )
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Sends back what it gets."""
+
+    def handle(self):
+        while part := self.request.recv(65536):
+            self.request.sendall(part)
 
 
 def status_of(process):
