@@ -30,6 +30,8 @@ use crate::message::{
 const SETTLING: Duration = Duration::from_millis(10);
 /// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
 const ACKNOWLEDGEMENT_LIMIT: usize = 16_384;
+/// So many of the last acknowledgements can be repeated.
+const RECENT: usize = 1024;
 /// After so long without an acknowledgement the user is told once.
 const STALL: Duration = Duration::from_secs(60);
 /// The client's side of the data channel.
@@ -38,6 +40,8 @@ pub struct Protocol {
     window: SendWindow,
     reorder: ReorderBuffer,
     acknowledgements: VecDeque<(i64, Uuid)>,
+    /// What was acknowledged last, and once only.
+    recent: VecDeque<(i64, Uuid)>,
     encoder: AcknowledgeEncoder,
     handshake: Handshake,
     phase: Phase,
@@ -91,6 +95,7 @@ impl Protocol {
             window: SendWindow::default(),
             reorder: ReorderBuffer::default(),
             acknowledgements: VecDeque::new(),
+            recent: VecDeque::new(),
             encoder: AcknowledgeEncoder::default(),
             handshake: Handshake::new(client_version),
             phase: Phase::Opening(Opening::default()),
@@ -149,8 +154,14 @@ impl Protocol {
         let number = message.sequence_number;
         let accepted = self.reorder.accept(number, message.payload_type, payload);
         if accepted != Accepted::Refused && self.acknowledgements.len() < ACKNOWLEDGEMENT_LIMIT {
-            self.acknowledgements
-                .push_back((number, message.message_id));
+            let acknowledgement = (number, message.message_id);
+            self.acknowledgements.push_back(acknowledgement);
+            if accepted != Accepted::Duplicate {
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(acknowledgement);
+            }
         }
         match accepted {
             Accepted::Next(payload) => {
@@ -164,8 +175,17 @@ impl Protocol {
                     opening.came_early(self.reorder.expected(), now);
                 }
             }
-            Accepted::Duplicate | Accepted::Refused => {}
+            Accepted::Duplicate => self.acknowledge_again(number),
+            Accepted::Refused => {}
         }
+    }
+
+    /// A message that came again says that acknowledgements are lost. The agent finds one lost acknowledgement each 100 ms: what was
+    /// acknowledged since goes again before it asks, each once.
+    fn acknowledge_again(&mut self, number: i64) {
+        let room = ACKNOWLEDGEMENT_LIMIT.saturating_sub(self.acknowledgements.len());
+        let later = self.recent.drain(..).filter(|(later, _)| *later > number);
+        self.acknowledgements.extend(later.take(room));
     }
 
     fn handle_acknowledge(&mut self, number: i64, now: Instant) {

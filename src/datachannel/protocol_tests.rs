@@ -210,6 +210,23 @@ fn p05_a_duplicate_is_acknowledged_again_and_not_delivered_again() {
 }
 
 #[test]
+fn p05_a_duplicate_brings_all_later_acknowledgements_again_once() {
+    let mut harness = Harness::shell();
+    for number in 2..6 {
+        harness.agent(number, PayloadType::Output, b"a");
+    }
+    harness.sent();
+    harness.agent(3, PayloadType::Output, b"a");
+    assert_eq!(
+        harness.sent(),
+        [3, 4, 5].map(Sent::Acknowledged),
+        "whatever swallowed the acknowledgement of 3 may have swallowed these"
+    );
+    harness.agent(3, PayloadType::Output, b"a");
+    assert_eq!(harness.sent(), [Sent::Acknowledged(3)]);
+}
+
+#[test]
 fn p08_output_right_behind_the_handshake_is_kept() {
     let mut harness = Harness::new();
     harness.agent(0, PayloadType::HandshakeRequest, SHELL.as_bytes());
