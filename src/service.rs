@@ -37,15 +37,14 @@ impl Service {
     pub fn sign(&self) -> Box<Sign> {
         let client = self.client.clone();
         Box::new(move |url, server_date, limit| {
-            if let Some(date) = server_date {
-                client.correct_clock(date);
+            if server_date.is_some_and(|date| !client.correct_clock(date)) {
+                return Ok(None);
             }
-            client
-                .sign_upgrade(url.uri(), limit)
-                .unwrap_or_else(|error| {
-                    warn!("the connection is not signed: {error}");
-                    Vec::new()
-                })
+            let headers = client.sign_upgrade(url.uri(), limit).map_err(|error| {
+                warn!("the connection is not signed: {error}");
+                error.to_string()
+            })?;
+            Ok(Some(headers))
         })
     }
 

@@ -262,6 +262,20 @@ fn p26_without_credentials_the_dial_is_unsigned_and_quick() {
 }
 
 #[test]
+fn p25_a_dial_that_is_refused_for_want_of_credentials_says_so() {
+    let sandbox = Sandbox::start(strict()).unwrap();
+    let started = sandbox.start_session(Document::command("true"));
+    let finished = Plugin::new(&sandbox, &started).stdin(Io::Null).run(b"");
+    assert_eq!(finished.code(), 1);
+    assert!(
+        finished.stderr.contains("403") && finished.stderr.contains("not signed"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(upgrades(&sandbox).len(), 1, "the same again would not help");
+}
+
+#[test]
 fn p27_a_presigned_url_is_neither_signed_nor_resumed() {
     let sandbox = support::sandbox();
     let started = sandbox.start_session(breaking());

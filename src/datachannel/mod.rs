@@ -70,7 +70,7 @@ pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
 pub use protocol::{DataKey, Protocol};
 pub use reorder::REORDER_LIMIT;
-pub use resume::{Link, Resume, ResumeError, Resumed, Sign};
+pub use resume::{Headers, Link, Resume, ResumeError, Resumed, Sign};
 pub use session_type::{SessionType, UnknownSessionType};
 pub use window::{MAXIMUM_BYTES, Urgency};
 

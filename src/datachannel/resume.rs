@@ -24,9 +24,12 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// An outage that is over sooner is not worth a line.
 const UNNOTICED: Duration = Duration::from_secs(3);
 
-/// Headers that sign the upgrade. The text is the server's clock, where a signature was refused that may have been right by ours.
-/// Empty where there is nothing to sign with.
-pub type Sign = dyn Fn(&StreamUrl, Option<&str>, &Limit) -> Vec<(HeaderName, HeaderValue)> + Send;
+/// Headers that sign the upgrade, or why there are none. The text is the server's clock, where a signature was refused that may have
+/// been right by ours; nothing comes back when it was not for that.
+pub type Sign = dyn Fn(&StreamUrl, Option<&str>, &Limit) -> Result<Option<Headers>, String> + Send;
+
+/// Headers of a request.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// Asks the service to let the session go on.
 pub type Resume = dyn Fn(&Limit) -> Result<Resumed, ResumeError> + Send;
@@ -106,28 +109,50 @@ impl Link {
         }
     }
 
-    /// Signs and dials; once more by the server's clock if that may be why it refused.
+    /// Signs and dials; once more by the server's clock if that is why it refused.
     fn dial(&self, limit: &Limit) -> Result<Connection, DialError> {
-        let mut clock = None;
-        loop {
-            let headers = self.sign.as_ref().map_or_else(Vec::new, |sign| {
-                sign(&self.stream_url, clock.as_deref(), limit)
+        let (headers, unsigned) = match self.sign(None, limit) {
+            Ok(headers) => (headers.unwrap_or_default(), None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let result = self.dialer.dial(&self.stream_url, &headers, limit);
+        let Err(DialError::Refused {
+            host,
+            status,
+            text,
+            date,
+        }) = result
+        else {
+            return result;
+        };
+        if let Some(reason) = unsigned {
+            let text = format!("{text}; the connection was not signed: {reason}");
+            return Err(DialError::Refused {
+                host,
+                status,
+                text,
+                date,
             });
-            match self.dialer.dial(&self.stream_url, &headers, limit) {
-                Err(DialError::Refused {
-                    status,
-                    date: Some(date),
-                    ..
-                }) if status == http::StatusCode::FORBIDDEN
-                    && clock.is_none()
-                    && !headers.is_empty() =>
-                {
-                    log::info!("the signature was refused; signing again by the server's clock");
-                    clock = Some(date);
-                }
-                result => return result,
-            }
         }
+        if status == http::StatusCode::FORBIDDEN
+            && let Some(date) = &date
+            && let Ok(Some(headers)) = self.sign(Some(date), limit)
+        {
+            log::info!("the signature was refused; signed again by the server's clock");
+            return self.dialer.dial(&self.stream_url, &headers, limit);
+        }
+        Err(DialError::Refused {
+            host,
+            status,
+            text,
+            date,
+        })
+    }
+
+    fn sign(&self, clock: Option<&str>, limit: &Limit) -> Result<Option<Headers>, String> {
+        self.sign
+            .as_ref()
+            .map_or(Ok(None), |sign| sign(&self.stream_url, clock, limit))
     }
 
     /// The next connection after one that broke. None when the session is being left meanwhile.

@@ -66,11 +66,14 @@ impl Encrypter {
         payload.extend_from_slice(&nonce);
         payload.extend_from_slice(plaintext);
         let buffer = InOutBuf::from(&mut payload[NONCE_SIZE..]);
-        // Only a plaintext of 64 GiB or more is refused, and a message is far smaller.
-        let tag = self
+        let sealed = self
             .ours
-            .encrypt_inout_detached(&Nonce::from(nonce), &[], buffer)
-            .unwrap_or_default();
+            .encrypt_inout_detached(&Nonce::from(nonce), &[], buffer);
+        // Only a plaintext of 64 GiB or more is refused, and a message is far smaller. If it happened, nothing readable must leave.
+        let Ok(tag) = sealed else {
+            payload.truncate(NONCE_SIZE);
+            return payload;
+        };
         payload.extend_from_slice(&tag);
         payload
     }
