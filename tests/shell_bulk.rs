@@ -235,7 +235,7 @@ fn p62_reading_never_depends_on_writing() {
     });
     config.agent.paced = false;
     config.gateway.queue = 8192;
-    config.gateway.socket_buffer = Some(8192);
+    config.gateway.socket_buffer = Some(64 << 10);
     config.record = Record::Nothing;
     let started = sandbox.start_session(config);
     let plugin = Plugin::new(&sandbox, &started).spawn();
