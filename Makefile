@@ -37,6 +37,14 @@ $(OUT)/venv/.complete: tests/requirements.txt
 test-tools:
 	packaging/debian-packages openssh-client openssh-server rsync
 
+# Fuzzing, a minute each target; FUZZ_SECONDS for more. Needs rustup's nightly.
+fuzz:
+	fuzz/run $(or $(FUZZ_SECONDS),60)
+
+# Long runs of simulation and threads, for SOAK_MINUTES; ThreadSanitizer needs rustup's nightly with rust-src.
+soak:
+	tests/soak $(or $(SOAK_MINUTES),30)
+
 # Formatting, lints, licences.
 check: deny
 	cargo fmt --all --check
