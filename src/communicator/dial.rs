@@ -14,7 +14,7 @@ use super::{Connection, StreamUrl, printable};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
 
 /// Data that was not sent yet may wait in the socket up to this; what is more urgent then waits behind no more.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(target_os = "linux")]
 const UNSENT_LIMIT: u32 = 128 * 1024;
 
 /// Opens websockets.
@@ -71,11 +71,15 @@ impl Dialer {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn limit_unsent(stream: &Stream) {
-    #[cfg(any(target_os = "linux", target_os = "macos"))]
     // It only makes things quicker: without it they work as well.
     let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
 }
+
+/// socket2 has the option for Linux alone.
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_: &Stream) {}
 
 fn upgrade(
     stream: Stream,
