@@ -4,6 +4,7 @@ mod connect;
 mod limit;
 mod no_proxy;
 mod proxy;
+mod read_ahead;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tunnel;
 pub use connect::ConnectError;
 pub use limit::{Cancel, Limit, Stop};
 pub use proxy::{Proxy, ProxySettings};
+pub use read_ahead::ReadAhead;
 pub use stream::{Stream, Waiting};
 pub use tls::TlsStream;
 pub use trust::Trust;

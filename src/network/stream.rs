@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::PollFlags;
 
 use super::limit::Limit;
+use super::read_ahead::ReadAhead;
 use super::tls::TlsStream;
 
 /// A connection, always non-blocking: reads and writes that would wait say [`io::ErrorKind::WouldBlock`].
@@ -17,7 +18,7 @@ pub enum Stream {
     /// In the clear.
     Tcp(TcpStream),
     /// TLS, over TCP or over the TLS of an https proxy.
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<TlsStream<ReadAhead>>),
 }
 
 impl Stream {
@@ -25,7 +26,7 @@ impl Stream {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().tcp(),
+            Self::Tls(stream) => stream.get_ref().get_ref().tcp(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use super::connect::ConnectError;
 use super::limit::{Limit, Stop};
+use super::read_ahead::ReadAhead;
 use super::stream::Stream;
 
 #[cfg(target_vendor = "apple")]
@@ -22,7 +23,7 @@ pub(super) use library::Connector;
 
 /// A step of the handshake.
 enum Progress {
-    Done(Box<TlsStream<Stream>>),
+    Done(Box<TlsStream<ReadAhead>>),
     /// To be continued when the socket is ready.
     Waits(library::Unfinished, PollFlags),
 }
@@ -39,13 +40,14 @@ impl Connector {
             let host = host.to_owned();
             ConnectError::Tls { host, reason }
         };
+        let stream = ReadAhead::new(stream);
         let mut progress = self.start(host, stream).map_err(failed)?;
         loop {
             let (unfinished, for_what) = match progress {
                 Progress::Done(stream) => return Ok(Stream::Tls(stream)),
                 Progress::Waits(unfinished, for_what) => (unfinished, for_what),
             };
-            let socket = unfinished.get_ref().as_fd();
+            let socket = unfinished.get_ref().get_ref().as_fd();
             limit
                 .wait(socket, for_what)
                 .map_err(|error| match Stop::of(&error) {
@@ -77,11 +79,11 @@ mod open {
     use openssl::x509::verify::X509CheckFlags;
     use rustix::event::PollFlags;
 
-    use super::{Progress, Stream};
+    use super::{Progress, ReadAhead};
 
     pub(in crate::network) struct Connector(SslContext);
 
-    pub(super) type Unfinished = MidHandshakeSslStream<Stream>;
+    pub(super) type Unfinished = MidHandshakeSslStream<ReadAhead>;
 
     impl Connector {
         /// A connector that trusts what the files and directories hold, and nothing else.
@@ -111,17 +113,16 @@ mod open {
             context
                 .set_cipher_list("DEFAULT:!aNULL:!eNULL:!MD5:!3DES:!RC4:!SEED:!aDSS:!SRP:!PSK")?;
             context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
-            // As a socket writes: what fits. Buffers go back to the system while the connection is idle.
+            // As a socket writes: what fits. Its two buffers are kept: to give them back after each record costs more than they do.
             context.set_mode(
                 SslMode::AUTO_RETRY
                     | SslMode::ACCEPT_MOVING_WRITE_BUFFER
-                    | SslMode::ENABLE_PARTIAL_WRITE
-                    | SslMode::RELEASE_BUFFERS,
+                    | SslMode::ENABLE_PARTIAL_WRITE,
             );
             Ok(context)
         }
 
-        pub(super) fn start(&self, host: &str, stream: Stream) -> Result<Progress, String> {
+        pub(super) fn start(&self, host: &str, stream: ReadAhead) -> Result<Progress, String> {
             let ssl = self.session(host).map_err(|error| error.to_string())?;
             advance(ssl.connect(stream))
         }
@@ -146,7 +147,7 @@ mod open {
     }
 
     fn advance(
-        result: Result<openssl::ssl::SslStream<Stream>, HandshakeError<Stream>>,
+        result: Result<openssl::ssl::SslStream<ReadAhead>, HandshakeError<ReadAhead>>,
     ) -> Result<Progress, String> {
         match result {
             Ok(stream) => Ok(Progress::Done(Box::new(stream))),
@@ -194,11 +195,11 @@ mod apple {
     use native_tls::{Certificate, HandshakeError, MidHandshakeTlsStream, Protocol, TlsConnector};
     use rustix::event::PollFlags;
 
-    use super::{Progress, Stream};
+    use super::{Progress, ReadAhead};
 
     pub(in crate::network) struct Connector(TlsConnector);
 
-    pub(super) type Unfinished = MidHandshakeTlsStream<Stream>;
+    pub(super) type Unfinished = MidHandshakeTlsStream<ReadAhead>;
 
     impl Connector {
         /// A connector that trusts what the files hold; without any, what the system trusts.
@@ -225,7 +226,7 @@ mod apple {
             Ok(Self(connector))
         }
 
-        pub(super) fn start(&self, host: &str, stream: Stream) -> Result<Progress, String> {
+        pub(super) fn start(&self, host: &str, stream: ReadAhead) -> Result<Progress, String> {
             advance(self.0.connect(host, stream))
         }
     }
@@ -235,7 +236,7 @@ mod apple {
     }
 
     fn advance(
-        result: Result<native_tls::TlsStream<Stream>, HandshakeError<Stream>>,
+        result: Result<native_tls::TlsStream<ReadAhead>, HandshakeError<ReadAhead>>,
     ) -> Result<Progress, String> {
         match result {
             Ok(stream) => Ok(Progress::Done(Box::new(stream))),

@@ -1,0 +1,88 @@
+//! Reads ahead of TLS, which otherwise asks the system twice for each record: for its five bytes of header, then for the rest.
+
+use std::io::{self, Read, Write};
+
+use super::stream::Stream;
+
+/// What one system call takes at most, in bytes: a few of the largest records.
+const SIZE: usize = 64 * 1024;
+
+/// A stream with what was read from it too early.
+#[derive(Debug)]
+pub struct ReadAhead {
+    stream: Stream,
+    /// Made at the first read.
+    buffer: Vec<u8>,
+    /// What of `buffer` was read and not taken yet.
+    start: usize,
+    end: usize,
+}
+
+impl ReadAhead {
+    pub(super) const fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The stream itself.
+    pub const fn get_ref(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            self.buffer.resize(SIZE, 0);
+            self.start = 0;
+            self.end = 0;
+            self.end = self.stream.read(&mut self.buffer)?;
+        }
+        let count = into.len().min(self.end - self.start);
+        into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        self.start += count;
+        Ok(count)
+    }
+}
+
+impl Write for ReadAhead {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn gives_all_that_came_in_any_pieces() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let sender = std::thread::spawn({
+            let to = listener.local_addr().unwrap();
+            move || {
+                let mut socket = TcpStream::connect(to).unwrap();
+                let sent: Vec<u8> = (0..300_000_u32).map(|number| number as u8).collect();
+                socket.write_all(&sent).unwrap();
+                sent
+            }
+        });
+        let (socket, _) = listener.accept().unwrap();
+        let mut reader = ReadAhead::new(Stream::Tcp(socket));
+        let mut got = Vec::new();
+        let mut piece = [0; 5];
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            got.extend_from_slice(&piece[..count]);
+        }
+        assert_eq!(got, sender.join().unwrap());
+    }
+}
