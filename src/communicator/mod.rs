@@ -45,6 +45,15 @@ pub enum Incoming {
     Sign,
 }
 
+/// What ended a sleep; neither, when it was the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Woken {
+    /// Somebody has something to say.
+    pub by_sleeper: bool,
+    /// The socket can be read, written, or is gone.
+    pub by_socket: bool,
+}
+
 /// The connection is gone, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -171,11 +180,11 @@ impl Connection {
     }
 
     /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the sleeper is woken, or the time
-    /// has come. Whether it was the sleeper.
+    /// has come.
     ///
     /// # Errors
     /// When the system refuses, which it does not.
-    pub fn wait(&self, sleeper: &Sleeper, reading: bool, until: Instant) -> io::Result<bool> {
+    pub fn wait(&self, sleeper: &Sleeper, reading: bool, until: Instant) -> io::Result<Woken> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, reading);
         events.set(PollFlags::OUT, self.blocked);
@@ -188,7 +197,13 @@ impl Connection {
         let left =
             timespec(until.saturating_duration_since(Instant::now()) + Duration::from_micros(1));
         match poll(&mut descriptors, Some(&left)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!descriptors[0].revents().is_empty()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                let is_ready = |descriptor: &PollFd<'_>| !descriptor.revents().is_empty();
+                Ok(Woken {
+                    by_sleeper: descriptors.first().is_some_and(is_ready),
+                    by_socket: descriptors.get(1).is_some_and(is_ready),
+                })
+            }
             Err(error) => Err(error.into()),
         }
     }

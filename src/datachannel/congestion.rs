@@ -1,7 +1,7 @@
 //! How much may be on its way: as much as the path bears without filling every buffer on it. No I/O and no clock.
 //!
-//! The window grows while round trips are short, holds when they show a queue, and halves when the path drops more than a bad line
-//! does. Random losses alone say nothing about the path's capacity.
+//! The window doubles each round trip until a queue begins to show, then grows slowly, holds when the queue is long enough, and halves
+//! when the path drops more than a bad line does. Random losses alone say nothing about the path's capacity.
 
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,11 @@ impl Congestion {
             let growth = if self.cautious { CAUTIOUS_GROWTH } else { 1.0 };
             self.window = (self.window + growth).min(MAXIMUM_WINDOW as f64);
         }
+    }
+
+    /// A queue begins to grow on the path: from now on the window grows slowly.
+    pub(super) const fn queue_begins(&mut self) {
+        self.cautious = true;
     }
 
     /// A message was lost.

@@ -23,8 +23,9 @@ use crate::waker::Sleeper;
 const KEY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that are written before reading has its turn again.
 const WRITE_BUDGET: usize = 64 * 1024;
-/// Frames that are read before writing has its turn again.
+/// Frames that are read before writing has its turn again, and their bytes.
 const READ_BUDGET: usize = 64;
+const READ_BUDGET_BYTES: usize = 256 * 1024;
 
 /// Asks KMS for a data key for this session; an error is told to the agent and to the user.
 pub type MakeKey =
@@ -59,6 +60,8 @@ pub(super) struct Driver {
     was_acknowledged: bool,
     /// Frames on their way from the protocol to the socket, and deliveries to the inbox: kept for their memory.
     batch: Vec<Bytes>,
+    /// Frames on their way from the socket to the protocol.
+    frames: Vec<Bytes>,
     deliveries: Vec<Delivery>,
 }
 
@@ -88,6 +91,7 @@ impl Driver {
             gate_is_open: true,
             was_acknowledged: true,
             batch: Vec::new(),
+            frames: Vec::new(),
             deliveries: Vec::new(),
         }
     }
@@ -98,7 +102,7 @@ impl Driver {
         if let Err(end) = self.serve() {
             self.shared.state().protocol.end(end);
         }
-        self.settle();
+        self.settle(Instant::now());
     }
 
     /// Connects, and again whenever the connection breaks, until the session is over.
@@ -114,7 +118,7 @@ impl Driver {
             };
             log::info!("{broken}");
             // What came before the break is delivered now, and the session's end may be among it.
-            if self.settle() == Flow::Over {
+            if self.settle(Instant::now()) == Flow::Over {
                 return Ok(());
             }
             let stood = self.shared.state().protocol.has_started();
@@ -157,6 +161,8 @@ impl Driver {
         }
         self.heard = false;
         let mut liveness = Liveness::new(now, SystemTime::now());
+        // Whether it is worth a look: something may be there.
+        let mut may_read = true;
         loop {
             let now = Instant::now();
             match liveness.check(now, SystemTime::now(), !self.gate_is_open) {
@@ -164,31 +170,32 @@ impl Driver {
                 Check::Ping => connection.ping()?,
                 Check::Dead => return Err(Broken::new("the other side does not answer any more")),
             }
-            let wrote = self.send(&mut connection, now)?;
-            if self.settle() == Flow::Over {
+            let is_drained = if self.gate_is_open && may_read {
+                self.receive(&mut connection, &mut liveness)?
+            } else {
+                true
+            };
+            // What has come is handed on first: it is worked on while acknowledgements are encrypted and sent.
+            let now = Instant::now();
+            let flow = self.settle(now);
+            self.send(&mut connection, now)?;
+            if flow == Flow::Over {
                 connection.close();
                 return Ok(());
             }
-            self.turn_gate(&mut liveness, now);
-            let read = if self.gate_is_open {
-                self.receive(&mut connection, &mut liveness)?
-            } else {
-                0
-            };
-            if !wrote && read == 0 {
-                self.sleep(&connection, &liveness)?;
-            }
+            // What stood in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
+            let has_opened = self.turn_gate(&mut liveness, now);
+            may_read = has_opened || !is_drained || self.sleep(&connection, &liveness)?;
         }
     }
 
-    /// Hands the socket what is to be sent, as far as it takes it. Whether that was anything.
-    fn send(&mut self, connection: &mut Connection, now: Instant) -> Result<bool, Broken> {
+    /// Hands the socket what is to be sent, as far as it takes it.
+    fn send(&mut self, connection: &mut Connection, now: Instant) -> Result<(), Broken> {
         if connection.is_blocked() {
             connection.flush()?;
         }
         {
             let mut state = self.shared.state();
-            state.protocol.handle_timeout(now);
             let mut bytes = 0;
             while !connection.is_blocked()
                 && bytes < WRITE_BUDGET
@@ -198,55 +205,75 @@ impl Driver {
                 self.batch.push(frame);
             }
         }
-        let wrote = !self.batch.is_empty();
         for frame in self.batch.drain(..) {
             connection.write(frame)?;
         }
-        connection.flush()?;
-        Ok(wrote)
+        connection.flush()
     }
 
-    /// Reads what has come, up to a budget: how many frames that were.
+    /// Takes in what has come, up to a budget; whether that was all.
     fn receive(
         &mut self,
         connection: &mut Connection,
         liveness: &mut Liveness,
-    ) -> Result<usize, Broken> {
-        for count in 0..READ_BUDGET {
-            let Some(incoming) = connection.read()? else {
-                return Ok(count);
-            };
+    ) -> Result<bool, Broken> {
+        let (count, outcome) = self.read(connection);
+        if count > 0 {
             let now = Instant::now();
             liveness.heard(now);
             self.heard = true;
             if let Some(outage) = self.outage.take() {
                 outage.end();
             }
-            if let Incoming::Frame(frame) = incoming {
-                match Message::decode(&frame) {
+            // Decoded and hashed without the lock.
+            let messages = self.frames.iter().map(|frame| Message::decode(frame));
+            let messages: Vec<_> = messages.collect();
+            let protocol = &mut self.shared.state().protocol;
+            for (frame, message) in self.frames.iter().zip(messages) {
+                match message {
                     Ok(message) => {
                         let payload = frame.slice_ref(message.payload);
-                        self.shared
-                            .state()
-                            .protocol
-                            .handle_message(&message, payload, now);
+                        protocol.handle_message(&message, payload, now);
                     }
-                    Err(error) => self.shared.state().protocol.handle_garbage(error, now),
+                    Err(error) => protocol.handle_garbage(error, now),
                 }
             }
         }
-        Ok(READ_BUDGET)
+        self.frames.clear();
+        outcome
+    }
+
+    /// Reads frames, up to a budget: how many, and whether those were all, or the connection is gone after them.
+    fn read(&mut self, connection: &mut Connection) -> (usize, Result<bool, Broken>) {
+        let mut bytes = 0;
+        for count in 0..READ_BUDGET {
+            match connection.read() {
+                Ok(Some(Incoming::Frame(frame))) => {
+                    bytes += frame.len();
+                    self.frames.push(frame);
+                }
+                Ok(Some(Incoming::Sign)) => {}
+                Ok(None) => return (count, Ok(true)),
+                Err(broken) => return (count, Err(broken)),
+            }
+            if bytes >= READ_BUDGET_BYTES {
+                return (count + 1, Ok(false));
+            }
+        }
+        (READ_BUDGET, Ok(false))
     }
 
     /// Passes on what the protocol has for others.
-    fn settle(&mut self) -> Flow {
+    fn settle(&mut self, now: Instant) -> Flow {
         let mut state = self.shared.state();
         let State {
             protocol,
             writable,
             closing,
+            waiting,
             ..
         } = &mut *state;
+        protocol.handle_timeout(now);
         self.deliveries
             .extend(std::iter::from_fn(|| protocol.poll_delivery()));
         while let Some(notice) = protocol.poll_notice() {
@@ -264,7 +291,9 @@ impl Driver {
             if let Some(waker) = writable {
                 waker.wake();
             }
-            self.shared.settled.notify_all();
+            if *waiting > 0 {
+                self.shared.settled.notify_all();
+            }
         }
         self.was_acknowledged = is_acknowledged;
         let is_over = *closing || protocol.has_ended();
@@ -290,23 +319,30 @@ impl Driver {
         }
     }
 
-    fn turn_gate(&mut self, liveness: &mut Liveness, now: Instant) {
+    /// Opens or closes the gate, if it is time to; whether it has just opened.
+    fn turn_gate(&mut self, liveness: &mut Liveness, now: Instant) -> bool {
         let is_open = self.shared.inbox.is_open();
-        if is_open != self.gate_is_open {
+        let has_turned = is_open != self.gate_is_open;
+        if has_turned {
             self.gate_is_open = is_open;
             self.shared.state().protocol.set_deaf(!is_open, now);
             if is_open {
                 liveness.listen(now);
             }
         }
+        has_turned && is_open
     }
 
-    fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<(), Broken> {
+    /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
+    fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<bool, Broken> {
         let now = Instant::now();
         let until = {
             let mut state = self.shared.state();
-            if state.closing || (!connection.is_blocked() && state.protocol.can_transmit(now)) {
-                return Ok(());
+            if state.closing
+                || state.protocol.has_ended()
+                || (!connection.is_blocked() && state.protocol.can_transmit(now))
+            {
+                return Ok(true);
             }
             state.asleep = true;
             // What is due already can only be something to send, and that waits for the socket.
@@ -324,10 +360,10 @@ impl Driver {
             ))
         })?;
         self.shared.state().asleep = false;
-        if woken {
+        if woken.by_sleeper {
             self.sleeper.clear();
         }
-        Ok(())
+        Ok(woken.by_socket)
     }
 }
 

@@ -26,6 +26,8 @@ struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: usize,
     gate_is_closed: bool,
+    /// How many threads wait here: to notify nobody is a system call all the same.
+    waiting: usize,
     /// Wakes whoever polls instead of waiting here.
     readable: Option<Waker>,
 }
@@ -49,7 +51,9 @@ impl Inbox {
         if !deliveries.is_empty() {
             queue.bytes += deliveries.iter().map(Delivery::cost).sum::<usize>();
             queue.deliveries.extend(deliveries.drain(..));
-            self.arrived.notify_all();
+            if queue.waiting > 0 {
+                self.arrived.notify_all();
+            }
             if let Some(waker) = &queue.readable {
                 waker.wake();
             }
@@ -80,19 +84,24 @@ impl Inbox {
             if let Some(delivery) = self.take(&mut queue) {
                 return Some(delivery);
             }
-            queue = match deadline {
+            let left = match deadline {
+                None => None,
+                Some(deadline) => Some(deadline.checked_duration_since(Instant::now())?),
+            };
+            queue.waiting += 1;
+            queue = match left {
                 None => self
                     .arrived
                     .wait(queue)
                     .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.checked_duration_since(Instant::now())?;
+                Some(left) => {
                     self.arrived
                         .wait_timeout(queue, left)
                         .unwrap_or_else(PoisonError::into_inner)
                         .0
                 }
             };
+            queue.waiting -= 1;
         }
     }
 

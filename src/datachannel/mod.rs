@@ -60,8 +60,9 @@ mod window;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
 pub use connection::{Config, MakeKey};
@@ -74,13 +75,18 @@ pub use resume::{Headers, Link, Resume, ResumeError, Resumed, Sign};
 pub use session_type::{SessionType, UnknownSessionType};
 pub use window::{MAXIMUM_BYTES, Urgency};
 
-use crate::encryption;
+use crate::encryption::{self, Encrypter};
 use crate::error::Error;
 use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 use crate::network::Cancel;
 use crate::waker::{Waker, waker};
 use inbox::Inbox;
+use window::Reservation;
+
+/// Messages that are encoded before the connection thread hears of them, and their bytes of data.
+const BATCH: usize = 16;
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// The session is over: nothing can be sent any more. What has come can still be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +121,8 @@ struct State {
     closing: bool,
     /// Wakes whoever waits for room.
     writable: Option<Waker>,
+    /// How many threads wait for `settled`: to notify nobody is a system call all the same.
+    waiting: usize,
     /// Whether the connection thread has done all that it will do.
     thread_is_gone: bool,
 }
@@ -148,6 +156,7 @@ impl DataChannel {
             asleep: false,
             closing: false,
             writable: None,
+            waiting: 0,
             thread_is_gone: false,
         };
         Self(Arc::new(Shared {
@@ -166,32 +175,53 @@ impl DataChannel {
     /// # Errors
     /// [`Ended`] when nothing can be sent any more.
     pub fn send(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
+        let payload_size = self.0.payload_size;
         let mut taken = 0;
-        for chunk in data.chunks(self.0.payload_size) {
-            let (reservation, encrypter) = {
-                let mut state = self.0.state();
-                if state.protocol.has_ended() {
-                    return Err(Ended);
-                }
-                let encrypter = state.protocol.encrypter();
-                let size = HEADER_SIZE
-                    + chunk.len()
-                    + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
-                (state.protocol.reserve(size, urgency), encrypter)
-            };
-            let Some(reservation) = reservation else {
+        while taken < data.len() {
+            let chunks = || data[taken..].chunks(payload_size);
+            let (room, encrypter) = self.reserve(chunks(), urgency)?;
+            if room.is_empty() {
                 break;
-            };
-            // Encrypted, hashed and encoded without the lock.
-            let sealed = encrypter.map(|encrypter| encrypter.seal(chunk));
-            let payload = sealed.as_deref().unwrap_or(chunk);
-            let frame = Message::stream(MessageType::InputStreamData, PayloadType::Output, payload)
-                .encode();
-            self.0
-                .change(|protocol| protocol.commit(reservation, frame));
-            taken += chunk.len();
+            }
+            // Encrypted, hashed and encoded without the lock, into one piece of memory.
+            let bytes = room.iter().map(Reservation::bytes).sum();
+            let mut frames = BytesMut::with_capacity(bytes);
+            let mut count = 0;
+            for chunk in chunks().take(room.len()) {
+                let sealed = encrypter.as_ref().map(|encrypter| encrypter.seal(chunk));
+                let payload = sealed.as_deref().unwrap_or(chunk);
+                Message::stream(MessageType::InputStreamData, PayloadType::Output, payload)
+                    .encode_to(&mut frames);
+                count += chunk.len();
+            }
+            self.0.change(|protocol| {
+                for reservation in room {
+                    let frame = frames.split_to(reservation.bytes());
+                    protocol.commit(reservation, frame);
+                }
+            });
+            taken += count;
         }
         Ok(taken)
+    }
+
+    /// Room for as many of these as there is now, up to a batch, and what they are to be encrypted with.
+    fn reserve<'a>(
+        &self,
+        chunks: impl Iterator<Item = &'a [u8]>,
+        urgency: Urgency,
+    ) -> Result<(Vec<Reservation>, Option<Arc<Encrypter>>), Ended> {
+        let most = (BATCH_BYTES / self.0.payload_size).clamp(1, BATCH);
+        let mut state = self.0.state();
+        if state.protocol.has_ended() {
+            return Err(Ended);
+        }
+        let encrypter = state.protocol.encrypter();
+        let overhead = HEADER_SIZE + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
+        let room = chunks
+            .take(most)
+            .map_while(|chunk| state.protocol.reserve(overhead + chunk.len(), urgency));
+        Ok((room.collect(), encrypter))
     }
 
     /// Tells the agent the terminal's size as soon as it can use it. Never blocks; the newest wins.
@@ -225,12 +255,7 @@ impl DataChannel {
             if left.is_zero() || state.protocol.has_ended() {
                 return false;
             }
-            state = self
-                .0
-                .settled
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.0.wait(state, left);
         }
     }
 
@@ -271,12 +296,7 @@ impl DataChannel {
             if left.is_zero() {
                 return false;
             }
-            state = self
-                .0
-                .settled
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.0.wait(state, left);
         }
         true
     }
@@ -285,6 +305,15 @@ impl DataChannel {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Waits until something has settled, or for so long.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let waited = self.settled.wait_timeout(state, time);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
+        state
     }
 
     /// Changes what there is to send, and wakes the connection thread if it sleeps.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::garbage::Garbage;
@@ -23,7 +23,7 @@ use crate::message::content::{
     KmsEncryptionResult, Size, to_json,
 };
 use crate::message::{
-    self, AcknowledgeEncoder, DecodeError, Flag, Message, MessageType, PayloadType,
+    self, AcknowledgeEncoder, DecodeError, Flag, HEADER_SIZE, Message, MessageType, PayloadType,
 };
 
 /// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
@@ -396,7 +396,8 @@ impl Protocol {
 
     /// Sends what must not wait, whatever its payload type.
     pub fn control(&mut self, payload_type: PayloadType, payload: &[u8]) -> i64 {
-        let frame = Message::stream(MessageType::InputStreamData, payload_type, payload).encode();
+        let mut frame = BytesMut::with_capacity(HEADER_SIZE + payload.len());
+        Message::stream(MessageType::InputStreamData, payload_type, payload).encode_to(&mut frame);
         let number = self.window.next_number();
         if let Some(reservation) = self.window.reserve(frame.len(), Urgency::Control) {
             self.commit(reservation, frame);
@@ -416,9 +417,9 @@ impl Protocol {
     }
 
     /// Numbers and stores a frame that room was promised for.
-    pub fn commit(&mut self, reservation: Reservation, mut frame: Vec<u8>) {
+    pub fn commit(&mut self, reservation: Reservation, mut frame: BytesMut) {
         message::number(&mut frame, self.window.next_number());
-        self.window.store(reservation, Bytes::from(frame));
+        self.window.store(reservation, frame.freeze());
     }
 
     /// The next frame for the socket: acknowledgements first, then what is lost, then what is new.
@@ -452,7 +453,7 @@ impl Protocol {
     /// Whether senders that were refused may try again. Asking takes the answer.
     pub fn poll_writable(&mut self) -> bool {
         let may_send = match self.phase {
-            Phase::Running { ready_at: None, .. } => self.window.kept().0 < self.window.size(),
+            Phase::Running { ready_at: None, .. } => self.window.has_room(),
             Phase::Running { .. } | Phase::Opening(_) => false,
             Phase::Ended => true,
         };

@@ -118,7 +118,8 @@ impl Harness {
         };
         let frame =
             Message::stream(MessageType::InputStreamData, PayloadType::Output, data).encode();
-        self.protocol.commit(reservation, frame);
+        self.protocol
+            .commit(reservation, bytes::BytesMut::from(frame.as_slice()));
         true
     }
 

@@ -10,8 +10,12 @@ const MINIMUM_TIMEOUT: Duration = Duration::from_millis(200);
 const MAXIMUM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that are later than the smoothed round trip by less than this may just be late.
 const GRANULARITY: Duration = Duration::from_millis(25);
-/// The queue on the path that sending may fill, besides as much again as the path's own delay.
+/// The queue on the path that sending may fill, besides half as much again as the path's own delay.
 const QUEUE_ALLOWANCE: Duration = Duration::from_millis(20);
+/// Samples whose shortest shows whether a queue begins to grow: one alone may be late for other reasons (RFC 9406, N_RTT_SAMPLE).
+const ROUND: u32 = 8;
+/// How much longer than the path's own delay that is, at least and at most (RFC 9406: an eighth of it, between these two).
+const QUEUE_BEGINS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
 
 /// Round-trip times, smoothed, and the timeout that follows from them.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,10 @@ struct Estimate {
     smoothed: Duration,
     variation: Duration,
     minimum: Duration,
+    /// The shortest of the samples of this round, and how many are still to come.
+    round: (Duration, u32),
+    /// The shortest of the round before.
+    last_round: Duration,
 }
 
 impl RttEstimator {
@@ -37,12 +45,22 @@ impl RttEstimator {
                 smoothed: rtt,
                 variation: rtt / 2,
                 minimum: rtt,
+                round: (rtt, ROUND - 1),
+                last_round: rtt,
             },
-            Some(old) => Estimate {
-                variation: (old.variation * 3 + old.smoothed.abs_diff(rtt)) / 4,
-                smoothed: (old.smoothed * 7 + rtt) / 8,
-                minimum: old.minimum.min(rtt),
-            },
+            Some(old) => {
+                let (shortest, left) = match old.round {
+                    (_, 0) => (rtt, ROUND - 1),
+                    (shortest, left) => (shortest.min(rtt), left - 1),
+                };
+                Estimate {
+                    variation: (old.variation * 3 + old.smoothed.abs_diff(rtt)) / 4,
+                    smoothed: (old.smoothed * 7 + rtt) / 8,
+                    minimum: old.minimum.min(rtt),
+                    round: (shortest, left),
+                    last_round: if left == 0 { shortest } else { old.last_round },
+                }
+            }
         });
     }
 
@@ -83,7 +101,15 @@ impl RttEstimator {
     /// Whether messages wait longer in the path's queues than the path itself takes: sending faster would only fill them.
     pub fn is_queueing(&self) -> bool {
         self.estimate
-            .is_some_and(|estimate| estimate.smoothed >= estimate.minimum * 2 + QUEUE_ALLOWANCE)
+            .is_some_and(|estimate| estimate.smoothed >= estimate.minimum * 3 / 2 + QUEUE_ALLOWANCE)
+    }
+
+    /// Whether a queue begins to grow: what doubles each round trip would overshoot by as much before the smoothed time shows it.
+    pub fn is_filling(&self) -> bool {
+        let (least, most) = QUEUE_BEGINS;
+        self.estimate.is_some_and(|estimate| {
+            estimate.last_round >= estimate.minimum + (estimate.minimum / 8).clamp(least, most)
+        })
     }
 }
 
@@ -120,6 +146,22 @@ mod tests {
         assert_eq!(timeouts, [ms(1200), ms(2400), ms(4800), ms(5000), ms(5000)]);
         rtt.acknowledged();
         assert_eq!(rtt.timeout(), ms(600));
+    }
+
+    #[test]
+    fn sees_a_queue_begin_when_even_the_shortest_of_a_round_is_late() {
+        let mut rtt = RttEstimator::default();
+        for round in 0..3 {
+            for sample in 0..8 {
+                rtt.sample(ms(if sample == round { 10 } else { 30 }));
+            }
+            assert!(!rtt.is_filling());
+        }
+        for _ in 0..8 {
+            assert!(!rtt.is_filling());
+            rtt.sample(ms(14));
+        }
+        assert!(rtt.is_filling());
     }
 
     #[test]

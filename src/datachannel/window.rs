@@ -20,6 +20,10 @@ const MAXIMUM_SPAN: usize = 16_384;
 const LOSS_THRESHOLD: u32 = 3;
 /// A path that reorders is given more time, but not for ever.
 const MAXIMUM_LOSS_THRESHOLD: u32 = 64;
+/// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
+const WORTH_WAKING: usize = 16;
+const WORTH_WAKING_BYTES: usize = 64 * 1024;
+
 /// How urgent a message is, and so how far it may go beyond the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -110,6 +114,13 @@ pub struct Reservation {
     urgency: Urgency,
 }
 
+impl Reservation {
+    /// The size of the frame that it is for.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Default for SendWindow {
     fn default() -> Self {
         Self {
@@ -147,7 +158,8 @@ impl SendWindow {
             Urgency::Control => true,
         };
         if messages + 1 >= self.size() {
-            self.limited_below = self.next_number() + 1;
+            let next = self.next_number();
+            self.limited_below = next.saturating_add_unsigned(self.reserved.0 as u64 + 1);
         }
         if !has_room || (urgency != Urgency::Control && self.entries.len() >= MAXIMUM_SPAN) {
             return None;
@@ -155,6 +167,14 @@ impl SendWindow {
         self.reserved.0 += 1;
         self.reserved.1 += bytes;
         Some(Reservation { bytes, urgency })
+    }
+
+    /// Whether there is so much room that it is worth waking who waits for it.
+    pub fn has_room(&self) -> bool {
+        let worth = (self.size() / 4).clamp(1, WORTH_WAKING);
+        self.unacknowledged == 0
+            || (self.unacknowledged + worth <= self.size()
+                && self.bytes + WORTH_WAKING_BYTES <= MAXIMUM_BYTES)
     }
 
     /// The number that the next message gets.
@@ -309,6 +329,9 @@ impl SendWindow {
             self.flying -= 1;
             if sent_once {
                 self.rtt.sample(rtt);
+                if self.rtt.is_filling() {
+                    self.congestion.queue_begins();
+                }
             }
             let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
             if rtt_before.is_none_or(|before| self.rtt.is_for_later(before, rtt)) {

@@ -283,7 +283,8 @@ impl Client {
             let data = sealed.as_deref().unwrap_or(data);
             let frame =
                 Message::stream(MessageType::InputStreamData, PayloadType::Output, data).encode();
-            self.protocol.commit(reservation, frame);
+            self.protocol
+                .commit(reservation, bytes::BytesMut::from(frame.as_slice()));
             self.sent += length;
             self.next_input = now + self.flow.pace;
             progress = true;
