@@ -203,6 +203,11 @@ impl Sandbox {
         self.shared.certificates.authority_file()
     }
 
+    /// What other servers of a test on loopback need to be trusted like the gateway.
+    pub fn tls_acceptor(&self) -> native_tls::TlsAcceptor {
+        self.shared.certificates.acceptor()
+    }
+
     /// The gateway's `host:port`, as in stream URLs.
     pub fn gateway_host(&self) -> String {
         let port = self

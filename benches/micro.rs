@@ -1,0 +1,270 @@
+//! The pieces of the hot path, one by one.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use session_manager_plugin::datachannel::{Protocol, Urgency};
+use session_manager_plugin::encryption::Encrypter;
+use session_manager_plugin::message::content::{Acknowledge, to_json};
+use session_manager_plugin::message::{
+    AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType, number,
+};
+use session_manager_plugin::smux::{Event, Session, Transmit, frame};
+use session_manager_plugin::waker::waker;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+const SIZES: [usize; 2] = [1024, 16 * 1024];
+
+fn messages(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("message");
+    for size in SIZES {
+        let payload = vec![7; size];
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(format!("encode {size}"), |bencher| {
+            bencher.iter(|| {
+                Message::stream(
+                    MessageType::InputStreamData,
+                    PayloadType::Output,
+                    black_box(&payload),
+                )
+                .encode()
+            });
+        });
+        let frame = output(0, &payload);
+        group.bench_function(format!("decode {size}"), |bencher| {
+            bencher
+                .iter(|| Message::decode(black_box(&frame)).map(|message| message.payload.len()));
+        });
+    }
+    group.finish();
+    let mut encoder = AcknowledgeEncoder::default();
+    let id = Uuid::new_v4();
+    criterion.bench_function("acknowledge encode", |bencher| {
+        bencher.iter(|| encoder.encode(black_box(4711), black_box(id)));
+    });
+}
+
+/// A message of the agent.
+fn output(sequence_number: i64, payload: &[u8]) -> Bytes {
+    let message = Message::stream(MessageType::OutputStreamData, PayloadType::Output, payload);
+    let mut frame = message.encode();
+    number(&mut frame, sequence_number);
+    frame.into()
+}
+
+/// The agent's acknowledgement.
+fn acknowledgement(sequence_number: i64) -> Bytes {
+    let content = to_json(&Acknowledge {
+        acknowledged_message_type: MessageType::InputStreamData.name().to_owned(),
+        acknowledged_message_id: Uuid::nil(),
+        acknowledged_message_sequence_number: sequence_number,
+        is_sequential_message: true,
+    });
+    Message::control(MessageType::Acknowledge, &content)
+        .encode()
+        .into()
+}
+
+fn handle(protocol: &mut Protocol, frame: &Bytes, now: Instant) {
+    if let Ok(message) = Message::decode(frame) {
+        let payload = frame.slice_ref(message.payload);
+        protocol.handle_message(&message, payload, now);
+    }
+}
+
+fn encoded(message: &Message<'_>) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(HEADER_SIZE + message.payload.len());
+    message.encode_to(&mut frame);
+    frame
+}
+
+/// A shell without handshake, whose first message has come.
+fn running(now: Instant) -> Protocol {
+    let mut protocol = Protocol::new("1.2.896.0");
+    protocol.connected(now);
+    handle(&mut protocol, &output(0, b"$ "), now);
+    while protocol.poll_delivery().is_some() {}
+    while protocol.poll_transmit(now).is_some() {}
+    protocol
+}
+
+/// Sends one message of 1 KiB, and has it acknowledged in its place behind others that are on their way.
+fn protocol(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let payload = vec![7; 1024];
+    let mut group = criterion.benchmark_group("protocol");
+    group.throughput(Throughput::Bytes(1024));
+    for depth in [1, 16, 1024] {
+        group.bench_function(
+            format!("send and acknowledge, {depth} on the way"),
+            |bencher| {
+                let mut protocol = running(now);
+                let mut clock = now;
+                let mut next = 0;
+                let mut acknowledged = 0;
+                let mut frames: Vec<Bytes> = Vec::new();
+                bencher.iter_batched(
+                    || {
+                        frames.push(acknowledgement(frames.len() as i64));
+                        clock += Duration::from_micros(10);
+                        clock
+                    },
+                    |now| {
+                        let message = Message::stream(
+                            MessageType::InputStreamData,
+                            PayloadType::Output,
+                            &payload,
+                        );
+                        let reserved = protocol.reserve(HEADER_SIZE + 1024, Urgency::Bulk);
+                        if let Some(reservation) = reserved {
+                            protocol.commit(reservation, encoded(&message));
+                            next += 1;
+                        }
+                        while protocol.poll_transmit(now).is_some() {}
+                        if next - acknowledged >= depth || next - acknowledged >= 30 {
+                            let number = acknowledged;
+                            acknowledged += 1;
+                            return Some(number);
+                        }
+                        None
+                    },
+                    BatchSize::SmallInput,
+                );
+            },
+        );
+        group.bench_function(format!("acknowledge, {depth} on the way"), |bencher| {
+            bencher.iter_batched(
+                || {
+                    let mut protocol = running(now);
+                    let mut sent = 0;
+                    let mut acknowledged = 0;
+                    // The window opens as acknowledgements come.
+                    while sent - acknowledged < depth {
+                        match protocol.reserve(HEADER_SIZE + 16, Urgency::Bulk) {
+                            Some(reservation) => {
+                                let message = Message::stream(
+                                    MessageType::InputStreamData,
+                                    PayloadType::Output,
+                                    &payload[..16],
+                                );
+                                protocol.commit(reservation, encoded(&message));
+                                sent += 1;
+                            }
+                            None => {
+                                while protocol.poll_transmit(now).is_some() {}
+                                handle(&mut protocol, &acknowledgement(acknowledged), now);
+                                acknowledged += 1;
+                            }
+                        }
+                    }
+                    while protocol.poll_transmit(now).is_some() {}
+                    (protocol, acknowledgement(acknowledged))
+                },
+                |(mut protocol, frame)| {
+                    handle(&mut protocol, &frame, now);
+                    protocol
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.bench_function("receive, acknowledge and deliver", |bencher| {
+        let mut protocol = running(now);
+        let mut number = 0;
+        bencher.iter_batched(
+            || {
+                number += 1;
+                output(number, &payload)
+            },
+            |frame| {
+                handle(&mut protocol, &frame, now);
+                (protocol.poll_transmit(now), protocol.poll_delivery())
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn smux(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let mut group = criterion.benchmark_group("smux");
+    let mut stream = frame::push(3, 16 * 1024).to_vec();
+    stream.resize(8 + 16 * 1024, 7);
+    let stream = Bytes::from(stream);
+    group.throughput(Throughput::Bytes(16 * 1024));
+    group.bench_function("receive 16 KiB in messages of 1 KiB", |bencher| {
+        let mut session = Session::new(false, now);
+        let id = session.open(now).unwrap_or_default();
+        bencher.iter(|| {
+            let mut left = stream.clone();
+            while !left.is_empty() {
+                let piece = left.split_to(left.len().min(1024));
+                let _ = black_box(session.handle_data(piece, now));
+            }
+            while let Some(Event::Readable(id)) = session.poll_event() {
+                let unread = session.unread(id).map(<[u8]>::len).sum();
+                session.consume(id, unread, now);
+            }
+            id
+        });
+    });
+    group.bench_function("turns of 1000 streams", |bencher| {
+        let mut session = Session::new(false, now);
+        let ids: Vec<_> = (0..1000).filter_map(|_| session.open(now).ok()).collect();
+        while session.poll_transmit().is_some() {}
+        bencher.iter(|| {
+            for id in &ids {
+                session.want_turn(*id);
+            }
+            let mut turns = 0;
+            while let Some(Transmit::Turn(_)) = session.poll_transmit() {
+                turns += 1;
+            }
+            turns
+        });
+    });
+    group.finish();
+}
+
+fn encryption(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encryption");
+    let Ok(encrypter) = Encrypter::new(&Zeroizing::new([7; 64])) else {
+        return;
+    };
+    for size in SIZES {
+        let plaintext = vec![7; size];
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(format!("seal {size}"), |bencher| {
+            bencher.iter(|| encrypter.seal(black_box(&plaintext)));
+        });
+    }
+    group.finish();
+}
+
+fn wake(criterion: &mut Criterion) {
+    if let Ok((waker, sleeper)) = waker() {
+        criterion.bench_function("wake and clear", |bencher| {
+            bencher.iter(|| {
+                waker.wake();
+                sleeper.clear();
+            });
+        });
+        waker.wake();
+        criterion.bench_function("wake who is awake", |bencher| bencher.iter(|| waker.wake()));
+    }
+}
+
+criterion_group! {
+    name = micro;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .without_plots();
+    targets = messages, protocol, smux, encryption, wake
+}
+criterion_main!(micro);
