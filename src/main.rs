@@ -7,6 +7,11 @@ use std::process::ExitCode;
 use session_manager_plugin::settings::Environment;
 use session_manager_plugin::{cli, program};
 
+/// musl's own allocator gives memory back to the system, and fetches it again, with every few messages.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let environment = Environment::capture();
