@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Client, dial};
 use sandbox::faults::{After, Cut, Ending, Faults};
@@ -77,12 +77,22 @@ fn a_command_with_separate_output() {
 #[test]
 fn a_command_without_is_sent_when_it_is_done_and_takes_signals() {
     let sandbox = sandbox(false);
-    let started = sandbox.start_session(Document::command(
-        "sh -c 'trap \"echo caught; exit\" INT; echo ready; while :; do sleep 0.05; done'",
-    ));
+    let mark = format!(
+        "{}/trap-is-set-{}",
+        env!("CARGO_TARGET_TMPDIR"),
+        std::process::id()
+    );
+    let started = sandbox.start_session(Document::command(&format!(
+        "sh -c 'trap \"echo caught; exit\" INT; echo ready; touch {mark}; while :; do sleep 0.05; done'",
+    )));
     let mut client = Client::connect(&sandbox, &started);
     client.shake_hands();
-    assert_eq!(client.receive(Duration::from_millis(500)), None);
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::exists(&mark).unwrap() {
+        assert!(Instant::now() < deadline, "the command did not begin");
+        assert_eq!(client.receive(Duration::from_millis(20)), None);
+    }
+    std::fs::remove_file(&mark).unwrap();
     client.type_in("nothing");
     client.type_in("\u{3}");
     assert_eq!(client.output(PayloadType::Output), b"ready\ncaught\n");
