@@ -23,7 +23,7 @@ demo:
 
 # All tests.
 test: venv test-tools
-	cargo test --locked --workspace --no-fail-fast
+	tests/default-signals cargo test --locked --workspace --no-fail-fast
 
 # What the tests drive: the AWS CLI, and programs that talk through sessions.
 venv: $(OUT)/venv/.complete
