@@ -140,15 +140,17 @@ impl Basic {
             if self.ended.is_none() {
                 self.receive(now);
             }
+            let was_full = self.unread_length >= KEPT;
             self.flush(now);
-            let mut is_busy = false;
+            // What the channel held back is not announced a second time: it is to be taken as soon as there is room.
+            let mut is_busy = was_full && self.unread_length < KEPT;
             if let Some((end, deadline)) = &self.ended {
                 if self.current.is_none() || self.unread.is_empty() || *deadline <= now {
                     return Ok(Some(end.clone()));
                 }
             } else {
                 self.accept(now);
-                is_busy = self.transmit(now);
+                is_busy |= self.transmit(now);
                 self.end_lingering(now);
             }
             let timeout = if is_busy {

@@ -231,10 +231,11 @@ impl Session {
 
     /// Ends the session as TerminateSession or a timeout of the service does: agent and client are told.
     pub fn terminate(&self, output: &str) {
+        self.terminated.store(true, Ordering::SeqCst);
+        // The reason first: an agent that is told may end the session before us, and without one.
+        self.end(output);
         let closed = Message::control(MessageType::ChannelClosed, b"{}").encode();
         let _ = self.to_agent.push_now(closed.into());
-        self.terminated.store(true, Ordering::SeqCst);
-        self.end(output);
     }
 
     /// Whether [`terminate`](Self::terminate) or the API ended it.
