@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What is linked into the static binary: a CycloneDX bill of materials, and the licences.
 
-    packaging/bill.py sbom     [TARGET]    ->  CycloneDX 1.6 as JSON on stdout
-    packaging/bill.py licenses [TARGET]    ->  all licence texts on stdout
+    packaging/bill.py sbom     ARCHITECTURE    ->  CycloneDX 1.6 as JSON on stdout
+    packaging/bill.py licenses ARCHITECTURE    ->  all licence texts on stdout
 
 The crates are read from `cargo metadata`; OpenSSL, musl and Rust's standard library,
 which are linked as well, are no crates that it knows of: they are added by hand,
-which is what ready-made tools leave out.
+which is what ready-made tools leave out. Which compiler and which musl they were stands
+in `built-with`, beside the binary, where packaging/musl/build has written it.
 """
 
 import collections
@@ -19,12 +20,14 @@ import sys
 import uuid
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
 PROGRAM = "session-manager-plugin"
-DEFAULT_TARGET = "x86_64-unknown-linux-musl"
+#: Where the binaries of the architectures are.
+FOLDERS = {"x86_64": "static", "aarch64": "static-aarch64"}
 #: Names under which projects keep their terms.
 LICENSE_FILE = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
 
-#: Something that is linked: `folder` is where its licence files are.
+#: Something that is linked: `folder` is where its licence files are, if anywhere.
 Component = collections.namedtuple("Component", "name version license purl description folder")
 
 
@@ -88,12 +91,19 @@ def component(package):
     )
 
 
-def native_components(openssl):
+def read_built_with(architecture):
+    """What the binary was built with: rustc (its version line), sysroot, libc."""
+    file = TARGET / FOLDERS[architecture] / "built-with"
+    if not file.exists():
+        sys.exit(f"{file} is not there: make {FOLDERS[architecture]}")
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
+
+
+def native_components(openssl, built_with):
     """What is linked and is no crate."""
     openssl_version = openssl["version"].partition("+")[2]
-    rustc = "/usr/bin/rustc" if os.access("/usr/bin/rustc", os.X_OK) else "rustc"
-    rust_version = subprocess.check_output([rustc, "--version"], text=True).split()[1]
-    sysroot = pathlib.Path(subprocess.check_output([rustc, "--print", "sysroot"], text=True).strip())
+    rust_version = built_with["rustc"].split()[1]
+    sysroot = pathlib.Path(built_with["sysroot"])
     rust_sources = sysroot / "lib/rustlib/src/rust"
     rust_documents = rust_sources if rust_sources.is_dir() else sysroot / "share/doc/rust"
     return [
@@ -105,14 +115,7 @@ def native_components(openssl):
             "TLS and cryptography",
             pathlib.Path(openssl["manifest_path"]).parent / "openssl",
         ),
-        Component(
-            "musl",
-            debian_version("musl-dev"),
-            "MIT",
-            f"pkg:deb/debian/musl@{debian_version('musl-dev')}",
-            "C library",
-            pathlib.Path("/usr/share/doc/musl-dev"),
-        ),
+        musl(built_with["libc"], rust_version),
         Component(
             "rust-std",
             rust_version,
@@ -124,19 +127,36 @@ def native_components(openssl):
     ]
 
 
+def musl(libc, rust_version):
+    """The C library. Rust and zig do not say which musl they bring: their versions do."""
+    if libc == "debian":
+        version = debian_version("musl-dev")
+        package = f"pkg:deb/debian/musl@{version}"
+        folder = pathlib.Path("/usr/share/doc/musl-dev")
+    elif libc == "zig":
+        tools = TARGET / "tools" / "python"
+        zig = subprocess.check_output([tools / "bin/python", "-m", "ziglang", "version"], text=True)
+        version = f"zig {zig.strip()}"
+        package = f"pkg:pypi/ziglang@{zig.strip()}"
+        folder = next(tools.glob("lib/python3*/site-packages/ziglang/lib/libc/musl"))
+    else:
+        version = f"rust {rust_version}"
+        package = f"pkg:generic/musl?rust={rust_version}"
+        folder = None
+    return Component("musl", version, "MIT", package, "C library", folder)
+
+
 def debian_version(package):
     """The version of an installed Debian package."""
-    query = ["dpkg-query", "-W", "-f", "${Version}", package]
-    try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    return subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", package], text=True)
 
 
-def sbom(target):
-    """The bill of materials, the same bytes for the same commit."""
+def sbom(architecture):
+    """The bill of materials, the same bytes for the same commit and compiler."""
+    target = f"{architecture}-unknown-linux-musl"
     crates, edges, root, openssl = linked_crates(target)
-    natives = native_components(openssl)
+    built_with = read_built_with(architecture)
+    natives = native_components(openssl, built_with)
     components = [component(each) for each in crates if each is not root] + natives
     edges[purl(root)] = sorted(edges[purl(root)] + [each.purl for each in natives])
 
@@ -157,7 +177,10 @@ def sbom(target):
         "version": 1,
         "metadata": {
             "component": entry(component(root), "application"),
-            "properties": [{"name": "target", "value": target}],
+            "properties": [
+                {"name": "target", "value": target},
+                {"name": "compiler", "value": built_with["rustc"]},
+            ],
         },
         "components": [entry(each) for each in components],
         "dependencies": [
@@ -171,10 +194,11 @@ def sbom(target):
     return json.dumps(bill, indent=2) + "\n"
 
 
-def licenses(target):
+def licenses(architecture):
     """All licence texts, each once, with the names of those that it covers."""
-    crates, _, _, openssl = linked_crates(target)
-    components = [component(each) for each in crates] + native_components(openssl)
+    crates, _, _, openssl = linked_crates(f"{architecture}-unknown-linux-musl")
+    components = [component(each) for each in crates]
+    components += native_components(openssl, read_built_with(architecture))
     # Copies that differ in white space only are one text.
     texts = {}
     users = collections.defaultdict(list)
@@ -202,7 +226,7 @@ def licenses(target):
 
 def license_files(folder):
     """The licence files in a component's folder."""
-    if not folder.is_dir():
+    if folder is None or not folder.is_dir():
         return []
     return sorted(
         file for file in folder.iterdir() if file.is_file() and LICENSE_FILE.match(file.name)
@@ -212,10 +236,9 @@ def license_files(folder):
 def main():
     """Prints what the arguments ask for."""
     makers = {"sbom": sbom, "licenses": licenses}
-    if len(sys.argv) < 2 or sys.argv[1] not in makers:
+    if len(sys.argv) != 3 or sys.argv[1] not in makers or sys.argv[2] not in FOLDERS:
         sys.exit(__doc__)
-    target = sys.argv[2] if len(sys.argv) > 2 else DEFAULT_TARGET
-    sys.stdout.write(makers[sys.argv[1]](target))
+    sys.stdout.write(makers[sys.argv[1]](sys.argv[2]))
 
 
 if __name__ == "__main__":
