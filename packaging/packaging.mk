@@ -53,17 +53,17 @@ manual:
 
 # Bill of materials (CycloneDX), and the licence texts of all that is linked. Both are
 # among the packages too.
-sbom:
-	python3 packaging/bill.py sbom >$(OUT)/session-manager-plugin.cdx.json
+sbom: static
+	python3 packaging/bill.py sbom x86_64 >$(OUT)/session-manager-plugin.cdx.json
 
-licenses:
-	python3 packaging/bill.py licenses >$(OUT)/LICENSES.txt
+licenses: static
+	python3 packaging/bill.py licenses x86_64 >$(OUT)/LICENSES.txt
 
 .PHONY: packages test-packages
 
 # Archive, deb, rpm, apk, container image, wheel, formula and checksums in target/dist.
-# RELEASE_URL says where they will be found, ARCHITECTURES which are packed: x86_64, and
-# aarch64 after `make static-aarch64`.
+# ARCHITECTURES says which are packed: x86_64, and aarch64 after `make static-aarch64`.
+# RELEASE_URL and others: packaging/packages/__main__.py.
 packages: static manual
 	packaging/debian-packages ca-certificates
 	packaging/python-tools
@@ -71,7 +71,8 @@ packages: static manual
 
 # Each package installed and used.
 test-packages: packages
-	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin
+	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin bash fish zsh man-db
+	cargo build --locked --workspace
 	packaging/tests/packages.py
 
 .PHONY: test-reproducible

@@ -4,8 +4,18 @@
 
 Reads target/static/session-manager-plugin (and target/static-aarch64/ for aarch64),
 target/manual, and writes to target/dist. The same inputs give the same bytes.
+
+Variables say what cannot be known here:
+
+    PACKAGE_MAINTAINER   "Name <address>" of who answers for deb, rpm and apk; without it
+                         the author of the last commit
+    RELEASE_URL          where the archives will be found, in a folder named by version
+    REPOSITORY_URL       where git finds the sources; without it Cargo.toml's `repository`
+
+The Homebrew formula needs the last two, and is left out without them.
 """
 
+import os
 import shutil
 import sys
 
@@ -26,7 +36,7 @@ def main():
     releases = [Release(name) for name in wanted]
     for each in releases:
         if not each.binary.exists():
-            sys.exit(f"{each.binary} is not there: make {each.names.make}")
+            sys.exit(f"{each.binary} is not there: make {each.names.folder}")
 
     dist = releases[0].dist
     shutil.rmtree(dist, ignore_errors=True)
@@ -38,7 +48,13 @@ def main():
         native.make(each)
         wheel.make(each)
     oci.make(releases)
-    recipes.formula(releases, tarballs)
+    release_url = os.environ.get("RELEASE_URL")
+    repository_url = os.environ.get("REPOSITORY_URL") or releases[0].repository
+    if release_url and repository_url:
+        text = recipes.formula(releases, tarballs, release_url, repository_url)
+        (dist / "session-manager-plugin.rb").write_text(text)
+    else:
+        print("No Homebrew formula: it wants RELEASE_URL and REPOSITORY_URL", file=sys.stderr)
     recipes.checksums(dist)
     for file in sorted(dist.iterdir()):
         print(f"{file.stat().st_size:>10}  {file.name}")

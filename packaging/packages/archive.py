@@ -4,7 +4,7 @@ import gzip
 import io
 import tarfile
 
-from release import PACKAGE, Item
+from release import PACKAGE
 
 
 def tarball(items, epoch, links=()):
@@ -45,12 +45,7 @@ def compressed(data):
 def make(release):
     """The archive for a person: unpacked into the original's folder it is its layout."""
     name = f"{PACKAGE}-{release.version}-{release.architecture}-linux"
-    items = list(release.items())
-    items += [Item(page, f"share/man/man1/{page.name}", 0o644) for page in release.pages()]
-    items += [
-        Item(file, f"share/completions/{shell}/{as_name}", 0o644)
-        for shell, file, as_name in release.completions()
-    ]
+    items = [*release.items(), *release.pages(), *release.completions()]
     inside = [item._replace(path=f"{name}/{item.path}") for item in items]
     file = release.dist / f"{name}.tar.gz"
     file.write_bytes(compressed(tarball(inside, release.epoch)))

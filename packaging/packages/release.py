@@ -18,12 +18,10 @@ PREFIX = "/usr/local/sessionmanagerplugin"
 LINK = "/usr/local/bin/session-manager-plugin"
 
 #: How the architectures are called by Rust's targets, Debian, RPM, Alpine and OCI.
-Architecture = collections.namedtuple("Architecture", "folder make debian rpm oci wheel")
+Architecture = collections.namedtuple("Architecture", "folder debian rpm oci wheel")
 ARCHITECTURES = {
-    "x86_64": Architecture("static", "static", "amd64", "x86_64", "amd64", "x86_64"),
-    "aarch64": Architecture(
-        "static-aarch64", "static-aarch64", "arm64", "aarch64", "arm64", "aarch64"
-    ),
+    "x86_64": Architecture("static", "amd64", "x86_64", "amd64", "x86_64"),
+    "aarch64": Architecture("static-aarch64", "arm64", "aarch64", "arm64", "aarch64"),
 }
 
 #: A file of a package: where it comes from, where it goes, and its mode.
@@ -44,8 +42,10 @@ class Release:
         self.version = package["version"]
         self.description = package["description"]
         self.license = package["license"]
-        self.homepage = package.get("homepage") or package.get("repository") or ""
-        self.epoch = source_date_epoch()
+        self.repository = package.get("repository", "")
+        self.homepage = package.get("homepage") or self.repository
+        self.epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or last_commit("%ct") or 0)
+        self.maintainer = os.environ.get("PACKAGE_MAINTAINER") or last_commit("%an <%ae>")
 
     @property
     def protocol_version(self):
@@ -59,14 +59,13 @@ class Release:
         """Writes VERSION, the licences and the bill of materials."""
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "VERSION").write_text(self.protocol_version + "\n")
-        target = f"{self.architecture}-unknown-linux-musl"
         bill = [sys.executable, str(TOP / "packaging" / "bill.py")]
         for kind, name in [
             ("licenses", "LICENSES.txt"),
             ("sbom", f"{PACKAGE}-{self.version}-{self.architecture}.cdx.json"),
         ]:
             folder = self.work if kind == "licenses" else self.dist
-            (folder / name).write_bytes(subprocess.check_output([*bill, kind, target]))
+            (folder / name).write_bytes(subprocess.check_output([*bill, kind, self.architecture]))
 
     def items(self):
         """The files under the installation's own folder, with relative paths."""
@@ -78,23 +77,21 @@ class Release:
                 yield Item(TOP / name, name, 0o644)
 
     def pages(self):
-        """The manual pages."""
-        return sorted(self.manual.glob("*.1"))
+        """The manual pages, with paths relative to a prefix such as /usr."""
+        for page in sorted(self.manual.glob("*.1")):
+            yield Item(page, f"share/man/man1/{page.name}", 0o644)
 
     def completions(self):
-        """The shells' completions: shell, file, and the name they must have."""
-        return [
-            ("bash", self.manual / f"{PROGRAM}.bash", PROGRAM),
-            ("fish", self.manual / f"{PROGRAM}.fish", f"{PROGRAM}.fish"),
-            ("zsh", self.manual / f"_{PROGRAM}", f"_{PROGRAM}"),
-        ]
+        """The shells' completions, with paths relative to a prefix."""
+        for name, path in [
+            (f"{PROGRAM}.bash", f"bash-completion/completions/{PROGRAM}"),
+            (f"{PROGRAM}.fish", f"fish/vendor_completions.d/{PROGRAM}.fish"),
+            (f"_{PROGRAM}", f"zsh/site-functions/_{PROGRAM}"),
+        ]:
+            yield Item(self.manual / name, f"share/{path}", 0o644)
 
 
-def source_date_epoch():
-    """Seconds: the time that all files of a package have. That of the last commit."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given:
-        return int(given)
-    log = ["git", "-C", str(TOP), "log", "-1", "--format=%ct"]
-    result = subprocess.run(log, capture_output=True, text=True, check=False)
-    return int(result.stdout.strip() or 0)
+def last_commit(form):
+    """What git says of the last commit; nothing where there is no repository."""
+    log = ["git", "-C", str(TOP), "log", "-1", f"--format={form}"]
+    return subprocess.run(log, capture_output=True, text=True, check=False).stdout.strip()

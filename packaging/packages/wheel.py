@@ -10,25 +10,31 @@ import subprocess
 
 from release import PACKAGE, PROGRAM, TARGET, TOP
 
-
 def make(release):
     """Writes the wheel."""
     distribution = PACKAGE.replace("-", "_")
     folder = release.work / f"{distribution}-{release.version}"
     shutil.rmtree(folder, ignore_errors=True)
     information = folder / f"{distribution}-{release.version}.dist-info"
-    scripts = folder / f"{distribution}-{release.version}.data" / "scripts"
-    for each in (information / "licenses", scripts):
-        each.mkdir(parents=True)
+    data = folder / f"{distribution}-{release.version}.data"
 
-    program = scripts / PROGRAM
-    shutil.copyfile(release.binary, program)
+    def add(source, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+        path.chmod(0o644)
+
+    program = data / "scripts" / PROGRAM
+    add(release.binary, program)
     program.chmod(0o755)
+    # man(1) finds the pages of what is on the PATH, and so do shells the completions where
+    # the prefix is /usr or /usr/local.
+    for item in [*release.pages(), *release.completions()]:
+        add(item.source, data / "data" / item.path)
     licenses = [
         item for item in release.items() if item.path.startswith("LICENSE")
     ]
     for item in licenses:
-        shutil.copyfile(item.source, information / "licenses" / item.path)
+        add(item.source, information / "licenses" / item.path)
     metadata = [
         "Metadata-Version: 2.4",
         f"Name: {PACKAGE}",
@@ -51,9 +57,8 @@ def make(release):
         f"Tag: py3-none-manylinux2014_{release.names.wheel}\n"
         f"Tag: py3-none-musllinux_1_1_{release.names.wheel}\n"
     )
-    for file in [*folder.rglob("*")]:
-        if file.is_file() and file != program:
-            file.chmod(0o644)
+    for name in ("METADATA", "WHEEL"):
+        (information / name).chmod(0o644)
     subprocess.run(
         [TARGET / "tools" / "python" / "bin" / "wheel", "pack", folder]
         + ["--dest-dir", release.dist],

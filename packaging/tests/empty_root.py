@@ -129,21 +129,18 @@ class Basics(EmptyRoot):
 class Sessions(EmptyRoot):
     """Sessions with the sandbox, over TLS, with nothing but the program and its roots."""
 
-    TARGET = "i-0123456789abcdef0"
     sandbox = None
 
     @classmethod
     def setUpClass(cls):
-        default = support.TARGET / "debug" / "sandbox"
-        program = pathlib.Path(os.environ.get("SANDBOX", default))
-        if not program.exists():
-            raise AssertionError(f"{program} is not there: cargo build --workspace")
+        if not support.SANDBOX.exists():
+            raise AssertionError(f"{support.SANDBOX} is not there: cargo build --workspace")
         cls.state = tempfile.TemporaryDirectory()
         exports = pathlib.Path(cls.state.name) / "environment"
         # Its first line comes when all is ready.
         os.mkfifo(exports)
         cls.sandbox = subprocess.Popen(
-            [program, "--quiet", "--unpaced", "--env", exports], stdin=subprocess.DEVNULL
+            [support.SANDBOX, "--quiet", "--unpaced", "--env", exports], stdin=subprocess.DEVNULL
         )
         words = shlex.split(exports.read_text().replace("export ", ""))
         cls.variables = dict(word.split("=", 1) for word in words)
@@ -165,7 +162,7 @@ class Sessions(EmptyRoot):
 
     def shell(self, environment=None, limits=None, **options):
         """A shell session whose input comes from a pipe."""
-        command = self.inside("start-session", "--target", self.TARGET, **options)
+        command = self.inside("start-session", "--target", support.INSTANCE, **options)
         return support.run(
             command,
             env=environment or self.environment,
@@ -184,7 +181,7 @@ class Sessions(EmptyRoot):
         """A port session carries bytes both ways, and ends at SIGINT."""
         with Echo() as server:
             ports = f"0:{server.port}"
-            command = self.inside("port-forward", "--target", self.TARGET, ports, **options)
+            command = self.inside("port-forward", "--target", support.INSTANCE, ports, **options)
             process = subprocess.Popen(
                 command,
                 env=self.environment,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Each package in target/dist is installed, used, and removed.
 
-As root. Tools: dpkg, rpm, umoci, skopeo, ruby, nix-bin and busybox-static of Debian.
+As root, with the Debian packages that `make test-packages` names.
 """
 
 import gzip
@@ -9,12 +9,18 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import sys
 import tarfile
-import unittest
 import zlib
 
 import support
+
+sys.path.append(str(support.TOP / "packaging" / "packages"))
+# pylint: disable=wrong-import-position
+import recipes
+from release import Release
 
 NAME = "session-manager-plugin"
 PACKAGE = "session-manager-plugin-rs"
@@ -109,8 +115,8 @@ class Debian(Package):
     def test_install_use_and_remove(self):
         self.dpkg("--install", package("*_amd64.deb"))
         self.assert_installed()
-        self.assertTrue((self.root / "usr/share/man/man1" / f"{NAME}.1.gz").exists())
         self.assertTrue((self.root / "usr/share/zsh/vendor-completions" / f"_{NAME}").exists())
+        support.check_manual_and_completions(self.root / "usr")
         self.dpkg("--remove", PACKAGE)
         self.assertFalse((self.root / FOLDER).exists())
         self.assertFalse((self.root / LINK).is_symlink())
@@ -140,6 +146,7 @@ class Rpm(Package):
     def test_install_use_and_remove(self):
         self.rpm("--nodeps", "-U", package("*.x86_64.rpm"))
         self.assert_installed()
+        support.check_manual_and_completions(self.root / "usr")
         self.rpm("--nodeps", "-V", PACKAGE)
         self.rpm("-e", PACKAGE)
         self.assertFalse((self.root / FOLDER / "bin").exists())
@@ -167,6 +174,7 @@ class Alpine(Package):
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as archive:
             archive.extractall(self.root, filter="fully_trusted")
         self.assert_installed()
+        support.check_manual_and_completions(self.root / "usr")
 
 
 def gzip_members(data):
@@ -191,16 +199,7 @@ class Tarball(Package):
         support.checked(["tar", "-C", folder, "--strip-components=1", "-xzf", file])
         (self.root / LINK).symlink_to(f"/{FOLDER}/bin/{NAME}")
         self.assert_installed()
-
-    def test_completions_and_manual_pages(self):
-        file = package("*-x86_64-linux.tar.gz")
-        support.checked(["tar", "-C", self.folder, "--strip-components=1", "-xzf", file])
-        share = self.folder / "share"
-        script = f'source "$0" && complete -p {NAME}'
-        completion = share / "completions" / "bash" / NAME
-        self.assertIn(NAME, support.checked(["bash", "-c", script, completion]).decode())
-        page = (share / "man/man1" / f"{NAME}.1").read_text()
-        self.assertIn(".SH NAME", page)
+        support.check_manual_and_completions(folder)
 
 
 class Image(Package):
@@ -240,20 +239,51 @@ class Image(Package):
 class Wheel(support.Folder):
     """The wheel."""
 
+    def setUp(self):
+        super().setUp()
+        self.environment = self.folder / "venv"
+        support.checked(["python3", "-m", "venv", self.environment])
+
+    def pip(self, *arguments):
+        """pip(1) of a virtual environment."""
+        pip = [self.environment / "bin" / "pip", "--disable-pip-version-check"]
+        return support.checked([*pip, *arguments], timeout=10 * support.PATIENCE_S)
+
     def test_pip_puts_the_program_on_the_path(self):
-        environment = self.folder / "venv"
-        support.checked(["python3", "-m", "venv", environment])
-        pip = environment / "bin" / "pip"
-        support.checked([pip, "install", "--no-index", package("*x86_64.whl")])
-        program = environment / "bin" / NAME
+        self.pip("install", "--no-index", package("*x86_64.whl"))
+        program = self.environment / "bin" / NAME
         self.assert_works([str(program)])
         self.assertEqual(program.read_bytes(), support.BINARY.read_bytes())
-        support.checked([pip, "check"])
-        support.checked([pip, "uninstall", "--yes", PACKAGE])
+        support.check_manual_and_completions(self.environment)
+        self.pip("check")
+        self.pip("uninstall", "--yes", PACKAGE)
         self.assertFalse(program.exists())
 
+    def test_pip_takes_it_with_either_c_library(self):
+        for platform in ("manylinux2014_x86_64", "musllinux_1_1_x86_64"):
+            with self.subTest(platform):
+                self.pip(
+                    *("download", "--no-index", "--find-links", support.DIST),
+                    *("--only-binary=:all:", "--platform", platform),
+                    *("--dest", self.folder / platform, PACKAGE),
+                )
 
-class Recipes(unittest.TestCase):
+    def test_the_aws_cli_beside_it_runs_it(self):
+        requirements = support.TOP / "tests" / "requirements.txt"
+        self.pip("install", "--quiet", "--requirement", requirements, package("*x86_64.whl"))
+        result = support.run(
+            [support.SANDBOX, "--quiet", "exec", "--"]
+            + ["aws", "ssm", "start-session", "--target", support.INSTANCE],
+            # The only session-manager-plugin there is.
+            env={"PATH": f"{self.environment / 'bin'}:/usr/bin:/bin", "HOME": str(self.folder)},
+            input=b"echo $((6 * 7))\nexit\n",
+        )
+        self.assertEqual(result.returncode, 0, result)
+        self.assertRegex(result.stdout, rb"(?m)^42\r?$")
+        self.assertIn(b"Exiting session with sessionId: ", result.stdout)
+
+
+class Recipes(support.Folder):
     """What names the packages."""
 
     def test_checksums(self):
@@ -262,10 +292,19 @@ class Recipes(unittest.TestCase):
         self.assertEqual(len(listed), len(list(support.DIST.iterdir())) - 1)
 
     def test_homebrew_formula(self):
-        formula = package("*.rb")
+        tarball = package("*-x86_64-linux.tar.gz")
+        text = recipes.formula(
+            [Release("x86_64")], [tarball], "https://releases.invalid", "https://git.invalid"
+        )
+        formula = self.folder / "formula.rb"
+        formula.write_text(text)
         support.checked(["ruby", "-c", formula])
-        digest = hashlib.sha256(package("*-x86_64-linux.tar.gz").read_bytes()).hexdigest()
-        self.assertIn(digest, formula.read_text())
+        self.assertIn(hashlib.sha256(tarball.read_bytes()).hexdigest(), text)
+        # What it installs is in the archive.
+        with tarfile.open(tarball) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        for path in re.findall(r'install "((?:bin|share)/[^"]*/[^"]*|bin/[^"]*)"', text):
+            self.assertIn(path, names)
 
     def test_nix_expression(self):
         expression = support.TOP / "packaging" / "nix" / "default.nix"
@@ -277,6 +316,9 @@ class Recipes(unittest.TestCase):
         names = {each["name"] for each in bill["components"]}
         self.assertLessEqual({"openssl", "musl", "rust-std", "tungstenite", "openssl-sys"}, names)
         self.assertNotIn("clap_mangen", names)
+        compiler = {each["name"]: each["value"] for each in bill["metadata"]["properties"]}["compiler"]
+        built_with = (support.BINARY.parent / "built-with").read_text().splitlines()
+        self.assertIn(f"rustc={compiler}", built_with)
         known = {each["bom-ref"] for each in bill["components"]}
         for dependency in bill["dependencies"]:
             self.assertLessEqual(set(dependency["dependsOn"]), known)

@@ -14,6 +14,10 @@ BINARY = pathlib.Path(
     os.environ.get("PLUGIN", TARGET / "static" / "session-manager-plugin")
 )
 DIST = TARGET / "dist"
+#: The other side of sessions.
+SANDBOX = pathlib.Path(os.environ.get("SANDBOX", TARGET / "debug" / "sandbox"))
+#: A machine that the sandbox has.
+INSTANCE = "i-0123456789abcdef0"
 
 #: What the program answers without arguments, and callers look for.
 INSTALLED = (
@@ -57,6 +61,27 @@ def checked(command, **options):
             f"{result.stderr.decode(errors='replace')}"
         )
     return result.stdout
+
+
+def check_manual_and_completions(prefix):
+    """What lies under a prefix's share/ loads without a complaint."""
+    share = prefix / "share"
+    pages = sorted((share / "man" / "man1").glob("session-manager-plugin*.1*"))
+    if len(pages) < 2:
+        raise AssertionError(f"{share}: {pages}")
+    for page in pages:
+        # Without a terminal, man(1) wants no pager.
+        result = run(["man", "--warnings", "--encoding=utf8", "--local-file", page])
+        if result.returncode or result.stderr or b"session-manager-plugin" not in result.stdout:
+            raise AssertionError(f"{page}: {result}")
+    name = "session-manager-plugin"
+    bash = share / "bash-completion" / "completions" / name
+    registered = checked(["bash", "-c", f'source "$0" && complete -p {name}', bash])
+    if name.encode() not in registered:
+        raise AssertionError(registered)
+    checked(["fish", "--no-config", "--no-execute", share / "fish/vendor_completions.d" / f"{name}.fish"])
+    zsh = [*share.glob(f"zsh/*/_{name}")]
+    checked(["zsh", "--no-rcs", "-n", *zsh])
 
 
 class Folder(unittest.TestCase):

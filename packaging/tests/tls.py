@@ -63,7 +63,7 @@ class Tls(support.Folder):
         }
         url = f"https://127.0.0.1:{port}"
         return support.run(
-            [support.BINARY, "start-session", "--target", "i-0123456789abcdef0"]
+            [support.BINARY, "start-session", "--target", support.INSTANCE]
             + ["--endpoint-url", url],
             env=environment,
         )
