@@ -44,9 +44,12 @@
 //! | the log | two files of 8 MiB | the older is overwritten |
 //! | threads | one for the connection, one for signals, one each for stdin and stdout or one for all ports; while they last one each for the data key, an outage's lines, a name's look-up, the end of the session | |
 
+mod acknowledgements;
+mod challenge;
 mod congestion;
 mod connection;
 mod delivery;
+mod entry;
 mod garbage;
 mod handshake;
 mod inbox;
@@ -56,6 +59,7 @@ mod reorder;
 mod resume;
 mod rtt;
 mod session_type;
+mod stall;
 mod window;
 
 use std::io;
@@ -67,13 +71,14 @@ use crossbeam_channel::Sender;
 
 pub use connection::{Config, MakeKey};
 pub use delivery::{Delivery, End, Notice, Started};
+pub use entry::Urgency;
 pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
 pub use protocol::{DataKey, Protocol};
 pub use reorder::REORDER_LIMIT;
 pub use resume::{Headers, Link, Resume, ResumeError, Resumed, Sign};
 pub use session_type::{SessionType, UnknownSessionType};
-pub use window::{MAXIMUM_BYTES, Urgency};
+pub use window::MAXIMUM_BYTES;
 
 use crate::encryption::{self, Encrypter};
 use crate::error::Error;
@@ -81,8 +86,8 @@ use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 use crate::network::Cancel;
 use crate::waker::{Waker, waker};
+use entry::Reservation;
 use inbox::Inbox;
-use window::Reservation;
 
 /// Messages that are encoded before the connection thread hears of them, and their bytes of data.
 const BATCH: usize = 16;

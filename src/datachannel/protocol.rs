@@ -5,44 +5,33 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use uuid::Uuid;
 
+use super::acknowledgements::{Acknowledgements, acknowledged_number};
+use super::entry::{Reservation, Urgency};
 use super::garbage::Garbage;
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Verdict};
 use super::reorder::{Accepted, ReorderBuffer};
-use super::window::{Reservation, SendWindow, Urgency};
-use super::{Delivery, End, Notice, Started};
+use super::stall::Stall;
+use super::window::SendWindow;
+use super::{Delivery, End, Notice, Started, challenge};
 use crate::encryption::Encrypter;
 use crate::error::Error;
 use crate::message::content::{
-    ChannelClosed, EncryptionChallenge, HandshakeResponse, KmsEncryptionParameters,
-    KmsEncryptionResult, Size, to_json,
+    ChannelClosed, HandshakeResponse, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
 };
-use crate::message::{
-    self, AcknowledgeEncoder, DecodeError, Flag, HEADER_SIZE, Message, MessageType, PayloadType,
-};
+use crate::message::{self, DecodeError, Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 
 /// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
 const SETTLING: Duration = Duration::from_millis(10);
-/// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
-const ACKNOWLEDGEMENT_LIMIT: usize = 16_384;
-/// So many of the last acknowledgements can be repeated.
-const RECENT: usize = 1024;
-/// After so long without an acknowledgement the user is told once.
-const STALL: Duration = Duration::from_secs(60);
+
 /// The client's side of the data channel.
 #[derive(Debug)]
 pub struct Protocol {
     window: SendWindow,
     reorder: ReorderBuffer,
-    acknowledgements: VecDeque<(i64, Uuid)>,
-    /// What was acknowledged last, and once only.
-    recent: VecDeque<(i64, Uuid)>,
-    encoder: AcknowledgeEncoder,
+    acknowledgements: Acknowledgements,
     handshake: Handshake,
     phase: Phase,
     /// The newest size of the terminal, and the one that the agent was sent.
@@ -51,12 +40,7 @@ pub struct Protocol {
     early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
     starving: bool,
-    /// Whether the user was told of the present stall.
-    stall_told: bool,
-    /// Whether nothing is read at the moment.
-    deaf: bool,
-    /// When that ended last.
-    hears_since: Option<Instant>,
+    stall: Stall,
     garbage: Garbage,
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
@@ -94,17 +78,13 @@ impl Protocol {
         Self {
             window: SendWindow::default(),
             reorder: ReorderBuffer::default(),
-            acknowledgements: VecDeque::new(),
-            recent: VecDeque::new(),
-            encoder: AcknowledgeEncoder::default(),
+            acknowledgements: Acknowledgements::default(),
             handshake: Handshake::new(client_version),
             phase: Phase::Opening(Opening::default()),
             size: (None, None),
             early_flags: Vec::new(),
             starving: false,
-            stall_told: false,
-            deaf: false,
-            hears_since: None,
+            stall: Stall::default(),
             garbage: Garbage::default(),
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
@@ -152,45 +132,29 @@ impl Protocol {
             opening.heard();
         }
         let number = message.sequence_number;
-        let accepted = self.reorder.accept(number, message.payload_type, payload);
-        if accepted != Accepted::Refused && self.acknowledgements.len() < ACKNOWLEDGEMENT_LIMIT {
-            let acknowledgement = (number, message.message_id);
-            self.acknowledgements.push_back(acknowledgement);
-            if accepted != Accepted::Duplicate {
-                if self.recent.len() == RECENT {
-                    self.recent.pop_front();
-                }
-                self.recent.push_back(acknowledgement);
-            }
-        }
-        match accepted {
+        let id = message.message_id;
+        match self.reorder.accept(number, message.payload_type, payload) {
             Accepted::Next(payload) => {
+                self.acknowledgements.acknowledge(number, id);
                 self.take(number, message.payload_type, payload, now);
                 while let Some((payload_type, payload)) = self.reorder.next() {
                     self.take(self.reorder.expected() - 1, payload_type, payload, now);
                 }
             }
             Accepted::Waiting => {
+                self.acknowledgements.acknowledge(number, id);
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.came_early(self.reorder.expected(), now);
                 }
             }
-            Accepted::Duplicate => self.acknowledge_again(number),
+            Accepted::Duplicate => self.acknowledgements.acknowledge_again(number, id),
             Accepted::Refused => {}
         }
     }
 
-    /// A message that came again says that acknowledgements are lost. The agent finds one lost acknowledgement each 100 ms: what was
-    /// acknowledged since goes again before it asks, each once.
-    fn acknowledge_again(&mut self, number: i64) {
-        let room = ACKNOWLEDGEMENT_LIMIT.saturating_sub(self.acknowledgements.len());
-        let later = self.recent.drain(..).filter(|(later, _)| *later > number);
-        self.acknowledgements.extend(later.take(room));
-    }
-
     fn handle_acknowledge(&mut self, number: i64, now: Instant) {
         if self.window.acknowledge(number, now) {
-            self.stall_told = false;
+            self.stall.over();
         }
         if let Phase::Opening(opening) = &mut self.phase {
             opening.heard();
@@ -231,8 +195,12 @@ impl Protocol {
                 self.deliver(payload_type, payload);
             }
             Ok(PayloadType::EncryptionChallengeRequest) => {
-                if let Err(error) = self.answer_challenge(&payload) {
-                    self.fail(error);
+                match challenge::answer(self.encrypter.as_deref(), &payload) {
+                    Ok(answer) => {
+                        let answer = to_json(&answer);
+                        self.control(PayloadType::EncryptionChallengeResponse, &answer);
+                    }
+                    Err(error) => self.fail(error),
                 }
             }
             Ok(ignored) => log::debug!("ignored a payload of type {ignored:?}"),
@@ -249,32 +217,6 @@ impl Protocol {
         if let Some(response) = self.handshake.respond_with_key(result) {
             self.respond(&response);
         }
-    }
-
-    /// The agent wants to see that we have the key: what it encrypted, under our half of it.
-    fn answer_challenge(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let failed = |what: &str| {
-            Error::Start(format!(
-                "the agent's encryption challenge {what}; the session is not safe"
-            ))
-        };
-        let encrypter = self
-            .encrypter
-            .as_ref()
-            .ok_or_else(|| failed("came without a key"))?;
-        let challenge: EncryptionChallenge = serde_json::from_slice(payload)
-            .map_err(|error| failed(&format!("cannot be read ({error})")))?;
-        let challenge = BASE64_STANDARD
-            .decode(challenge.challenge)
-            .map_err(|_| failed("is no Base64"))?;
-        let challenge = encrypter
-            .open(&challenge)
-            .map_err(|_| failed("was not encrypted with the session's key"))?;
-        let answer = EncryptionChallenge {
-            challenge: BASE64_STANDARD.encode(encrypter.seal(&challenge)),
-        };
-        self.control(PayloadType::EncryptionChallengeResponse, &to_json(&answer));
-        Ok(())
     }
 
     /// The key of an encrypted session, for what is sent.
@@ -424,10 +366,9 @@ impl Protocol {
 
     /// The next frame for the socket: acknowledgements first, then what is lost, then what is new.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        if let Some((number, id)) = self.acknowledgements.pop_front() {
-            return Some(self.encoder.encode(number, id));
-        }
-        self.window.poll_transmit(now)
+        self.acknowledgements
+            .poll_transmit()
+            .or_else(|| self.window.poll_transmit(now))
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) would give something.
@@ -479,9 +420,7 @@ impl Protocol {
     }
 
     fn stall_at(&self) -> Option<Instant> {
-        (!self.stall_told && !self.deaf)
-            .then(|| self.window.waiting_since())?
-            .map(|since| self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
+        self.stall.due_at(self.window.waiting_since())
     }
 
     /// Does what is due.
@@ -494,7 +433,7 @@ impl Protocol {
             self.make_up();
         }
         if self.stall_at().is_some_and(|at| at <= now) {
-            self.stall_told = true;
+            self.stall.told();
             self.notices.push_back(Notice::Unacknowledged);
         }
         if let Some(text) = self.garbage.verdict(now) {
@@ -531,10 +470,7 @@ impl Protocol {
 
     /// Says whether anything is read at the moment: what cannot be heard cannot be late.
     pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
-        if self.deaf && !deaf {
-            self.hears_since = Some(now);
-        }
-        self.deaf = deaf;
+        self.stall.set_deaf(deaf, now);
         self.window.set_deaf(deaf, now);
     }
 
@@ -552,18 +488,6 @@ impl Protocol {
     pub const fn reordered_bytes(&self) -> usize {
         self.reorder.bytes()
     }
-}
-
-/// Receivers look at nothing but the number.
-fn acknowledged_number(payload: &[u8]) -> Option<i64> {
-    #[derive(serde::Deserialize)]
-    struct Number {
-        #[serde(rename = "AcknowledgedMessageSequenceNumber")]
-        number: i64,
-    }
-    serde_json::from_slice::<Number>(payload)
-        .ok()
-        .map(|content| content.number)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::*;
 use crate::datachannel::SessionType;
+use crate::datachannel::acknowledgements::LIMIT;
 use crate::message::content::Acknowledge;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -394,11 +397,11 @@ fn p10_a_pause_holds_data_back_and_loses_nothing() {
 #[test]
 fn p13_acknowledgements_that_find_no_room_are_left_to_the_resend() {
     let mut harness = Harness::shell();
-    let many = i64::try_from(ACKNOWLEDGEMENT_LIMIT).unwrap() + 10;
+    let many = i64::try_from(LIMIT).unwrap() + 10;
     for number in 2..many {
         harness.agent(number, PayloadType::Output, b"x");
     }
-    assert_eq!(harness.sent().len(), ACKNOWLEDGEMENT_LIMIT);
+    assert_eq!(harness.sent().len(), LIMIT);
     harness.agent(many - 1, PayloadType::Output, b"x");
     assert_eq!(harness.sent(), [Sent::Acknowledged(many - 1)]);
     assert_eq!(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::congestion::Congestion;
+use super::entry::{Entry, Reservation, State, Urgency};
 use super::rtt::RttEstimator;
 
 /// What the window's frames may take together, in bytes.
@@ -23,17 +24,6 @@ const MAXIMUM_LOSS_THRESHOLD: u32 = 64;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
-
-/// How urgent a message is, and so how far it may go beyond the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Urgency {
-    /// Data that can wait: pipes and ports.
-    Bulk,
-    /// Keystrokes: may use [64 messages](INTERACTIVE_RESERVE) beyond a closed window.
-    Interactive,
-    /// Handshake, sizes and flags: few, and never held back, not even by a pause.
-    Control,
-}
 
 /// Numbers messages, keeps them until they are acknowledged, and decides when each is sent (again).
 #[derive(Debug)]
@@ -72,53 +62,11 @@ pub struct SendWindow {
     deaf: bool,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// Empty once acknowledged.
-    frame: Bytes,
-    urgency: Urgency,
-    state: State,
-    /// How often it was sent.
-    transmissions: u32,
-    first_sent: Option<Instant>,
-    /// When the last copy was sent, and the one before it.
-    last_sent: Option<Instant>,
-    sent_before: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Unsent,
-    /// `overtaken`: how many messages sent later were acknowledged.
-    OnTheWay {
-        order: u64,
-        sent_at: Instant,
-        overtaken: u32,
-    },
-    Lost,
-    Acknowledged,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     probe_at: Instant,
     /// The message whose acknowledgement ends the pause.
     probe: Option<i64>,
-}
-
-/// A promise of room for one message.
-#[derive(Debug)]
-#[must_use = "room stays taken until the message is given"]
-pub struct Reservation {
-    bytes: usize,
-    urgency: Urgency,
-}
-
-impl Reservation {
-    /// The size of the frame that it is for.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Default for SendWindow {
@@ -166,7 +114,7 @@ impl SendWindow {
         }
         self.reserved.0 += 1;
         self.reserved.1 += bytes;
-        Some(Reservation { bytes, urgency })
+        Some(Reservation::new(bytes, urgency))
     }
 
     /// Whether there is so much room that it is worth waking who waits for it.
@@ -186,19 +134,10 @@ impl SendWindow {
     /// Stores a frame under [`next_number`](Self::next_number), which must already stand in it.
     pub fn store(&mut self, reservation: Reservation, frame: Bytes) {
         self.reserved.0 -= 1;
-        self.reserved.1 -= reservation.bytes;
+        self.reserved.1 -= reservation.bytes();
         self.unacknowledged += 1;
         self.bytes += frame.len();
-        let urgency = reservation.urgency;
-        self.entries.push_back(Entry {
-            frame,
-            urgency,
-            state: State::Unsent,
-            transmissions: 0,
-            first_sent: None,
-            last_sent: None,
-            sent_before: None,
-        });
+        self.entries.push_back(Entry::new(frame, &reservation));
     }
 
     /// The next frame to hand to the socket, now: what is lost first, oldest first. Its clock starts with this call.

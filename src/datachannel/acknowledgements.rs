@@ -1,0 +1,69 @@
+//! Acknowledgements, out and in.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::message::AcknowledgeEncoder;
+
+/// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
+pub const LIMIT: usize = 16_384;
+/// So many of the last acknowledgements can be repeated.
+const RECENT: usize = 1024;
+
+/// What came and is to be acknowledged.
+#[derive(Debug, Default)]
+pub struct Acknowledgements {
+    waiting: VecDeque<(i64, Uuid)>,
+    /// What was acknowledged last, and once only.
+    recent: VecDeque<(i64, Uuid)>,
+    encoder: AcknowledgeEncoder,
+}
+
+impl Acknowledgements {
+    /// The message of this number came for the first time.
+    pub fn acknowledge(&mut self, number: i64, id: Uuid) {
+        if self.waiting.len() < LIMIT {
+            self.waiting.push_back((number, id));
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((number, id));
+        }
+    }
+
+    /// The message came again, which says that acknowledgements are lost. The agent finds one lost acknowledgement each 100 ms: what was
+    /// acknowledged since goes again before it asks, each once.
+    pub fn acknowledge_again(&mut self, number: i64, id: Uuid) {
+        if self.waiting.len() < LIMIT {
+            self.waiting.push_back((number, id));
+        }
+        let room = LIMIT.saturating_sub(self.waiting.len());
+        let later = self.recent.drain(..).filter(|(later, _)| *later > number);
+        self.waiting.extend(later.take(room));
+    }
+
+    /// The next one, as a frame.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        let (number, id) = self.waiting.pop_front()?;
+        Some(self.encoder.encode(number, id))
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// Which message the payload of an acknowledgement is for. Receivers look at nothing but the number.
+pub fn acknowledged_number(payload: &[u8]) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Number {
+        #[serde(rename = "AcknowledgedMessageSequenceNumber")]
+        number: i64,
+    }
+    serde_json::from_slice::<Number>(payload)
+        .ok()
+        .map(|content| content.number)
+}

@@ -1,0 +1,43 @@
+//! When the user is told that nothing was acknowledged for long.
+
+use std::time::{Duration, Instant};
+
+/// After so long without an acknowledgement the user is told once.
+const STALL: Duration = Duration::from_secs(60);
+
+/// What cannot be heard cannot be late: time in which nothing was read does not count.
+#[derive(Debug, Default)]
+pub struct Stall {
+    /// Whether the user was told of the present one.
+    told: bool,
+    /// Whether nothing is read at the moment.
+    deaf: bool,
+    /// When that ended last.
+    hears_since: Option<Instant>,
+}
+
+impl Stall {
+    /// When the user has to be told, if `waiting_since` is when the oldest unacknowledged message went out.
+    pub fn due_at(&self, waiting_since: Option<Instant>) -> Option<Instant> {
+        let since = waiting_since.filter(|_| !self.told && !self.deaf)?;
+        Some(self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
+    }
+
+    /// The user was told.
+    pub const fn told(&mut self) {
+        self.told = true;
+    }
+
+    /// Something was acknowledged.
+    pub const fn over(&mut self) {
+        self.told = false;
+    }
+
+    /// Says whether anything is read at the moment.
+    pub const fn set_deaf(&mut self, deaf: bool, now: Instant) {
+        if self.deaf && !deaf {
+            self.hears_since = Some(now);
+        }
+        self.deaf = deaf;
+    }
+}
