@@ -4,28 +4,19 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use crossbeam_channel::Sender;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Token};
 
-use super::accept::Acceptor;
 use super::connection::{Connection, Read};
-use super::listen::Listener;
-use super::listening::{Control, PortEvent};
+use super::listening::PortEvent;
+use super::reactor::Reactor;
 use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
-use crate::error::Error;
 use crate::message::{Flag, PayloadType};
-use crate::waker::Sleeper;
 
-const WAKER: Token = Token(0);
 const CONNECTION: Token = Token(1);
-const FIRST_LISTENER: usize = 2;
 
 /// What is kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much again.
 const KEPT: usize = 4 << 20;
@@ -57,9 +48,8 @@ enum Phase {
 
 /// The thread's state.
 pub(super) struct Basic {
-    poll: Poll,
+    reactor: Reactor,
     channel: DataChannel,
-    acceptor: Option<Acceptor>,
     current: Option<Connection>,
     /// Accepted, because the current one seems to be over.
     waiting: Option<(Socket, Peer)>,
@@ -72,36 +62,14 @@ pub(super) struct Basic {
     taken: usize,
     /// When the remote last sent something, or the local side ended: the later.
     last_activity: Instant,
-    sleeper: Sleeper,
-    control: Arc<Control>,
-    events: Sender<PortEvent>,
-    has_accepted: bool,
     ended: Option<(End, Instant)>,
 }
 
 impl Basic {
-    /// Registers everything.
-    ///
-    /// # Errors
-    /// When the process is out of descriptors.
-    pub fn new(
-        channel: DataChannel,
-        mut listener: Listener,
-        sleeper: Sleeper,
-        control: Arc<Control>,
-        events: Sender<PortEvent>,
-    ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        poll.registry().register(
-            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
-            WAKER,
-            Interest::READABLE,
-        )?;
-        listener.register(poll.registry(), |index| Token(FIRST_LISTENER + index))?;
-        Ok(Self {
-            poll,
+    pub fn new(channel: DataChannel, reactor: Reactor) -> Self {
+        Self {
+            reactor,
             channel,
-            acceptor: Some(Acceptor::new(listener)),
             current: None,
             waiting: None,
             phase: Phase::Current,
@@ -110,30 +78,20 @@ impl Basic {
             outgoing: Vec::with_capacity(BATCH),
             taken: 0,
             last_activity: Instant::now(),
-            sleeper,
-            control,
-            events,
-            has_accepted: false,
             ended: None,
-        })
+        }
     }
 
     /// Works until the session ends or is stopped.
     pub fn run(mut self) {
-        let end = self.serve().unwrap_or_else(|error| {
-            let lost = Error::Lost(format!("cannot go on with the local connection: {error}"));
-            Some(End::Failed(lost))
-        });
-        // A socket's file goes before anybody is told that this has ended.
-        self.acceptor = None;
-        // Nobody listens when it was stopped.
-        let _ = self.events.send(PortEvent::Ended(end));
+        let served = self.serve();
+        self.reactor.finish(served);
     }
 
     fn serve(&mut self) -> io::Result<Option<End>> {
         let mut polled = Events::with_capacity(16);
         loop {
-            if self.control.is_stopped() {
+            if self.reactor.is_stopped() {
                 return Ok(None);
             }
             let now = Instant::now();
@@ -153,29 +111,13 @@ impl Basic {
                 is_busy |= self.transmit(now);
                 self.end_lingering(now);
             }
-            let timeout = if is_busy {
-                Some(Duration::ZERO)
-            } else {
-                self.next_timeout()
-                    .map(|at| at.saturating_duration_since(Instant::now()))
-            };
-            match self.poll.poll(&mut polled, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            let next = self.next_timeout();
+            self.reactor.wait(&mut polled, is_busy, next)?;
             for readiness in &polled {
-                match readiness.token() {
-                    WAKER => self.sleeper.clear(),
-                    CONNECTION => {
-                        if let Some(connection) = &mut self.current {
-                            connection.note(readiness);
-                        }
-                    }
-                    Token(listener) => {
-                        if let Some(acceptor) = &mut self.acceptor {
-                            acceptor.set_ready(listener - FIRST_LISTENER);
-                        }
-                    }
+                if readiness.token() == CONNECTION
+                    && let Some(connection) = &mut self.current
+                {
+                    connection.note(readiness);
                 }
             }
         }
@@ -203,13 +145,13 @@ impl Basic {
                 }
                 Some(Delivery::Payload(PayloadType::Flag, flag)) => {
                     if Flag::from_bytes(&flag) == Some(Flag::ConnectToPortError) {
-                        self.tell(PortEvent::Refused);
+                        self.reactor.tell(PortEvent::Refused);
                     }
                 }
                 Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
                 Some(Delivery::Ended(end)) => {
                     self.ended = Some((end, now + LAST_WRITES));
-                    self.acceptor = None;
+                    self.reactor.stop_listening();
                     break;
                 }
             }
@@ -273,14 +215,8 @@ impl Basic {
     /// Takes the next local connection if there is none, or the current one seems to be over.
     fn accept(&mut self, now: Instant) {
         let is_over = self.current.as_ref().is_none_or(|current| current.at_end);
-        if is_over
-            && self.waiting.is_none()
-            && let Some(acceptor) = &mut self.acceptor
-        {
-            match acceptor.next(now) {
-                Ok(accepted) => self.waiting = accepted,
-                Err(complaint) => self.tell(PortEvent::Complaint(complaint)),
-            }
+        if is_over && self.waiting.is_none() {
+            self.waiting = self.reactor.accept(now);
         }
         if self.current.is_none()
             && matches!(self.phase, Phase::Current)
@@ -291,18 +227,13 @@ impl Basic {
     }
 
     fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        if let Err(error) = registry.register(&mut socket, CONNECTION, interests) {
+        if let Err(error) = self.reactor.register(&mut socket, CONNECTION) {
             let complaint = format!("cannot wait for {peer}: {error}");
-            self.tell(PortEvent::Complaint(complaint));
+            self.reactor.tell(PortEvent::Complaint(complaint));
             return;
         }
         self.current = Some(Connection::new(socket, peer));
-        if !self.has_accepted {
-            self.has_accepted = true;
-            self.tell(PortEvent::Accepted);
-        }
+        self.reactor.tell_accepted();
         self.flush(now);
     }
 
@@ -368,7 +299,7 @@ impl Basic {
             return;
         }
         let is_heard = self.outgoing.is_empty()
-            && self.control.is_connected()
+            && self.reactor.is_connected()
             && self.channel.is_acknowledged();
         if is_heard && self.unread.is_empty() {
             self.disconnect(now);
@@ -403,18 +334,12 @@ impl Basic {
             Phase::Stale { look_at: at, .. } | Phase::Settling { until: at } => Some(at),
         };
         let retry_at = self
-            .acceptor
-            .as_ref()
-            .filter(|_| self.current.is_none() && self.waiting.is_none())
-            .and_then(Acceptor::retry_at);
+            .reactor
+            .retry_at()
+            .filter(|_| self.current.is_none() && self.waiting.is_none());
         [self.lingers_until(), look_at, retry_at]
             .into_iter()
             .flatten()
             .min()
-    }
-
-    fn tell(&self, event: PortEvent) {
-        // When so much waits to be printed, a line more would not be read either.
-        let _ = self.events.try_send(event);
     }
 }

@@ -12,6 +12,7 @@ use super::super::{JOIN_TIMEOUT, out_of_resources, spawn, tell};
 use super::basic::Basic;
 use super::listen::{Bound, Listener, Place};
 use super::mux::Mux;
+use super::reactor::Reactor;
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;
@@ -154,17 +155,16 @@ impl<'a> Session<'a> {
     ) -> io::Result<()> {
         let channel = self.context.channel.clone();
         let control = Arc::clone(&self.control);
+        let reactor = Reactor::new(listener, sleeper, control, events)?;
         let spawned = match self.listening {
             Listening::One => {
-                let basic = Basic::new(channel, listener, sleeper, control, events)?;
+                let basic = Basic::new(channel, reactor);
                 spawn("port", move || basic.run())
             }
             Listening::Many { keepalive } => {
                 raise_open_files();
                 let message = self.context.settings.payload_size;
-                let mux = Mux::new(
-                    channel, listener, keepalive, message, sleeper, control, events,
-                )?;
+                let mux = Mux::new(channel, reactor, keepalive, message);
                 spawn("port", move || mux.run())
             }
         };

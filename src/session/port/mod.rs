@@ -13,6 +13,7 @@ mod listen;
 mod listening;
 mod mux;
 mod outgoing;
+mod reactor;
 mod socket;
 mod stdio;
 mod version;

@@ -5,31 +5,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use mio::event::Event as Readiness;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Token};
 
-use super::accept::Acceptor;
 use super::connection::{Connection, Read};
-use super::listen::Listener;
-use super::listening::{Control, PortEvent};
+use super::listening::PortEvent;
 use super::outgoing::Outgoing;
+use super::reactor::Reactor;
 use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
 use crate::smux::{Event, Session, StreamId, Transmit};
-use crate::waker::Sleeper;
-
-/// Streams are odd, from 3 on; so everything else has even tokens.
-const WAKER: Token = Token(0);
-const FIRST_LISTENER: usize = 2;
 
 /// What is moved in one direction before the others get their turn, bytes.
 const ROUND: usize = 256 * 1024;
@@ -45,75 +35,40 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// The thread's state.
 pub(super) struct Mux {
-    poll: Poll,
+    reactor: Reactor,
     channel: DataChannel,
     smux: Session,
     outgoing: Outgoing,
-    /// `None` when the session has ended.
-    acceptor: Option<Acceptor>,
     connections: HashMap<StreamId, Connection>,
     /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
     closing: VecDeque<(Instant, StreamId)>,
-    sleeper: Sleeper,
-    control: Arc<Control>,
-    events: Sender<PortEvent>,
-    has_accepted: bool,
     ended: Option<(End, Instant)>,
 }
 
 impl Mux {
-    /// Registers everything. `keepalive`: see [`Session::new`].
-    ///
-    /// # Errors
-    /// When the process is out of descriptors.
-    pub fn new(
-        channel: DataChannel,
-        mut listener: Listener,
-        keepalive: bool,
-        message: usize,
-        sleeper: Sleeper,
-        control: Arc<Control>,
-        events: Sender<PortEvent>,
-    ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        poll.registry().register(
-            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
-            WAKER,
-            Interest::READABLE,
-        )?;
-        listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
-        Ok(Self {
-            poll,
+    /// `keepalive`: see [`Session::new`]; `message`: the payload of a message, bytes.
+    pub fn new(channel: DataChannel, reactor: Reactor, keepalive: bool, message: usize) -> Self {
+        Self {
+            reactor,
             channel,
             smux: Session::new(keepalive, Instant::now()),
             outgoing: Outgoing::new(message),
-            acceptor: Some(Acceptor::new(listener)),
             connections: HashMap::new(),
             closing: VecDeque::new(),
-            sleeper,
-            control,
-            events,
-            has_accepted: false,
             ended: None,
-        })
+        }
     }
 
     /// Works until the session ends or is stopped.
     pub fn run(mut self) {
-        let end = self.serve().unwrap_or_else(|error| {
-            let lost = Error::Lost(format!("cannot go on with the local connections: {error}"));
-            Some(End::Failed(lost))
-        });
-        // A socket's file goes before anybody is told that this has ended.
-        self.acceptor = None;
-        // Nobody listens when it was stopped.
-        let _ = self.events.send(PortEvent::Ended(end));
+        let served = self.serve();
+        self.reactor.finish(served);
     }
 
     fn serve(&mut self) -> io::Result<Option<End>> {
         let mut polled = Events::with_capacity(1024);
         loop {
-            if self.control.is_stopped() {
+            if self.reactor.is_stopped() {
                 return Ok(None);
             }
             let now = Instant::now();
@@ -128,37 +83,19 @@ impl Mux {
             {
                 return Ok(Some(end.clone()));
             }
-            let timeout = if is_busy {
-                Some(Duration::ZERO)
-            } else {
-                self.next_timeout()
-                    .map(|at| at.saturating_duration_since(Instant::now()))
-            };
-            match self.poll.poll(&mut polled, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            let next = self.next_timeout();
+            self.reactor.wait(&mut polled, is_busy, next)?;
             let now = Instant::now();
             for readiness in &polled {
-                self.note(readiness, now);
+                // A stream's number is its connection's token.
+                if let Ok(id) = StreamId::try_from(readiness.token().0) {
+                    self.note(id, readiness, now);
+                }
             }
         }
     }
 
-    fn note(&mut self, readiness: &Readiness, now: Instant) {
-        let token = readiness.token();
-        if token == WAKER {
-            self.sleeper.clear();
-        } else if token.0.is_multiple_of(2) {
-            if let Some(acceptor) = &mut self.acceptor {
-                acceptor.set_ready((token.0 - FIRST_LISTENER) / 2);
-            }
-        } else if let Ok(id) = StreamId::try_from(token.0) {
-            self.note_connection(id, readiness, now);
-        }
-    }
-
-    fn note_connection(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
+    fn note(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -213,7 +150,7 @@ impl Mux {
     fn handle_flag(&mut self, flag: &Bytes) {
         if Flag::from_bytes(flag) == Some(Flag::ConnectToPortError) {
             self.smux.handle_refusal();
-            self.tell(PortEvent::Refused);
+            self.reactor.tell(PortEvent::Refused);
         }
     }
 
@@ -221,7 +158,7 @@ impl Mux {
     fn end(&mut self, end: End, now: Instant) {
         self.handle_events(now);
         self.ended = Some((end, now + LAST_WRITES));
-        self.acceptor = None;
+        self.reactor.stop_listening();
         let smux = &self.smux;
         self.connections
             .retain(|id, _| smux.unread(*id).next().is_some());
@@ -348,26 +285,16 @@ impl Mux {
     /// Takes local connections; whether there may be more.
     fn accept(&mut self, now: Instant) -> bool {
         for _ in 0..ACCEPT_ROUND {
-            let Some(acceptor) = &mut self.acceptor else {
+            let Some((socket, peer)) = self.reactor.accept(now) else {
                 return false;
             };
-            match acceptor.next(now) {
-                Ok(Some((socket, peer))) => self.connect(socket, peer, now),
-                Ok(None) => return false,
-                Err(complaint) => {
-                    self.complain(complaint);
-                    return false;
-                }
-            }
+            self.connect(socket, peer, now);
         }
         true
     }
 
     fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
-        if !self.has_accepted {
-            self.has_accepted = true;
-            self.tell(PortEvent::Accepted);
-        }
+        self.reactor.tell_accepted();
         let id = match self.smux.open(now) {
             Ok(id) => id,
             Err(error) => {
@@ -376,10 +303,9 @@ impl Mux {
                 return;
             }
         };
-        let interests = Interest::READABLE | Interest::WRITABLE;
         // A stream id fits any usize.
         let token = Token(usize::try_from(id).unwrap_or_default());
-        if let Err(error) = self.poll.registry().register(&mut socket, token, interests) {
+        if let Err(error) = self.reactor.register(&mut socket, token) {
             self.complain(format!("cannot wait for {peer}: {error}"));
             self.smux.close(id, now);
             socket.reset();
@@ -451,7 +377,7 @@ impl Mux {
         }
         [
             self.smux.next_timeout(),
-            self.acceptor.as_ref().and_then(Acceptor::retry_at),
+            self.reactor.retry_at(),
             self.closing.front().map(|entry| entry.0),
         ]
         .into_iter()
@@ -469,7 +395,7 @@ impl Mux {
         }
         let is_due = self.ended.is_none() && self.smux.next_timeout().is_some_and(|at| at <= now);
         if is_due {
-            let is_heard = self.control.is_connected() && self.channel.is_acknowledged();
+            let is_heard = self.reactor.is_connected() && self.channel.is_acknowledged();
             self.smux.handle_timeout(now, is_heard);
             self.handle_events(now);
         }
@@ -477,11 +403,6 @@ impl Mux {
     }
 
     fn complain(&self, line: String) {
-        self.tell(PortEvent::Complaint(line));
-    }
-
-    fn tell(&self, event: PortEvent) {
-        // When so much waits to be printed, a line more would not be read either.
-        let _ = self.events.try_send(event);
+        self.reactor.tell(PortEvent::Complaint(line));
     }
 }

@@ -1,0 +1,160 @@
+//! What every thread of local connections stands on: its sleep, its listeners, and what it is told and tells.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::accept::Acceptor;
+use super::listen::Listener;
+use super::listening::{Control, PortEvent};
+use super::socket::{Peer, Socket};
+use crate::datachannel::End;
+use crate::error::Error;
+use crate::waker::Sleeper;
+
+/// Connections have odd tokens, as streams have odd numbers; so everything else has even ones.
+const WAKER: Token = Token(0);
+const FIRST_LISTENER: usize = 2;
+
+/// Waits for all that a thread of local connections can wait for.
+pub(super) struct Reactor {
+    poll: Poll,
+    sleeper: Sleeper,
+    /// `None` when nobody is let in any more.
+    acceptor: Option<Acceptor>,
+    control: Arc<Control>,
+    events: Sender<PortEvent>,
+    has_accepted: bool,
+}
+
+impl Reactor {
+    /// Registers the waker and the listeners.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn new(
+        mut listener: Listener,
+        sleeper: Sleeper,
+        control: Arc<Control>,
+        events: Sender<PortEvent>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(
+            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
+            WAKER,
+            Interest::READABLE,
+        )?;
+        listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
+        Ok(Self {
+            poll,
+            sleeper,
+            acceptor: Some(Acceptor::new(listener)),
+            control,
+            events,
+            has_accepted: false,
+        })
+    }
+
+    /// Waits for a connection's readiness too, under an odd token.
+    ///
+    /// # Errors
+    /// When the system has no room for it.
+    pub fn register(&self, socket: &mut Socket, token: Token) -> io::Result<()> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(socket, token, interests)
+    }
+
+    /// Sleeps until something is ready, or `until`; not at all when there is work left. What is `polled` under odd tokens is the caller's.
+    ///
+    /// # Errors
+    /// Those of poll.
+    pub fn wait(
+        &mut self,
+        polled: &mut Events,
+        is_busy: bool,
+        until: Option<Instant>,
+    ) -> io::Result<()> {
+        let timeout = if is_busy {
+            Some(Duration::ZERO)
+        } else {
+            until.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(polled, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for readiness in &*polled {
+            let Token(token) = readiness.token();
+            if readiness.token() == WAKER {
+                self.sleeper.clear();
+            } else if token.is_multiple_of(2)
+                && let Some(acceptor) = &mut self.acceptor
+            {
+                acceptor.set_ready((token - FIRST_LISTENER) / 2);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next local connection that waits, if there is one. The user is told of failures.
+    pub fn accept(&mut self, now: Instant) -> Option<(Socket, Peer)> {
+        match self.acceptor.as_mut()?.next(now) {
+            Ok(accepted) => accepted,
+            Err(complaint) => {
+                self.tell(PortEvent::Complaint(complaint));
+                None
+            }
+        }
+    }
+
+    /// When to try again after a failure.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.acceptor.as_ref().and_then(Acceptor::retry_at)
+    }
+
+    /// Lets nobody in any more.
+    pub fn stop_listening(&mut self) {
+        self.acceptor = None;
+    }
+
+    /// Whether the thread is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.control.is_stopped()
+    }
+
+    /// Whether the data channel has its connection, as far as known.
+    pub fn is_connected(&self) -> bool {
+        self.control.is_connected()
+    }
+
+    /// Tells, the first time, that somebody connected.
+    pub fn tell_accepted(&mut self) {
+        if !self.has_accepted {
+            self.has_accepted = true;
+            self.tell(PortEvent::Accepted);
+        }
+    }
+
+    /// Tells the user.
+    pub fn tell(&self, event: PortEvent) {
+        // When so much waits to be printed, a line more would not be read either.
+        let _ = self.events.try_send(event);
+    }
+
+    /// The last event: how the session ended, or why the thread could not go on.
+    pub fn finish(mut self, served: io::Result<Option<End>>) {
+        let end = served.unwrap_or_else(|error| {
+            let lost = Error::Lost(format!("cannot go on with the local connections: {error}"));
+            Some(End::Failed(lost))
+        });
+        // A socket's file goes before anybody is told that this has ended.
+        self.stop_listening();
+        // Nobody listens when it was stopped.
+        let _ = self.events.send(PortEvent::Ended(end));
+    }
+}
