@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 
 use crate::VERSION;
-use crate::aws::{Client, Options, StartRequest};
+use crate::aws::{Client, Configured, Options, StartRequest};
 use crate::cli::{Call, Connection, Invocation, Own, Start, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
 use crate::datachannel::{Config, DataChannel, Link};
@@ -125,11 +125,9 @@ fn start_session(start: Start, environment: &Environment) -> Result<Call, Error>
         target: Some(target.clone()),
         stream_host: None,
     };
-    let client = Client::new(
-        options,
-        environment,
-        Network::from_environment(environment)?,
-    )?;
+    let configured = Configured::load(environment, profile.as_deref())?;
+    let network = Network::new(environment, configured.ca_bundle().as_deref())?;
+    let client = Client::new(options, environment, &configured, network)?;
     let request = StartRequest {
         target: target.clone(),
         document_name: start.document_name,
@@ -165,9 +163,21 @@ fn run_session(
     let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
     let settings = Arc::new(settings);
     let stream_url = StreamUrl::parse(&call.session.stream_url, &settings)?;
-    let network = Network::from_environment(&environment)?;
+    let configured =
+        Configured::load(&environment, call.profile.as_deref()).unwrap_or_else(|error| {
+            log::warn!("without what the profile says: {error}");
+            Configured::default()
+        });
+    let network = Network::new(&environment, configured.ca_bundle().as_deref())?;
     announcer.starting();
-    let service = service(call, &stream_url, &settings, &environment, &network);
+    let service = service(
+        call,
+        &stream_url,
+        &settings,
+        &environment,
+        &configured,
+        &network,
+    );
     let is_presigned = stream_url.is_presigned();
     let for_connection = service.as_ref().filter(|_| !is_presigned);
     let (sender, notices) = unbounded();
@@ -207,6 +217,7 @@ fn service(
     stream_url: &StreamUrl,
     settings: &Arc<Settings>,
     environment: &Environment,
+    configured: &Configured,
     network: &Network,
 ) -> Option<Service> {
     if settings.skip_client_configure {
@@ -219,7 +230,7 @@ fn service(
         target: call.target.clone(),
         stream_host: Some(stream_url.service_host().to_owned()),
     };
-    match Client::new(options, environment, network.clone()) {
+    match Client::new(options, environment, configured, network.clone()) {
         Ok(client) => Some(Service::new(client, &call.session.session_id, settings)),
         Err(error) => {
             log::warn!("no signatures, and no resuming: {error}");

@@ -2,7 +2,9 @@
 
 mod support;
 
-use sandbox::{Config, Document, Event, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Started};
+use sandbox::{
+    Check, Config, Document, Event, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Started,
+};
 use support::{Finished, Io, Plugin};
 
 /// A name that exists nowhere (RFC 6761); only the proxy knows it.
@@ -241,4 +243,73 @@ fn p55_an_authority_that_only_one_variable_knows() {
         assert_eq!(finished.code(), 1);
         assert!(finished.stdout.contains(variable), "{}", finished.stdout);
     }
+}
+
+#[test]
+fn a_configuration_file_alone_says_everything() {
+    let sandbox = Sandbox::start(Config {
+        api_signatures: Check::Required,
+        upgrade_signatures: Check::Required,
+        ..Config::default()
+    })
+    .unwrap();
+    let variables = sandbox.environment();
+    let value = |wanted| {
+        let mut all = variables.iter();
+        all.find(|(name, _)| *name == wanted)
+            .map_or("", |(_, value)| value)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    let write = |endpoint: &str, ca_bundle: &str| {
+        let text = format!(
+            "[profile work]\nregion = {}\naws_access_key_id = {}\naws_secret_access_key = {}\naws_session_token = {}\n\
+             services = local\nca_bundle = {ca_bundle}\nendpoint_url = http://127.0.0.1:9\n\
+             [services local]\nssm =\n  endpoint_url = {endpoint}\n",
+            value("AWS_REGION"),
+            value("AWS_ACCESS_KEY_ID"),
+            value("AWS_SECRET_ACCESS_KEY"),
+            value("AWS_SESSION_TOKEN"),
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let run = || {
+        let target = [
+            "exec",
+            "--profile",
+            "work",
+            "--target",
+            "i-0123456789abcdef0",
+        ];
+        Plugin::bare(target.into_iter().chain(["--", "echo", "it works"]))
+            .env("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host())
+            .env("AWS_CONFIG_FILE", file.to_str().unwrap())
+            .run(b"")
+    };
+    let authority = value("AWS_CA_BUNDLE");
+    write(value("AWS_ENDPOINT_URL"), authority);
+    let finished = run();
+    assert_eq!(
+        (finished.stdout.as_str(), finished.code()),
+        ("it works\n", 0),
+        "{finished:?}"
+    );
+
+    write("nonsense", authority);
+    let finished = run();
+    assert!(
+        finished.stderr.contains("the profile's endpoint_url"),
+        "{finished:?}"
+    );
+    assert_eq!(finished.code(), 1);
+
+    write(value("AWS_ENDPOINT_URL"), "/no/such/place");
+    let finished = run();
+    assert!(
+        finished
+            .stderr
+            .contains("ca_bundle of the profile names /no/such/place"),
+        "{finished:?}"
+    );
+    assert_eq!(finished.code(), 1);
 }

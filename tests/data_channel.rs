@@ -25,7 +25,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
                 .expect("the sandbox's URL is allowed"),
             token: text("TokenValue").into(),
             dialer: Dialer {
-                network: Network::from_environment(&environment).expect("the sandbox's roots"),
+                network: Network::new(&environment, None).expect("the sandbox's roots"),
             },
             sign: None,
             resume: None,

@@ -90,7 +90,7 @@ fn open(sandbox: &Sandbox) -> DataChannel {
             stream_url: StreamUrl::parse(&text("StreamUrl"), &settings).expect("allowed"),
             token: text("TokenValue").into(),
             dialer: Dialer {
-                network: Network::from_environment(&Environment::from([("HOME", "/nowhere")]))
+                network: Network::new(&Environment::from([("HOME", "/nowhere")]), None)
                     .expect("a network"),
             },
             sign: None,

@@ -41,7 +41,7 @@ fn dial(url: &str, ca_file: &str) -> Result<Connection, Failed> {
         ..Settings::default()
     };
     let url = StreamUrl::parse(url, &settings).map_err(failed)?;
-    let network = Network::from_environment(&Environment::from([("AWS_CA_BUNDLE", ca_file)]));
+    let network = Network::new(&Environment::from([("AWS_CA_BUNDLE", ca_file)]), None);
     let dialer = Dialer {
         network: network.map_err(failed)?,
     };

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::call::{Call, Caller, sign_upgrade};
 use super::clock::Clock;
+use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
 use super::endpoint::{Endpoints, Service};
 use super::error::ApiError;
@@ -100,17 +101,19 @@ pub struct StartRequest {
 }
 
 impl Client {
-    /// Prepares calls; nothing is sent, and no credentials are looked for yet.
+    /// Prepares calls; nothing is sent, and no credentials are looked for yet. `configured` is what the profile of `options` says.
     ///
     /// # Errors
-    /// When no region is known, or a configuration file cannot be read.
+    /// When no region is known, or an endpoint is no URL.
     pub fn new(
         options: Options,
         environment: &Environment,
+        configured: &Configured,
         network: Network,
     ) -> Result<Self, Error> {
         let endpoints = Endpoints::new(
             environment,
+            configured,
             options.endpoint.as_deref(),
             options.target.as_deref(),
             options.stream_host.as_deref(),

@@ -2,6 +2,7 @@
 
 use http::Uri;
 
+use super::configured::Configured;
 use super::exchange::parse_url;
 use crate::communicator::SUFFIXES;
 use crate::error::Error;
@@ -42,6 +43,17 @@ impl Service {
         }
     }
 
+    /// Its name in a `services` section of the configuration file.
+    pub(super) fn configured_name(self) -> &'static str {
+        match self {
+            Self::Ssm => "ssm",
+            Self::Kms => "kms",
+            Self::Sts => "sts",
+            Self::Sso => "sso",
+            Self::SsoOidc => "sso_oidc",
+        }
+    }
+
     /// The variable that replaces its endpoint.
     fn variable(self) -> &'static str {
         match self {
@@ -59,14 +71,16 @@ impl Service {
 pub(super) struct Endpoints {
     /// Of the variables: for each service, then for all.
     environment: Environment,
+    /// The same of the profile, where no variable says anything.
+    configured: Configured,
     /// The caller's endpoint for SSM, where it is one.
     ssm: Option<Uri>,
     /// The suffix and the mode of the stream URL's host.
     stream: Option<StreamHost>,
     fips: bool,
     dual_stack: bool,
-    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`.
-    ignores_variables: bool,
+    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`: neither variables nor the profile say anything.
+    ignores_configured: bool,
 }
 
 /// What a stream URL's host says about the partition.
@@ -80,37 +94,36 @@ impl Endpoints {
     /// Takes in what the caller said: its endpoint (argument 6), the target, and the host that the service named for the stream.
     pub(super) fn new(
         environment: &Environment,
+        configured: &Configured,
         endpoint: Option<&str>,
         target: Option<&str>,
         stream_host: Option<&str>,
     ) -> Self {
-        let is_on = |name| {
-            environment
-                .get(name)
-                .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        };
+        let is_on = |variable, setting| configured.is_on(environment, variable, setting);
         Self {
             environment: environment.clone(),
+            configured: configured.clone(),
             ssm: endpoint.and_then(|endpoint| ssm_endpoint(endpoint, target)),
             stream: stream_host.and_then(StreamHost::parse),
-            fips: is_on("AWS_USE_FIPS_ENDPOINT"),
-            dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
-            ignores_variables: is_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
+            fips: is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            ignores_configured: is_on(
+                "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+                "ignore_configured_endpoint_urls",
+            ),
         }
     }
 
     /// The URL of a service in a region.
     ///
     /// # Errors
-    /// A variable whose value is no URL, or a region that is none.
+    /// A variable or setting whose value is no URL, or a region that is none.
     pub(super) fn url(&self, service: Service, region: &str) -> Result<Uri, Error> {
-        let from_variable = |name: &str| {
-            let url = self
-                .environment
-                .get(name)
-                .filter(|_| !self.ignores_variables)?;
-            Some(parse_url(url).map_err(|why| Error::Start(format!("the URL in {name} {why}"))))
+        let parse = |url: Option<&str>, place: &str| {
+            let url = url.filter(|_| !self.ignores_configured)?;
+            Some(parse_url(url).map_err(|why| Error::Start(format!("the URL in {place} {why}"))))
         };
+        let from_variable = |name: &str| parse(self.environment.get(name), name);
         if let Some(url) = from_variable(service.variable()) {
             return url;
         }
@@ -118,6 +131,10 @@ impl Endpoints {
             return Ok(url.clone());
         }
         if let Some(url) = from_variable("AWS_ENDPOINT_URL") {
+            return url;
+        }
+        let configured = self.configured.endpoint_url(service);
+        if let Some(url) = parse(configured, "the profile's endpoint_url") {
             return url;
         }
         check_region(region)?;
@@ -218,7 +235,13 @@ mod tests {
         service: Service,
         region: &str,
     ) -> String {
-        let endpoints = Endpoints::new(&Environment::from(variables), endpoint, target, stream);
+        let endpoints = Endpoints::new(
+            &Environment::from(variables),
+            &Configured::default(),
+            endpoint,
+            target,
+            stream,
+        );
         let url = endpoints.url(service, region);
         url.map_or_else(|error| error.to_string(), |url| url.to_string())
     }

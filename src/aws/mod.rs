@@ -3,6 +3,7 @@
 mod call;
 mod client;
 mod clock;
+mod configured;
 pub mod credentials;
 mod endpoint;
 mod error;
@@ -16,5 +17,6 @@ pub mod time;
 mod xml;
 
 pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
+pub use configured::Configured;
 pub use error::{ApiError, Failure, Refusal};
 pub use exchange::HttpError;

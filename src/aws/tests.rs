@@ -32,8 +32,8 @@ fn client(server: &Server) -> Client {
         target: Some("i-0123".to_owned()),
         ..Options::default()
     };
-    let network = Network::from_environment(&environment).unwrap();
-    Client::new(options, &environment, network).unwrap()
+    let network = Network::new(&environment, None).unwrap();
+    Client::new(options, &environment, &Configured::default(), network).unwrap()
 }
 
 /// Whether a request is signed by our key for a service.
@@ -335,8 +335,14 @@ fn p48_nothing_that_is_shown_holds_a_secret() {
 #[test]
 fn no_region_is_told() {
     let environment = Environment::from([]);
-    let network = Network::from_environment(&environment).unwrap();
-    let error = Client::new(Options::default(), &environment, network).unwrap_err();
+    let network = Network::new(&environment, None).unwrap();
+    let error = Client::new(
+        Options::default(),
+        &environment,
+        &Configured::default(),
+        network,
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("AWS_REGION"), "{error}");
 }
 

@@ -22,6 +22,8 @@ pub use trust::Trust;
 #[doc(hidden)]
 pub use tunnel::judge_answers;
 
+use std::path::Path;
+
 use crate::error::Error;
 use crate::settings::Environment;
 use proxy::{ProxyScheme, bare};
@@ -36,14 +38,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads the variables for proxies and roots.
+    /// Reads the variables for proxies and roots. `ca_bundle` is the profile's, for where `AWS_CA_BUNDLE` says nothing.
     ///
     /// # Errors
     /// A value that cannot be used, by its variable's name.
-    pub fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub fn new(environment: &Environment, ca_bundle: Option<&Path>) -> Result<Self, Error> {
         Ok(Self {
             proxies: ProxySettings::from_environment(environment)?,
-            trust: Trust::from_environment(environment)?,
+            trust: Trust::new(environment, ca_bundle)?,
         })
     }
 

@@ -25,7 +25,7 @@ fn serve(serve: impl Fn(TcpStream) + Send + 'static) -> u16 {
 }
 
 fn network<const N: usize>(variables: [(&str, &str); N]) -> Network {
-    Network::from_environment(&Environment::from(variables)).unwrap()
+    Network::new(&Environment::from(variables), None).unwrap()
 }
 
 fn read_head(socket: &mut impl Read) -> String {
@@ -231,7 +231,7 @@ fn p25_a_socks_proxy_that_refuses_is_told() {
 fn a_root_that_is_not_there_names_its_variable() {
     for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
         let environment = Environment::from([(variable, "/no/such/file")]);
-        let error = Network::from_environment(&environment).unwrap_err();
+        let error = Network::new(&environment, None).unwrap_err();
         assert!(error.to_string().contains(variable), "{error}");
     }
 }

@@ -42,31 +42,35 @@ struct Paths {
 }
 
 impl Trust {
-    /// `AWS_CA_BUNDLE`; else `SSL_CERT_FILE` and `SSL_CERT_DIR`; else what the system trusts.
+    /// `AWS_CA_BUNDLE`; else the profile's `ca_bundle`; else `SSL_CERT_FILE` and `SSL_CERT_DIR`; else what the system trusts.
     ///
     /// # Errors
     /// A file or directory that a variable names and that is not there, by the variable's name. Certificates are read later.
-    pub fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub fn new(environment: &Environment, ca_bundle: Option<&Path>) -> Result<Self, Error> {
         let mut paths = Paths::default();
-        let mut add = |variable: &str, path: &str| {
-            paths.add(Path::new(path)).map_err(|error| {
+        let mut add = |variable: &str, path: &Path| {
+            paths.add(path).map_err(|error| {
                 Error::Start(format!(
-                    "{variable} names {path}, which cannot be read: {error}; correct it, or unset it to trust what the system trusts"
+                    "{variable} names {}, which cannot be read: {error}; correct it, or unset it to trust what the system trusts",
+                    path.display()
                 ))
             })
         };
         let mut variables = None;
         if let Some(path) = environment.get("AWS_CA_BUNDLE") {
-            add("AWS_CA_BUNDLE", path)?;
+            add("AWS_CA_BUNDLE", path.as_ref())?;
             variables = Some("AWS_CA_BUNDLE");
+        } else if let Some(path) = ca_bundle {
+            add("ca_bundle of the profile", path)?;
+            variables = Some("ca_bundle of the profile");
         } else {
             if let Some(path) = environment.get("SSL_CERT_FILE") {
-                add("SSL_CERT_FILE", path)?;
+                add("SSL_CERT_FILE", path.as_ref())?;
                 variables = Some("SSL_CERT_FILE");
             }
             for path in environment.get("SSL_CERT_DIR").unwrap_or("").split(':') {
                 if !path.is_empty() {
-                    add("SSL_CERT_DIR", path)?;
+                    add("SSL_CERT_DIR", path.as_ref())?;
                     variables = Some(
                         variables.map_or("SSL_CERT_DIR", |_| "SSL_CERT_FILE and SSL_CERT_DIR"),
                     );

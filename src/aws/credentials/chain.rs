@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::config::Profiles;
+use super::config::{Profiles, profile_name};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
@@ -136,12 +136,7 @@ impl Chain {
     }
 
     fn profile_name(&self) -> &str {
-        let variable = |name| self.environment.get(name);
-        self.profile
-            .as_deref()
-            .or_else(|| variable("AWS_PROFILE"))
-            .or_else(|| variable("AWS_DEFAULT_PROFILE"))
-            .unwrap_or("default")
+        profile_name(&self.environment, self.profile.as_deref())
     }
 
     fn find(

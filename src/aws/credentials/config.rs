@@ -13,28 +13,36 @@ use zeroize::Zeroizing;
 use super::CredentialsError;
 use crate::settings::Environment;
 
-/// A section's settings by their names in lower case. Values may be secrets.
+/// A section's settings by their names in lower case, nested ones as `parent.name`. Values may be secrets.
 #[derive(Clone, Default)]
-pub(super) struct Section(HashMap<String, Zeroizing<String>>);
+pub(in crate::aws) struct Section(HashMap<String, Zeroizing<String>>);
 
 impl Section {
     /// A setting; one that is empty counts as not set.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::aws) fn get(&self, name: &str) -> Option<&str> {
         let value = self.0.get(name).map(|value| value.as_str());
         value.filter(|value| !value.is_empty())
     }
 }
 
-/// All profiles and single sign-on sessions of both files.
+// By hand: values may be secrets.
+impl std::fmt::Debug for Section {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// All that both files say of profiles.
 #[derive(Default)]
-pub(super) struct Profiles {
+pub(in crate::aws) struct Profiles {
     profiles: HashMap<String, Section>,
     sso_sessions: HashMap<String, Section>,
+    services: HashMap<String, Section>,
 }
 
 impl Profiles {
     /// Reads both files; one that is not there is as if empty. What the credentials file says goes first.
-    pub(super) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
+    pub(in crate::aws) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
         let mut all = Self::default();
         let config = file(environment, "AWS_CONFIG_FILE", "config");
         for (name, section) in sections(&read(config)?) {
@@ -44,6 +52,7 @@ impl Profiles {
                 "default" => (&mut all.profiles, "default", false),
                 "profile" => (&mut all.profiles, named, true),
                 "sso-session" => (&mut all.sso_sessions, named, true),
+                "services" => (&mut all.services, named, true),
                 _ => continue,
             };
             merge(target, name, section, goes_first);
@@ -55,12 +64,17 @@ impl Profiles {
         Ok(all)
     }
 
-    pub(super) fn profile(&self, name: &str) -> Option<&Section> {
+    pub(in crate::aws) fn profile(&self, name: &str) -> Option<&Section> {
         self.profiles.get(name)
     }
 
     pub(super) fn sso_session(&self, name: &str) -> Option<&Section> {
         self.sso_sessions.get(name)
+    }
+
+    /// The endpoints that profiles may share.
+    pub(in crate::aws) fn services(&self, name: &str) -> Option<&Section> {
+        self.services.get(name)
     }
 }
 
@@ -89,6 +103,18 @@ fn file(environment: &Environment, variable: &str, name: &str) -> Option<PathBuf
     }
 }
 
+/// The profile that the caller named, or else the environment.
+pub(in crate::aws) fn profile_name<'a>(
+    environment: &'a Environment,
+    named: Option<&'a str>,
+) -> &'a str {
+    named
+        .filter(|name| !name.is_empty())
+        .or_else(|| environment.get("AWS_PROFILE"))
+        .or_else(|| environment.get("AWS_DEFAULT_PROFILE"))
+        .unwrap_or("default")
+}
+
 /// `~/.aws`.
 pub(super) fn aws_directory(environment: &Environment) -> Option<PathBuf> {
     environment
@@ -97,7 +123,7 @@ pub(super) fn aws_directory(environment: &Environment) -> Option<PathBuf> {
 }
 
 /// Replaces a leading `~`.
-pub(super) fn expand_home(environment: &Environment, path: &str) -> PathBuf {
+pub(in crate::aws) fn expand_home(environment: &Environment, path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), environment.get("HOME")) {
         (Some(rest), Some(home)) => Path::new(home).join(rest),
         _ => PathBuf::from(path),
@@ -128,6 +154,7 @@ fn read(path: Option<PathBuf>) -> Result<Zeroizing<String>, CredentialsError> {
 /// The sections of a file, in their order.
 fn sections(text: &str) -> Vec<(String, Section)> {
     let mut sections: Vec<(String, Section)> = Vec::new();
+    let mut parent = String::new();
     for line in text.lines() {
         let is_nested = line.starts_with([' ', '\t']);
         let line = line.trim();
@@ -137,21 +164,22 @@ fn sections(text: &str) -> Vec<(String, Section)> {
         if let Some(header) = line.strip_prefix('[') {
             let name = header.split(']').next().unwrap_or_default().trim();
             sections.push((name.to_owned(), Section::default()));
-            continue;
-        }
-        // Settings of other services, below one without a value.
-        if is_nested {
+            parent.clear();
             continue;
         }
         let (Some((_, section)), Some((name, value))) = (sections.last_mut(), line.split_once('='))
         else {
             continue;
         };
+        let name = name.trim().to_ascii_lowercase();
+        let name = if is_nested {
+            format!("{parent}.{name}")
+        } else {
+            parent.clone_from(&name);
+            name
+        };
         let value = without_comment(value).trim();
-        section.0.insert(
-            name.trim().to_ascii_lowercase(),
-            Zeroizing::new(value.to_owned()),
-        );
+        section.0.insert(name, Zeroizing::new(value.to_owned()));
     }
     sections
 }
@@ -191,7 +219,7 @@ mod tests {
         let profiles = load(
             "# comment\n[default]\nregion = eu-west-1 # here\n\n[profile dev]\r\nRegion=us-east-1\r\ns3 =\n  region = wrong\n  max = 1\noutput = json\n\
              credential_process = \"/a b/c\" --x='y' \\z\n; another\n[profile \"two words\"]\nregion = a\n[sso-session corp]\nsso_region = b\n\
-             [services x]\nregion = no\n[plain]\nregion = no\n",
+             [services x]\nssm =\n  endpoint_url = u\nregion = no\n[plain]\nregion = no\n",
             "[default]\naws_access_key_id = AKID\naws_secret_access_key=a/b+c=#;d\n[dev]\nregion = us-east-2\n",
         );
         assert_eq!(value(&profiles, "default", "region"), "eu-west-1");
@@ -204,6 +232,9 @@ mod tests {
         assert_eq!(value(&profiles, "dev", "output"), "json");
         assert_eq!(value(&profiles, "dev", "s3"), "none");
         assert_eq!(value(&profiles, "dev", "max"), "none");
+        assert_eq!(value(&profiles, "dev", "s3.region"), "wrong");
+        let services = profiles.services("x").unwrap();
+        assert_eq!(services.get("ssm.endpoint_url"), Some("u"));
         assert_eq!(
             value(&profiles, "dev", "credential_process"),
             "\"/a b/c\" --x='y' \\z"

@@ -18,6 +18,7 @@ use super::sts::sha1_hex;
 use super::*;
 use crate::aws::call::Caller;
 use crate::aws::clock::Clock;
+use crate::aws::configured::Configured;
 use crate::aws::endpoint::Endpoints;
 use crate::network::{Limit, Network};
 use crate::settings::Environment;
@@ -77,7 +78,7 @@ impl User {
 
     fn chain(&self, profile: Option<&str>) -> Chain {
         let environment = self.environment();
-        let endpoints = Endpoints::new(&environment, None, None, None);
+        let endpoints = Endpoints::new(&environment, &Configured::default(), None, None, None);
         Chain::new(&environment, profile.map(str::to_owned), endpoints)
     }
 
@@ -98,7 +99,7 @@ fn call(
     chain: &Chain,
     limit: &Limit,
 ) -> Result {
-    let network = Network::from_environment(&Environment::default()).unwrap();
+    let network = Network::new(&Environment::default(), None).unwrap();
     let clock = Clock::default();
     let caller = Caller {
         network: &network,
