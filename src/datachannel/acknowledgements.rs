@@ -9,6 +9,9 @@ use crate::message::AcknowledgeEncoder;
 
 /// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
 pub const LIMIT: usize = 16_384;
+/// After so many in a row a message has its turn. Where the way out is slower than what comes in makes acknowledgements (330 bytes for
+/// each message), some always wait, and a keystroke behind them all would wait for ever.
+const IN_A_ROW: usize = 8;
 /// So many of the last acknowledgements can be repeated.
 const RECENT: usize = 1024;
 
@@ -19,6 +22,8 @@ pub struct Acknowledgements {
     /// What was acknowledged last, and once only.
     recent: VecDeque<(i64, Uuid)>,
     encoder: AcknowledgeEncoder,
+    /// How many went out since a message had its turn.
+    in_a_row: usize,
 }
 
 impl Acknowledgements {
@@ -47,7 +52,17 @@ impl Acknowledgements {
     /// The next one, as a frame.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         let (number, id) = self.waiting.pop_front()?;
+        self.in_a_row += 1;
         Some(self.encoder.encode(number, id))
+    }
+
+    /// Whether a message has its turn now.
+    pub fn make_way(&mut self) -> bool {
+        let makes_way = self.waiting.is_empty() || self.in_a_row >= IN_A_ROW;
+        if makes_way {
+            self.in_a_row = 0;
+        }
+        makes_way
     }
 
     /// Whether none waits.

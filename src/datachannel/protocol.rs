@@ -364,11 +364,15 @@ impl Protocol {
         self.window.store(reservation, frame.freeze());
     }
 
-    /// The next frame for the socket: acknowledgements first, then what is lost, then what is new.
+    /// The next frame for the socket: acknowledgements first, but after some of them a message has its turn; of messages what is lost
+    /// first, then what is new.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        self.acknowledgements
-            .poll_transmit()
-            .or_else(|| self.window.poll_transmit(now))
+        let message = if self.acknowledgements.make_way() {
+            self.window.poll_transmit(now)
+        } else {
+            None
+        };
+        message.or_else(|| self.acknowledgements.poll_transmit())
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) would give something.

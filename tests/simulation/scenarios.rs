@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sandbox::faults::{After, Bandwidth, Cut, Ending, Faults};
+use session_manager_plugin::datachannel::Urgency;
 
 use crate::plan::{Event, Flow, Kind, Plan};
 use crate::world::{Outcome, World};
@@ -186,5 +187,48 @@ fn an_outage_of_five_minutes_loses_nothing() {
             print("outage of 5 minutes", &clean, &outcome);
             assert!(outcome.up < Duration::from_secs(310), "{outcome:?}");
         }
+    }
+}
+
+/// A download whose acknowledgements alone are more than the way out carries: keystrokes in between do not wait for its end.
+#[test]
+fn input_does_not_starve_behind_the_acknowledgements_of_a_download() {
+    for rtt in [0, 40] {
+        let mut plan = plan(Kind::Port, ms(rtt), 20, 5 * MEGABYTE);
+        plan.faults[0].bandwidth = Some(Bandwidth {
+            bytes_per_second: 100_000,
+            burst: 16_384,
+        });
+        plan.faults[0].queue = 32_768;
+        plan.up = Flow {
+            payload: 1,
+            pace: ms(100),
+            urgency: Urgency::Interactive,
+            ..plan.up
+        };
+        let outcome = run(&plan);
+        print("keys beside a download", &outcome, &outcome);
+        assert!(
+            outcome.up < Duration::from_secs(4) && outcome.up < outcome.down / 2,
+            "{outcome:?}"
+        );
+    }
+}
+
+/// A burst queues up at the bottleneck long before the path is full: the window must not take that for the path's limit.
+#[test]
+fn a_long_path_is_filled_and_no_queue_longer_than_the_path() {
+    for (rate, rtt) in [(2_000_000, 40), (2_000_000, 300), (500_000, 300)] {
+        let mut plan = plan(Kind::Port, ms(rtt), usize::try_from(rate * 8).unwrap(), 0);
+        plan.faults[0].bandwidth = Some(Bandwidth {
+            bytes_per_second: rate,
+            burst: 16_384,
+        });
+        let outcome = run(&plan);
+        print(&format!("{rate} bytes/s, RTT {rtt} ms"), &outcome, &outcome);
+        assert!(outcome.up < Duration::from_secs(12), "{outcome:?}");
+        // Twice the path's own delay, and some.
+        let most = rate * (2 * rtt + 50) / 1000 / 1144;
+        assert!(outcome.widest as u64 <= most, "{} > {most}", outcome.widest);
     }
 }
