@@ -1,7 +1,8 @@
 //! How much may be on its way: as much as the path bears without filling every buffer on it. No I/O and no clock.
 //!
-//! The window doubles each round trip until a queue begins to show, then grows slowly, holds when the queue is long enough, and halves
-//! when the path drops more than a bad line does. Random losses alone say nothing about the path's capacity.
+//! The window doubles each round trip, grows slowly while a queue shows, holds when the queue is long enough, and halves when the path
+//! drops more than a bad line does. Random losses alone say nothing about the path's capacity, and neither does the first queue: what
+//! doubles comes in bursts, which queue up long before the path is full, and drain again (RFC 9406 goes back to doubling then, too).
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,15 @@ pub(super) const MAXIMUM_WINDOW: usize = 4096;
 const CONGESTION_LOSS_SHARE: f64 = 0.15;
 /// Weight of one message in the smoothed share of losses: small enough that chance alone does not pass for congestion.
 const LOSS_SHARE_WEIGHT: f64 = 1.0 / 256.0;
-/// After the first sign of congestion the window grows by this share of a message for each acknowledgement, instead of by one.
+/// While a queue shows, and always after congestion, the window grows by this share of a message for each acknowledgement, instead of
+/// by one.
 const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
 
 /// The size of the send window, in messages.
 #[derive(Debug)]
 pub(super) struct Congestion {
     window: f64,
-    /// Whether congestion was seen, so that the window grows slowly.
+    /// Whether the path was congested, so that the window grows slowly.
     cautious: bool,
     /// The smoothed share of messages that are lost.
     loss_share: f64,
@@ -53,18 +55,15 @@ impl Congestion {
         self.window as usize
     }
 
-    /// A message was acknowledged; `may_grow` says whether the window is what held the sender back, and the path has no queue.
-    pub(super) fn acknowledged(&mut self, may_grow: bool) {
+    /// A message was acknowledged; `may_grow` says whether the window is what held the sender back, and the path's queue is short,
+    /// `is_filling` whether there is one.
+    pub(super) fn acknowledged(&mut self, may_grow: bool, is_filling: bool) {
         self.loss_share -= self.loss_share * LOSS_SHARE_WEIGHT;
         if may_grow {
-            let growth = if self.cautious { CAUTIOUS_GROWTH } else { 1.0 };
+            let is_slow = self.cautious || is_filling;
+            let growth = if is_slow { CAUTIOUS_GROWTH } else { 1.0 };
             self.window = (self.window + growth).min(MAXIMUM_WINDOW as f64);
         }
-    }
-
-    /// A queue begins to grow on the path: from now on the window grows slowly.
-    pub(super) const fn queue_begins(&mut self) {
-        self.cautious = true;
     }
 
     /// A message was lost.

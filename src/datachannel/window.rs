@@ -268,9 +268,6 @@ impl SendWindow {
             self.flying -= 1;
             if sent_once {
                 self.rtt.sample(rtt);
-                if self.rtt.is_filling() {
-                    self.congestion.queue_begins();
-                }
             }
             let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
             if rtt_before.is_none_or(|before| self.rtt.is_for_later(before, rtt)) {
@@ -286,7 +283,8 @@ impl SendWindow {
         let unsent = self.entries.len() - self.sent;
         let may_grow =
             number < self.limited_below && !self.rtt.is_queueing() && unsent * 2 <= self.flying;
-        self.congestion.acknowledged(may_grow);
+        self.congestion
+            .acknowledged(may_grow, self.rtt.is_filling());
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;
         }
