@@ -51,7 +51,7 @@ check: deny
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # Micro-benchmarks, and the whole program against the sandbox. PLUGIN=path puts another client beside it.
-# ONLY='mux up' measures the lines of the table that hold this; QUICK=1 takes seconds, not minutes.
+# ONLY='mux up' measures the lines of the table that hold this, QUICK=1 everything shorter and once, LONG=10 transfers of 10 GB too.
 bench:
-	$(if $(ONLY),,cargo bench --locked --bench micro)
+	$(if $(ONLY),,cargo bench --locked --bench micro $(if $(QUICK),-- --quick))
 	cargo bench --locked --bench whole

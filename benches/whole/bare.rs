@@ -25,8 +25,10 @@ use uuid::Uuid;
 use super::process::Failed;
 use super::service::{GIVE, Service, TAKE};
 
-/// Messages that the bare client has on their way, and the bare echo.
-const WINDOW: usize = 1024;
+/// What the bare client has on its way, and the bare echo, in bytes: enough to keep both sides busy, and not more than the caches hold.
+const WINDOW: usize = 1 << 20;
+/// What is written before reading has its turn: who writes longer lets the other side wait.
+const TURN: usize = 64 * 1024;
 
 fn failed(error: impl std::fmt::Display) -> Failed {
     error.to_string()
@@ -164,9 +166,11 @@ pub fn floor(size: usize, time: Duration) -> Result<Moved, Failed> {
     let deadline = meter.begun_at + time;
     let mut on_the_way = 0;
     while Instant::now() < deadline {
-        while on_the_way < WINDOW && !connection.is_blocked() {
+        let mut turn = TURN / size;
+        while turn > 0 && on_the_way < WINDOW / size && !connection.is_blocked() {
             connection.write(message.clone()).map_err(failed)?;
             on_the_way += 1;
+            turn -= 1;
         }
         connection.flush().map_err(failed)?;
         let mut read = 0;
@@ -177,7 +181,7 @@ pub fn floor(size: usize, time: Duration) -> Result<Moved, Failed> {
         }
         on_the_way -= read;
         meter.bytes += (read * size) as f64;
-        if read == 0 {
+        if read == 0 && turn > 0 {
             wait(&connection, &sleeper, deadline)?;
         }
     }
@@ -226,9 +230,11 @@ pub fn agent_takes(sandbox: &Sandbox, size: usize, time: Duration) -> Result<Mov
     let deadline = meter.begun_at + time;
     let mut on_the_way = 0;
     while Instant::now() < deadline {
-        while on_the_way < WINDOW && !client.connection.is_blocked() {
+        let mut turn = TURN / size;
+        while turn > 0 && on_the_way < WINDOW / size && !client.connection.is_blocked() {
             client.send(template.clone())?;
             on_the_way += 1;
+            turn -= 1;
         }
         client.connection.flush().map_err(failed)?;
         let mut read = 0;
@@ -236,7 +242,7 @@ pub fn agent_takes(sandbox: &Sandbox, size: usize, time: Duration) -> Result<Mov
             read += 1;
         }
         on_the_way = on_the_way.saturating_sub(read);
-        if read == 0 {
+        if read == 0 && turn > 0 {
             wait(&client.connection, &client.sleeper, deadline)?;
         }
     }

@@ -39,12 +39,18 @@ pub fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
 
-/// The value that this share of them does not exceed.
+/// The value that this share of them does not exceed; between two of them as far as the share lies between (so that the median of two
+/// is the middle of them).
 pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|it| !it.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
-    Some(sorted[((last as f64) * share).round() as usize])
+    let place = last as f64 * share;
+    let (below, above) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
+    Some(below + (above - below) * place.fract())
 }
 
 /// Three digits that matter.
@@ -118,8 +124,36 @@ fn second(row: &Row) -> Option<f64> {
     row.values.get(1).and_then(|values| median(values))
 }
 
+/// How much of what the machine allows a plugin reaches: each pair names a figure of a plugin and one of the bare client.
+pub fn shares(pairs: &[(String, String)], rows: &[Row]) -> Vec<(String, f64)> {
+    let find = |name: &String| rows.iter().find(|row| row.metric.name == *name)?.median(0);
+    let share = |(figure, bare): &(String, String)| {
+        let share = find(figure)? / find(bare)?;
+        Some((format!("{figure}, of {bare}"), share))
+    };
+    pairs.iter().filter_map(share).collect()
+}
+
+/// Where it was measured: figures of different machines, or of a busy one, do not compare.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let model = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    format!(
+        "{model}, {cores} cores, kernel {}, load before {load}",
+        kernel.trim()
+    )
+}
+
 /// Everything, for programs.
-pub fn to_json(plugins: &[String], rows: &[Row]) -> Value {
+pub fn to_json(plugins: &[String], rows: &[Row], machine: &str, shares: &[(String, f64)]) -> Value {
     let rows = rows.iter().map(|row| {
         let Metric {
             name,
@@ -137,7 +171,16 @@ pub fn to_json(plugins: &[String], rows: &[Row]) -> Value {
             "failures": row.failures,
         })
     });
-    json!({ "plugins": plugins, "figures": rows.collect::<Vec<_>>() })
+    let shares: serde_json::Map<_, _> = shares
+        .iter()
+        .map(|(name, share)| (name.clone(), json!(share)))
+        .collect();
+    json!({
+        "machine": machine,
+        "plugins": plugins,
+        "figures": rows.collect::<Vec<_>>(),
+        "shares": shares,
+    })
 }
 
 const BAR: f64 = 12.0;
@@ -225,11 +268,10 @@ fn escaped(text: &str) -> String {
 }
 
 /// Writes both files; an error is told.
-pub fn write(folder: &Path, plugins: &[String], rows: &[Row]) {
-    let json = format!("{:#}\n", to_json(plugins, rows));
+pub fn write(folder: &Path, json: &Value, svg: &str) {
     let written = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(folder.join("whole.json"), json))
-        .and_then(|()| std::fs::write(folder.join("whole.svg"), to_svg(plugins, rows)));
+        .and_then(|()| std::fs::write(folder.join("whole.json"), format!("{json:#}\n")))
+        .and_then(|()| std::fs::write(folder.join("whole.svg"), svg));
     match written {
         Ok(()) => println!("\n{0}/whole.json and {0}/whole.svg", folder.display()),
         Err(error) => println!("\n{}: {error}", folder.display()),
