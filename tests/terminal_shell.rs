@@ -4,24 +4,12 @@ mod support;
 
 use std::time::Duration;
 
-use sandbox::{AgentConfig, Document, Record, Sandbox, Sender, SessionConfig, Started};
-use support::{Io, PATIENCE, Plugin, Running, sandbox};
+use sandbox::{Document, Sandbox, Sender, Started};
+use support::{Io, PATIENCE, Plugin, Running, sandbox, start_with_prompt};
 
 /// The shell that everybody has, with a prompt that is easy to find.
 fn shell(sandbox: &Sandbox) -> Started {
-    start(sandbox, Document::Shell)
-}
-
-fn start(sandbox: &Sandbox, document: Document) -> Started {
-    sandbox.start_session(SessionConfig {
-        document,
-        agent: AgentConfig {
-            environment: vec![("PS1".into(), "ready> ".into())],
-            ..AgentConfig::default()
-        },
-        record: Record::Payloads,
-        ..SessionConfig::default()
-    })
+    start_with_prompt(sandbox, Document::Shell)
 }
 
 /// In a terminal, with the prompt seen.
@@ -74,7 +62,7 @@ fn a_person_can_work_in_it_and_the_terminal_is_as_before() {
 #[test]
 fn every_byte_passes() {
     let sandbox = sandbox();
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::Interactive {
             command: "stty raw -echo; echo go; cat > /dev/null".into(),
@@ -156,7 +144,7 @@ fn the_escape_ends_the_session_and_the_terminal_is_as_before() {
 #[test]
 fn escapes_can_be_asked_for_turned_off_and_moved() {
     let sandbox = sandbox();
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::Interactive {
             command: "echo go; cat".into(),
@@ -170,7 +158,7 @@ fn escapes_can_be_asked_for_turned_off_and_moved() {
     plugin.type_in(b"~-~.\r");
     wait_for_input(&started, b"~.\r~.\r");
 
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::Interactive {
             command: "echo go; cat".into(),
@@ -190,7 +178,7 @@ fn escapes_can_be_asked_for_turned_off_and_moved() {
 #[test]
 fn p49_escapes_are_not_looked_for_in_piped_stdin() {
     let sandbox = sandbox();
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::Interactive {
             command: "echo go; cat; echo over".into(),
@@ -266,7 +254,7 @@ fn p51_a_reader_that_goes_ends_the_session() {
         command: "yes".into(),
     };
     for document in [quiet, loud] {
-        let started = start(&sandbox, document.clone());
+        let started = start_with_prompt(&sandbox, document.clone());
         let plugin = Plugin::new(&sandbox, &started).stdout(Io::HeldPipe).spawn();
         assert!(started.session.wait_for_frames(PATIENCE, |frames| {
             frames.iter().any(|frame| frame.is_data(Sender::Client, 3))
@@ -280,7 +268,7 @@ fn p51_a_reader_that_goes_ends_the_session() {
 #[test]
 fn output_that_nobody_reads_waits_and_a_signal_still_ends_the_session() {
     let sandbox = sandbox();
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::Interactive {
             command: "yes".into(),
@@ -317,7 +305,7 @@ fn ansibles_mix_of_pipes_and_terminal_leaves_the_terminal_alone() {
 #[test]
 fn p60_commands_without_a_pty_get_no_stdin() {
     let sandbox = sandbox();
-    let started = start(&sandbox, Document::command("sleep 0.2"));
+    let started = start_with_prompt(&sandbox, Document::command("sleep 0.2"));
     let finished = Plugin::new(&sandbox, &started).run(b"\x03\x03\x03input\n");
     assert_eq!(finished.code(), 0, "{finished:?}");
     assert_eq!(input(&started), b"");

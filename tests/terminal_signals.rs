@@ -3,20 +3,8 @@
 mod support;
 
 use rustix::process::Signal;
-use sandbox::{AgentConfig, Document, Record, Sandbox, Sender, SessionConfig, Started, Upgrade};
-use support::{Plugin, Running, exit_code, sandbox};
-
-fn start(sandbox: &Sandbox, document: Document) -> Started {
-    sandbox.start_session(SessionConfig {
-        document,
-        agent: AgentConfig {
-            environment: vec![("PS1".into(), "ready> ".into())],
-            ..AgentConfig::default()
-        },
-        record: Record::Payloads,
-        ..SessionConfig::default()
-    })
-}
+use sandbox::{Document, Sandbox, Sender, SessionConfig, Started, Upgrade};
+use support::{Plugin, Running, exit_code, sandbox, start_with_prompt};
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {
     let came = started
@@ -39,7 +27,7 @@ fn wait_for_input(started: &Started, bytes: &[u8]) {
 /// A command on a pty that takes no notice of anything.
 fn stubborn(sandbox: &Sandbox) -> Started {
     let command = "stty raw -echo; echo go; sleep 600".into();
-    start(sandbox, Document::Interactive { command })
+    start_with_prompt(sandbox, Document::Interactive { command })
 }
 
 fn running(plugin: Plugin) -> Running {
@@ -130,13 +118,13 @@ fn the_first_interrupt_goes_to_a_command_and_the_second_leaves() {
     let sandbox = sandbox();
     let command = "sh -c 'trap \"\" INT QUIT; echo go; sleep 600'";
     // The agent reads nothing more until the command has ended.
-    let started = start(&sandbox, Document::separate_command(command));
+    let started = start_with_prompt(&sandbox, Document::separate_command(command));
     let plugin = running(Plugin::new(&sandbox, &started).before("trap '' INT QUIT"));
     plugin.signal(Signal::QUIT);
     wait_for_input(&started, &[0x1c]);
     drop(plugin);
 
-    let started = start(&sandbox, Document::separate_command(command));
+    let started = start_with_prompt(&sandbox, Document::separate_command(command));
     let plugin = running(Plugin::new(&sandbox, &started).before("trap '' INT QUIT"));
     plugin.signal(Signal::INT);
     wait_for_input(&started, &[0x03]);
@@ -147,7 +135,7 @@ fn the_first_interrupt_goes_to_a_command_and_the_second_leaves() {
 #[test]
 fn a_command_that_heeds_the_interrupt_ends_the_session() {
     let sandbox = sandbox();
-    let started = start(
+    let started = start_with_prompt(
         &sandbox,
         Document::separate_command("sh -c 'echo go; exec sleep 600'"),
     );
@@ -163,7 +151,7 @@ fn p54_term_and_hup_end_every_session_with_their_number() {
     let sandbox = sandbox();
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
         let command = Document::separate_command("sh -c 'echo go; exec sleep 600'");
-        for started in [stubborn(&sandbox), start(&sandbox, command)] {
+        for started in [stubborn(&sandbox), start_with_prompt(&sandbox, command)] {
             let plugin = running(Plugin::new(&sandbox, &started));
             plugin.signal(signal);
             assert_eq!(exit_code(plugin.wait()), code);

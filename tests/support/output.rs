@@ -78,7 +78,7 @@ impl Output {
             assert!(
                 !came.ended && !left.is_zero(),
                 "did not see {what} in {:?}",
-                super::tail(&String::from_utf8_lossy(&came.bytes))
+                tail(&String::from_utf8_lossy(&came.bytes))
             );
             came = changed
                 .wait_timeout(came, left)
@@ -93,5 +93,17 @@ impl Output {
             .wait_timeout_while(lock(came), PATIENCE, |came| !came.ended)
             .unwrap_or_else(PoisonError::into_inner);
         assert!(!result.1.timed_out(), "somebody else has it still open");
+    }
+}
+
+/// The end of a text, where the interesting part is.
+pub(super) fn tail(text: &str) -> String {
+    const SHOWN: usize = 2000;
+    let skipped = text.chars().count().saturating_sub(SHOWN);
+    let end: String = text.chars().skip(skipped).collect();
+    if skipped == 0 {
+        end
+    } else {
+        format!("({skipped} characters …){end}")
     }
 }
