@@ -158,6 +158,8 @@ pub struct Link {
     /// Frames and bytes since the last cut.
     since_cut: (u64, u64),
     losing: Option<Losing>,
+    /// A cut was taken: the connection is about to end, and nothing counts towards the next one until it has.
+    is_cut: bool,
     statistics: LinkStatistics,
 }
 
@@ -188,6 +190,7 @@ impl Link {
             busy_until: None,
             since_cut: (0, 0),
             losing: None,
+            is_cut: false,
             statistics: LinkStatistics::default(),
         }
     }
@@ -197,8 +200,11 @@ impl Link {
         self.faults = faults;
     }
 
-    /// Whether a frame may be put in; if not, its sender waits.
+    /// Whether a frame may be put in; if not, its sender waits. None may when a cut has lost what it was to lose.
     pub fn has_room(&self, now: Instant) -> bool {
+        if self.losing.as_ref().is_some_and(|losing| losing.left == 0) {
+            return false;
+        }
         (self.faults.when_full == WhenFull::Drop || self.backlog(now) < self.faults.queue as u64)
             && self.in_flight_bytes < MAX_IN_FLIGHT
     }
@@ -267,6 +273,9 @@ impl Link {
 
     /// Counts towards the next cut; the frame that fills the count still passes.
     fn note_cut(&mut self, length: usize, now: Instant) {
+        if self.is_cut {
+            return;
+        }
         self.since_cut.0 += 1;
         self.since_cut.1 += length as u64;
         let reached = match self.faults.cuts.front().map(|cut| cut.after) {
@@ -333,6 +342,12 @@ impl Link {
         Some(frame)
     }
 
+    /// Whether [`pop`](Self::pop) would give one.
+    pub fn has_arrived(&self, now: Instant) -> bool {
+        let first = self.in_flight.front();
+        first.is_some_and(|(arrival, _)| *arrival <= now)
+    }
+
     /// When there is something to be done: a frame arrives, a sender that waits may go on, a cut is due.
     pub fn next_time(&self, now: Instant) -> Option<Instant> {
         let room = (!self.has_room(now) && self.in_flight_bytes < MAX_IN_FLIGHT)
@@ -345,15 +360,20 @@ impl Link {
             });
         let arrival = self.in_flight.front().map(|(arrival, _)| *arrival);
         let held = self.held.iter().map(|held| held.at_latest).min();
-        let cut = self.losing.as_ref().map(|losing| losing.at_latest);
+        let cut = self.losing.as_ref().map(|losing| match losing.left {
+            0 => now,
+            _ => losing.at_latest,
+        });
         [room, arrival, held, cut].into_iter().flatten().min()
     }
 
     /// Says that the connection is to be cut now, and how. What was put in before the cut is to be popped first.
     pub fn take_cut(&mut self, now: Instant) -> Option<Ending> {
-        self.losing
-            .take_if(|losing| losing.left == 0 || losing.at_latest <= now)
-            .map(|losing| losing.ending)
+        let cut = self
+            .losing
+            .take_if(|losing| losing.left == 0 || losing.at_latest <= now)?;
+        self.is_cut = true;
+        Some(cut.ending)
     }
 
     /// The connection is gone, and all that was on its way. Hands back how many frames that were.
@@ -365,6 +385,7 @@ impl Link {
         self.held.clear();
         self.busy_until = None;
         self.losing = None;
+        self.is_cut = false;
         self.since_cut = (0, 0);
         lost
     }

@@ -128,7 +128,10 @@ fn a_cut_lets_pass_what_came_before_and_loses_what_comes_after() {
         link.push(frames.next().unwrap(), now);
     }
     assert_eq!(link.take_cut(now), None);
+    assert!(link.has_room(now));
     link.push(frames.next().unwrap(), now);
+    // No more than asked for.
+    assert!(!link.has_room(now));
     let passed: Vec<u32> = std::iter::from_fn(|| link.pop(now))
         .map(|it| number(&it))
         .collect();

@@ -72,6 +72,7 @@ pub(super) fn run(accepted: Accepted, shared: &Arc<Shared>, threads: &Threads) {
         no_reading: frozen,
         no_writing: frozen,
         closed_sent: false,
+        leaving: None,
         closing: None,
         session,
     };
@@ -97,6 +98,8 @@ struct Connection {
     no_writing: bool,
     /// `channel_closed` is on its way.
     closed_sent: bool,
+    /// A close frame is to be sent when what has arrived before it is sent, at the latest at this time.
+    leaving: Option<(Instant, CloseFrame)>,
     /// A close frame was sent; this is how long the other is waited for.
     closing: Option<Instant>,
 }
@@ -157,11 +160,22 @@ impl Connection {
     }
 
     fn close(&mut self, code: u16, reason: &str) {
-        let _ = self.websocket.close(Some(CloseFrame {
+        let frame = CloseFrame {
             code: CloseCode::from(code),
             reason: reason.into(),
-        }));
-        self.closing = Some(Instant::now() + CLOSE_TIMEOUT);
+        };
+        self.leaving = Some((Instant::now() + CLOSE_TIMEOUT, frame));
+    }
+
+    /// Sends the close frame that is due, unless something that arrived before it still waits for the socket.
+    fn leave(&mut self, links: Option<&Links>, now: Instant) {
+        let waits =
+            self.unsent.is_some() || links.is_some_and(|links| links.to_client.has_arrived(now));
+        let due = self.leaving.take_if(|(latest, _)| !waits || *latest <= now);
+        if let Some((_, frame)) = due {
+            let _ = self.websocket.close(Some(frame));
+            self.closing = Some(now + CLOSE_TIMEOUT);
+        }
     }
 
     /// Hands a frame to the websocket; a full one gives it back.
@@ -186,6 +200,7 @@ impl Connection {
                 self.read_opening(shared, now)?;
             }
             if self.attachment.is_none() {
+                self.leave(None, now);
                 self.flush();
                 return Ok(Wait {
                     until: self.closing,
@@ -205,14 +220,19 @@ impl Connection {
         self.pump_out(&session, links, now);
         let more = self.pump_in(&session, links, now)?;
         self.flush();
-        if self.closing.is_none() {
-            for link in [&mut links.to_client, &mut links.to_agent] {
-                match link.take_cut(now) {
-                    Some(Ending::Close { code, reason }) => self.close(code, &reason),
-                    Some(ending) => return Err(Over::End(ending)),
-                    None => {}
-                }
+        for link in [&mut links.to_client, &mut links.to_agent] {
+            match link.take_cut(now) {
+                // It ends already.
+                Some(_) if self.closing.is_some() || self.leaving.is_some() => {}
+                Some(Ending::Close { code, reason }) => self.close(code, &reason),
+                Some(ending) => return Err(Over::End(ending)),
+                None => {}
             }
+        }
+        if self.leaving.is_some() {
+            self.pump_out(&session, links, now);
+            self.leave(Some(links), now);
+            self.flush();
         }
         Ok(self.wait(&session, links, more, now))
     }
@@ -221,7 +241,7 @@ impl Connection {
     fn pump_out(&mut self, session: &Session, links: &mut Links, now: Instant) {
         let link = &mut links.to_client;
         loop {
-            if link.has_room(now) {
+            if link.has_room(now) && self.leaving.is_none() && self.closing.is_none() {
                 if self.batch.is_empty() {
                     session.to_client.take_some(&mut self.batch, BATCH);
                 }
@@ -374,11 +394,16 @@ impl Connection {
         let room = session.to_agent.has_room();
         let into = links.to_agent.next_time(now).filter(|_| room);
         let reading = !self.no_reading && room && links.to_agent.has_room(now);
+        let leaving = self.leaving.as_ref().map(|(latest, _)| *latest);
+        let wants_more = can_write && leaving.is_none() && links.to_client.has_room(now);
         Wait {
-            at_once: more || (can_write && !self.batch.is_empty() && links.to_client.has_room(now)),
-            until: [out, into, self.closing].into_iter().flatten().min(),
+            at_once: more || (wants_more && !self.batch.is_empty()),
+            until: [out, into, self.closing, leaving]
+                .into_iter()
+                .flatten()
+                .min(),
             not_reading: !reading,
-            wants_more: can_write && links.to_client.has_room(now),
+            wants_more,
         }
     }
 
