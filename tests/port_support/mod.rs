@@ -1,6 +1,8 @@
 //! Servers that the agent connects to, and port sessions of the built program in front of them.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod ssh;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
