@@ -1,0 +1,184 @@
+//! An hour and more, compressed: the service ends the connection sixty times with "Bye" while data moves, six of them with frames in
+//! flight lost. Nothing is lost, and no local connection is dropped.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use sandbox::faults::{After, Cut, Ending, Faults};
+use sandbox::{Document, Record, SessionConfig, Started};
+
+use crate::port_support::ssh::{Ssh, run};
+use crate::port_support::{Server, assert_same, connect, fast, listening_port, pattern};
+use crate::support::{Io, PATIENCE, Plugin, exit_code, sandbox};
+
+/// How often the service says "Bye".
+const BYES: u64 = 60;
+/// Local connections of a port session.
+const CONNECTIONS: usize = 50;
+/// What is copied with scp, bytes.
+const SIZE: usize = 50 << 20;
+
+/// A "Bye" after every so many bytes, every tenth with frames lost.
+fn byes(bytes: u64) -> Faults {
+    let cut = |number| Cut {
+        after: After::Bytes(bytes),
+        lose: if number % 10 == 9 { 20 } else { 0 },
+        ending: Ending::bye(),
+    };
+    Faults {
+        cuts: (0..BYES).map(cut).collect(),
+        ..Faults::default()
+    }
+}
+
+/// With the breaks in the direction to the agent, or in the other: a break of one would be counted as one of the other, too.
+fn breaking(document: Document, up: bool, bytes: u64) -> SessionConfig {
+    let mut agent = fast();
+    // It resends ten messages a second, and hangs up when that takes longer than this.
+    agent.drain_timeout = PATIENCE;
+    let mut config = SessionConfig {
+        document,
+        agent,
+        record: Record::Nothing,
+        ..SessionConfig::default()
+    };
+    let direction = if up {
+        &mut config.to_agent
+    } else {
+        &mut config.to_client
+    };
+    *direction = byes(bytes);
+    config
+}
+
+fn report(what: &str, start: Instant, bytes: usize, started: &Started) {
+    let (up, down) = started.session.statistics();
+    eprintln!(
+        "{what}: {bytes} bytes in {:.1?}, {} connections, {} and {} frames lost",
+        start.elapsed(),
+        started.session.connections(),
+        up.lost,
+        down.lost,
+    );
+    assert!(
+        started.session.connections() > BYES,
+        "fewer breaks than meant"
+    );
+    assert!(up.lost + down.lost >= 100, "fewer frames lost than meant");
+}
+
+#[test]
+fn p20_a_shell_outlives_sixty_byes() {
+    let start = Instant::now();
+    let sandbox = sandbox();
+    let document = Document::Interactive {
+        command: "stty raw -echo; echo ready; exec cat".into(),
+    };
+    let started = sandbox.start_session(breaking(document, true, 30_000));
+    let plugin = Plugin::new(&sandbox, &started).with_api(&sandbox).spawn();
+    plugin.stdout.wait_for("ready\n");
+    let banner = plugin.stdout.bytes().len();
+    let mut sent = Vec::new();
+    // A pipe that is full holds it up.
+    while started.session.connections() <= BYES {
+        let mut piece = pattern(sent.len() as u64, 2000);
+        for byte in &mut piece {
+            // The agent would keep back what could be the beginning of a character.
+            *byte = b' ' + *byte % 90;
+        }
+        plugin.type_in(&piece);
+        sent.extend_from_slice(&piece);
+    }
+    let all = banner + sent.len();
+    plugin
+        .stdout
+        .wait_until("all of it back", |bytes| bytes.len() >= all);
+    assert_same(&plugin.stdout.bytes()[banner..], &sent);
+    report("shell", start, sent.len(), &started);
+    plugin.signal(Signal::TERM);
+    assert_eq!(exit_code(plugin.wait()), 143);
+}
+
+/// Exchanges pieces with an echo until everything is over; hands back how many bytes.
+fn chat(stream: &mut TcpStream, me: u64, over: &AtomicBool) -> usize {
+    let mut bytes = 0;
+    while !over.load(Ordering::SeqCst) {
+        let piece = pattern(me << 32 | bytes as u64, 3000);
+        stream.write_all(&piece).expect("a connection that stands");
+        let mut back = vec![0; piece.len()];
+        stream
+            .read_exact(&mut back)
+            .expect("a connection that stands");
+        assert_same(&back, &piece);
+        bytes += piece.len();
+    }
+    bytes
+}
+
+#[test]
+fn p20_fifty_connections_outlive_sixty_byes() {
+    let start = Instant::now();
+    let sandbox = sandbox();
+    let server = Server::echo();
+    let started = sandbox.start_session(breaking(Document::port(server.port()), false, 100_000));
+    let plugin = Plugin::new(&sandbox, &started)
+        .with_api(&sandbox)
+        .stdin(Io::Null)
+        .spawn();
+    let port = listening_port(&plugin);
+    let over = AtomicBool::new(false);
+    let bytes = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CONNECTIONS)
+            .map(|me| {
+                let over = &over;
+                scope.spawn(move || chat(&mut connect(port), me as u64, over))
+            })
+            .collect();
+        let all = started.session.wait_for_connection(BYES + 1, 3 * PATIENCE);
+        over.store(true, Ordering::SeqCst);
+        let bytes = clients
+            .into_iter()
+            .map(|client| client.join().expect("a client"));
+        let bytes = bytes.sum();
+        assert!(all, "{} connections", started.session.connections());
+        bytes
+    });
+    assert_eq!(server.accepted.load(Ordering::SeqCst), CONNECTIONS);
+    report("50 connections", start, bytes, &started);
+    plugin.signal(Signal::INT);
+    assert_eq!(exit_code(plugin.wait()), 0);
+}
+
+#[test]
+#[ignore = "copies 50 MB twice: `make soak`"]
+fn p20_scp_outlives_sixty_byes() {
+    let ssh = Ssh::start();
+    let data = pattern(5, SIZE);
+    let (source, copy) = (ssh.path("source"), ssh.path("copy"));
+    fs::write(&source, &data).expect("a file");
+    for up in [true, false] {
+        let start = Instant::now();
+        let session = ssh.session(breaking(Document::Shell, up, 850_000));
+        let through = ssh.through(&format!("up {up}"), &session);
+        let remote = |path: &std::path::Path| format!("target:{}", path.display());
+        let ends = if up {
+            [source.display().to_string(), remote(&copy)]
+        } else {
+            [remote(&source), copy.display().to_string()]
+        };
+        run(ssh.command("scp", &through).arg("-q").args(ends));
+        assert_same(&fs::read(&copy).expect("the copy"), &data);
+        fs::remove_file(&copy).expect("to remove it");
+        report(
+            if up { "scp up" } else { "scp down" },
+            start,
+            SIZE,
+            &session,
+        );
+    }
+}
