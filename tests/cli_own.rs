@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
-use sandbox::{Check, Config, Document, Event, Sandbox};
+use sandbox::{Check, Config, Document, Event, Sandbox, Started};
 use serde_json::{Value, json};
-use support::{Io, PATIENCE, Plugin, exit_code};
+use support::{Io, PATIENCE, Plugin, Running, exit_code};
 
 const TARGET: &str = "i-0123456789abcdef0";
 
@@ -26,6 +26,25 @@ fn strict() -> Sandbox {
 fn own(sandbox: &Sandbox, subcommand: &str, arguments: &[&str]) -> Plugin {
     let all = [&[subcommand, "--target", TARGET], arguments].concat();
     Plugin::bare(all).with_api(sandbox)
+}
+
+/// Says `go`, and ends only when somebody ends it.
+fn long_command() -> Document {
+    Document::Interactive {
+        command: "echo go; sleep 600".into(),
+    }
+}
+
+/// In a terminal that the program has made raw.
+fn in_a_long_command(sandbox: &Sandbox) -> (Started, Running) {
+    let started = sandbox.start_session(long_command());
+    let plugin = Plugin::new(sandbox, &started)
+        .with_api(sandbox)
+        .terminal()
+        .spawn();
+    plugin.terminal.wait_for("go");
+    plugin.wait_for_raw(true);
+    (started, plugin)
 }
 
 /// The requests of an operation that the API took.
@@ -185,15 +204,7 @@ fn wrong_usage_is_exit_code_2() {
 fn p54_a_killed_plugin_ends_the_remote_session() {
     let sandbox = strict();
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let started = sandbox.start_session(Document::Interactive {
-            command: "echo go; sleep 600".into(),
-        });
-        let plugin = Plugin::new(&sandbox, &started)
-            .with_api(&sandbox)
-            .terminal()
-            .spawn();
-        plugin.terminal.wait_for("go");
-        plugin.wait_for_raw(true);
+        let (started, plugin) = in_a_long_command(&sandbox);
         plugin.signal(signal);
         assert_eq!(exit_code(plugin.wait()), code);
         plugin.wait_for_raw(false);
@@ -210,20 +221,11 @@ fn p54_a_killed_plugin_ends_the_remote_session() {
 #[test]
 fn leaving_by_the_escape_or_a_broken_pipe_ends_the_remote_session() {
     let sandbox = strict();
-    let command = || Document::Interactive {
-        command: "echo go; sleep 600".into(),
-    };
-    let started = sandbox.start_session(command());
-    let plugin = Plugin::new(&sandbox, &started)
-        .with_api(&sandbox)
-        .terminal()
-        .spawn();
-    plugin.terminal.wait_for("go");
-    plugin.wait_for_raw(true);
+    let (started, plugin) = in_a_long_command(&sandbox);
     plugin.type_in(b"~.");
     assert_eq!(exit_code(plugin.wait()), 0);
 
-    let broken = sandbox.start_session(command());
+    let broken = sandbox.start_session(long_command());
     let plugin = Plugin::new(&sandbox, &broken)
         .with_api(&sandbox)
         .stdout(Io::HeldPipe)
@@ -265,9 +267,7 @@ fn a_session_that_cannot_start_is_ended() {
 #[test]
 fn without_the_api_leaving_says_that_the_session_goes_on() {
     let sandbox = support::sandbox();
-    let started = sandbox.start_session(Document::Interactive {
-        command: "echo go; sleep 600".into(),
-    });
+    let started = sandbox.start_session(long_command());
     let plugin = Plugin::new(&sandbox, &started).terminal().spawn();
     plugin.terminal.wait_for("go");
     plugin.wait_for_raw(true);
@@ -322,15 +322,7 @@ fn exec_that_is_interrupted_twice_ends_as_a_local_command_would() {
 fn leaving_works_while_the_connection_is_gone() {
     for (leave, code) in [("escape", 0), ("signal", 143)] {
         let sandbox = strict();
-        let started = sandbox.start_session(Document::Interactive {
-            command: "echo go; sleep 600".into(),
-        });
-        let plugin = Plugin::new(&sandbox, &started)
-            .with_api(&sandbox)
-            .terminal()
-            .spawn();
-        plugin.terminal.wait_for("go");
-        plugin.wait_for_raw(true);
+        let (_started, plugin) = in_a_long_command(&sandbox);
         sandbox.stop_gateway();
         plugin.terminal.wait_for("reconnecting");
         // What is typed meanwhile is kept, and escapes are seen.

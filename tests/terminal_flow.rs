@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{AgentConfig, Document, Record, Sandbox, Sender, SessionConfig, Started};
-use support::{Io, PATIENCE, Plugin, exit_code, sandbox};
+use support::{Io, PATIENCE, Plugin, Running, exit_code, sandbox};
 
 fn start(sandbox: &Sandbox, document: Document, agent: AgentConfig) -> Started {
     sandbox.start_session(SessionConfig {
@@ -85,11 +85,10 @@ fn a_megabyte_piped_into_cat_arrives_whole() {
     assert!(std::fs::read_to_string(&path).expect("the file") == text);
 }
 
-#[test]
-fn a_frozen_reader_stops_the_output_and_an_interrupt_still_leaves_the_command() {
-    let sandbox = sandbox();
-    let started = start(&sandbox, Document::Shell, AgentConfig::default());
-    let plugin = Plugin::new(&sandbox, &started)
+/// A shell that says yes for ever to somebody who does not read.
+fn stuck_in_yes(sandbox: &Sandbox) -> (Started, Running) {
+    let started = start(sandbox, Document::Shell, AgentConfig::default());
+    let plugin = Plugin::new(sandbox, &started)
         .stdin(Io::Terminal)
         .stdout(Io::HeldPipe)
         .spawn();
@@ -101,6 +100,13 @@ fn a_frozen_reader_stops_the_output_and_an_interrupt_still_leaves_the_command() 
             .session
             .wait_for_frames(PATIENCE, |frames| frames.len() > 1000)
     );
+    (started, plugin)
+}
+
+#[test]
+fn a_frozen_reader_stops_the_output_and_an_interrupt_still_leaves_the_command() {
+    let sandbox = sandbox();
+    let (started, plugin) = stuck_in_yes(&sandbox);
     plugin.type_in(&[0x03]);
     let came = started.session.wait_for_frames(PATIENCE, |frames| {
         let mut data = frames
@@ -117,18 +123,7 @@ fn a_frozen_reader_stops_the_output_and_an_interrupt_still_leaves_the_command() 
 #[test]
 fn the_escape_leaves_while_output_is_stuck() {
     let sandbox = sandbox();
-    let started = start(&sandbox, Document::Shell, AgentConfig::default());
-    let plugin = Plugin::new(&sandbox, &started)
-        .stdin(Io::Terminal)
-        .stdout(Io::HeldPipe)
-        .spawn();
-    plugin.wait_for_raw(true);
-    plugin.type_in(b"yes\r");
-    assert!(
-        started
-            .session
-            .wait_for_frames(PATIENCE, |frames| frames.len() > 1000)
-    );
+    let (_started, plugin) = stuck_in_yes(&sandbox);
     plugin.type_in(b"~.");
     assert_eq!(exit_code(plugin.wait()), 0);
     plugin.wait_for_raw(false);
