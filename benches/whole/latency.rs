@@ -83,7 +83,7 @@ pub fn keystroke(bench: &Bench, binary: &Path, flood: bool) -> Result<[f64; 2], 
     let sandbox = &bench.tls;
     let begin = "stty raw -echo; echo ready; sleep 0.1;";
     let command_line = if flood {
-        format!("{begin} cat /dev/zero & exec cat")
+        format!("{begin} dd if=/dev/zero bs=1024 status=none & exec cat")
     } else {
         format!("{begin} exec cat")
     };

@@ -382,6 +382,7 @@ fn bottlenecks(all: &mut Vec<Case>) {
                 let name = format!("{} MB/s that {when_label}, {rtt} ms", rate as f64 / 1e6);
                 all.push(case(
                     [
+                        metric(format!("{name}, start"), "% used", true, None),
                         metric(name.clone(), "% used", true, None),
                         metric(format!("{name}, sent again"), "%", false, None),
                     ],

@@ -4,9 +4,10 @@
 //! make bench                                    everything, about 10 minutes for each plugin
 //! make bench PLUGIN=/path/to/another            beside another client, A B A B …
 //! make bench ONLY='mux up' QUICK=1              the lines whose names hold this, in seconds
+//! make bench LONG=10                            transfers of 10 GB too, to see that memory stays flat
 //! ```
 //!
-//! `LONG=10` adds transfers of 10 GB, to see whether memory stays flat. `OURS=` names another build of ours; the default is the static one, if there is one. `ROUNDS=` says how often.
+//! `OURS=` names another build of ours; the default is the static one, if there is one. `ROUNDS=` says how often.
 //!
 //! Figures are worth something beside others of the same run only: machines are shared, and noisy.
 
@@ -58,10 +59,15 @@ fn main() {
     let machine = report::machine();
     println!("{machine}");
     let plugins = plugins();
+    // As they are called in the table, and, with their version, in what is written.
+    let mut names = Vec::new();
+    let mut legends = Vec::new();
     for (name, path) in &plugins {
         println!("{name}: {}", path.display());
+        let version = process::own_version(path);
+        legends.push(format!("{name}, {}", version.as_deref().unwrap_or("?")));
+        names.push(name.clone());
     }
-    let names: Vec<String> = plugins.iter().map(|(name, _)| name.clone()).collect();
     println!("\n{}", report::head(&names));
     let mut rows = Vec::new();
     for case in list::cases(long) {
@@ -81,8 +87,8 @@ fn main() {
     for (name, share) in &shares {
         println!("{name}: {:.0} %", share * 100.0);
     }
-    let json = report::to_json(&names, &rows, &machine, &shares);
-    report::write(&folder, &json, &report::to_svg(&names, &rows));
+    let json = report::to_json(&legends, &rows, &machine, &shares);
+    report::write(&folder, &json, &report::to_svg(&legends, &rows));
 }
 
 /// A sandbox of its own for each case, so that nothing of one is left for the next.

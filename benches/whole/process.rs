@@ -204,6 +204,13 @@ fn number_after(text: &str, name: &str) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
+/// What it says that it is.
+pub fn own_version(binary: &Path) -> Option<String> {
+    let output = Command::new(binary).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned())
+}
+
 /// `--version`: milliseconds from start to end, and peak memory, MB.
 pub fn version(binary: &Path) -> Result<(f64, f64), Failed> {
     let mut times = Vec::new();

@@ -127,25 +127,29 @@ pub fn streams(bench: &Bench, binary: &Path, count: usize) -> Result<[f64; 3], F
     Ok([opened, rate, cpu])
 }
 
-/// A path with a bottleneck, uploaded to: share of what it can carry in percent, share of frames sent again in percent.
-pub fn bottleneck(bench: &Bench, binary: &Path, path: &Route) -> Result<[f64; 2], Failed> {
+/// A path with a bottleneck, uploaded to: share of what it can carry, in percent, in the first second and ten round trips, and after them;
+/// share of frames sent again after them, in percent.
+pub fn bottleneck(bench: &Bench, binary: &Path, path: &Route) -> Result<[f64; 3], Failed> {
     let limit = path
         .to_agent
         .bandwidth
         .map_or(f64::NAN, |bandwidth| bandwidth.bytes_per_second as f64);
     let mut setup = Setup::new(&bench.tls, binary, Way::Mux, false, 1024, path)?;
     setup.upload(Way::Mux)?;
-    thread::sleep(Duration::from_secs(1));
-    let bytes = setup.service.taken.get();
-    let frames = setup.session.statistics().0;
-    let begin = Instant::now();
-    thread::sleep(bench.window * 2);
-    let seconds = begin.elapsed().as_secs_f64();
-    let bytes = setup.service.taken.get() - bytes;
-    let after = setup.session.statistics().0;
-    let sent = (after.passed + after.lost - frames.passed - frames.lost) as f64;
-    let needed = bytes / 1024.0;
-    // What a message of 1 KiB has besides its data is its header; the multiplexer's now and then do not count.
-    let share = needed * (1024.0 + 120.0) / seconds / limit * 100.0;
-    Ok([share, ((sent - needed) / needed * 100.0).max(0.0)])
+    let start = Duration::from_secs(1) + 10 * (path.to_agent.delay + path.to_client.delay);
+    let mut parts = [(0.0, 0.0); 2];
+    for (part, time) in parts.iter_mut().zip([start, bench.window * 2]) {
+        let bytes = setup.service.taken.get();
+        let frames = setup.session.statistics().0;
+        let begin = Instant::now();
+        thread::sleep(time);
+        let seconds = begin.elapsed().as_secs_f64();
+        let needed = (setup.service.taken.get() - bytes) / 1024.0;
+        let after = setup.session.statistics().0;
+        let sent = (after.passed + after.lost - frames.passed - frames.lost) as f64;
+        // What a message of 1 KiB has besides its data is its header; the multiplexer's now and then do not count.
+        let share = needed * (1024.0 + 120.0) / seconds / limit * 100.0;
+        *part = (share, ((sent - needed) / needed * 100.0).max(0.0));
+    }
+    Ok([parts[0].0, parts[1].0, parts[1].1])
 }
