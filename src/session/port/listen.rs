@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,15 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::process::{Resource, getrlimit};
 
 use super::socket::{Peer, Socket};
 use crate::error::Error;
 
 /// What may wait to be accepted; the system may allow less.
 const BACKLOG: i32 = 1024;
+/// Descriptors that are left for the session's own sockets and files, and for a program that gives it credentials; fewer where few are allowed.
+const RESERVE: u64 = 8;
 /// How often a port is chosen anew because the second address does not have the same one free.
 const CHOICES: usize = 10;
 
@@ -103,21 +107,40 @@ impl Listener {
     }
 
     /// Takes a connection that waits.
+    ///
+    /// # Errors
+    /// Those of accept(2); EMFILE also when all that is left is what the session itself needs.
     pub fn accept(&self, index: usize) -> io::Result<(Socket, Peer)> {
         match self.sockets.get(index) {
             None => Err(io::ErrorKind::WouldBlock.into()),
             Some(Listening::Tcp(listener)) => {
+                leave_reserve(listener)?;
                 let (stream, address) = listener.accept()?;
                 // It is gone already if this fails, which shows when it is read.
                 let _ = stream.set_nodelay(true);
                 Ok((Socket::Tcp(stream), Peer::Address(address)))
             }
             Some(Listening::Unix(listener)) => {
+                leave_reserve(listener)?;
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::Unix(stream), Peer::Nameless))
             }
         }
     }
+}
+
+/// Looks whether a local connection may have the next descriptor. The system gives the lowest one that is free, so the highest are never taken
+/// by local connections, however many there are: with them the session is resumed when its own connection breaks.
+fn leave_reserve(listener: &impl AsFd) -> io::Result<()> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return Ok(());
+    };
+    let lowest = rustix::io::fcntl_dupfd_cloexec(listener, 0)?;
+    let next = u64::try_from(lowest.as_raw_fd()).unwrap_or(u64::MAX);
+    if next >= limit - RESERVE.min(limit / 8) {
+        return Err(Errno::MFILE.into());
+    }
+    Ok(())
 }
 
 fn resolve(host: &str) -> Result<Vec<IpAddr>, Error> {
