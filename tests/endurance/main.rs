@@ -8,5 +8,7 @@ mod support;
 
 mod breaks;
 mod hour;
+mod killed;
+mod outage;
 mod process;
 mod soak;
