@@ -51,11 +51,11 @@ manual:
 
 .PHONY: sbom licenses
 
-# Bill of materials (CycloneDX), and the licence texts of all that is linked. Both are
-# among the packages too.
+# Bill of materials (CycloneDX) of what is linked. The packages have their own.
 sbom: static
 	python3 packaging/bill.py sbom x86_64 >$(OUT)/session-manager-plugin.cdx.json
 
+# The licence texts of what is linked. They are in the packages too.
 licenses: static
 	python3 packaging/bill.py licenses x86_64 >$(OUT)/LICENSES.txt
 
