@@ -102,7 +102,10 @@ pub fn line(row: &Row) -> String {
         } else {
             second / first
         };
-        let _ = write!(line, "  {:>5}x", digits(ratio));
+        // Nothing to nothing says nothing.
+        if ratio.is_finite() {
+            let _ = write!(line, "  {:>5}x", digits(ratio));
+        }
     }
     if let (Some(goal), Some(value)) = (goal, row.median(0)) {
         let is_met = if row.metric.more_is_better {

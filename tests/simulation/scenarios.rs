@@ -226,7 +226,9 @@ fn a_long_path_is_filled_and_no_queue_longer_than_the_path() {
         });
         let outcome = run(&plan);
         print(&format!("{rate} bytes/s, RTT {rtt} ms"), &outcome, &outcome);
-        assert!(outcome.up < Duration::from_secs(12), "{outcome:?}");
+        // What the path carries in eight seconds, and their headers, take nine; a window that stops doubling at the first queue takes
+        // eleven for the longest path.
+        assert!(outcome.up < ms(10_800), "{outcome:?}");
         // Twice the path's own delay, and some.
         let most = rate * (2 * rtt + 50) / 1000 / 1144;
         assert!(outcome.widest as u64 <= most, "{} > {most}", outcome.widest);
