@@ -58,6 +58,10 @@ impl Opening {
         self.since.get_or_insert(now);
         // What was missing may have been lost with the old connection.
         self.early_since = self.early_since.map(|_| now);
+        // Nobody could have begun a handshake while there was no connection.
+        if let Probe::Acknowledged(at) = &mut self.probe {
+            *at = now;
+        }
     }
 
     /// A message of the agent came.

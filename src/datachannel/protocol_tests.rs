@@ -313,6 +313,24 @@ fn p14_an_agent_without_handshake_that_waits_for_input_gets_it() {
 }
 
 #[test]
+fn p14_the_silence_of_a_broken_connection_is_no_sign_of_a_shell() {
+    let mut harness = Harness::new();
+    harness.wait(3000);
+    harness.acknowledge(0);
+    harness.wait(1000);
+    // The connection breaks, and is back after five seconds.
+    harness.now += ms(5000);
+    harness.protocol.connected(harness.now);
+    harness.wait(1999);
+    assert_eq!(harness.delivered(), [], "a handshake may still come");
+    harness.wait(1);
+    assert_eq!(
+        harness.delivered(),
+        [Delivery::Started(Started::shell_without_handshake())]
+    );
+}
+
+#[test]
 fn p14_what_the_service_says_is_no_sign_of_an_agent() {
     let mut harness = Harness::new();
     harness.command(MessageType::StartPublication);
