@@ -132,7 +132,8 @@ impl Client {
                 "a timer that is due after all was done: the thread would spin"
             );
             assert!(is_blocked || !self.protocol.can_transmit(now));
-        } else if self.ticks_while_down {
+        } else if self.ticks_while_down && self.started.is_some() {
+            // Who connects does not look at these timers, and silence would mean something before the start.
             self.protocol.handle_timeout(now);
         }
         self.settle();

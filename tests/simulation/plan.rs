@@ -188,12 +188,18 @@ impl Plan {
             // Or it would say nothing.
             up.bytes = up.bytes.max(1);
         }
+        let down = flow(random);
+        let mut faults = [faults(random, rtt / 2), faults(random, rtt / 2)];
+        if let Some(bandwidth) = &mut faults[1].bandwidth {
+            // The agent resends ten times a second what is not acknowledged: where that alone is more than the path bears, copies fill it for ever.
+            bandwidth.bytes_per_second = bandwidth.bytes_per_second.max(20 * down.payload as u64);
+        }
         Self {
             seed,
             kind,
             up,
-            down: flow(random),
-            faults: [faults(random, rtt / 2), faults(random, rtt / 2)],
+            down,
+            faults,
             capacity: *pick(random, &[16, 64, 500, 5000]),
             heals_at,
             events,

@@ -136,11 +136,17 @@ impl World {
         while self.agent.reads(self.now, is_connected)
             && let Some(frame) = self.network.up.pop(self.now)
         {
+            progress = true;
+            // One that is still on its way when all else has healed would be for ever.
+            let is_pause = Message::decode(&frame)
+                .is_ok_and(|message| message.message_type == MessageType::PausePublication);
+            if is_pause && self.deadline.is_some() {
+                continue;
+            }
             self.agent.receive(&frame, self.now);
             // Its acknowledgement is written before it reads again.
             let down = is_connected.then_some(&mut self.network.down);
             self.agent.turn(self.now, down, self.void);
-            progress = true;
         }
         if is_connected && self.network.takes_cut(self.now) {
             self.void = self.plan.void;
@@ -225,6 +231,8 @@ impl World {
                 self.later
                     .extend(ends_after.map(|after| (now + after, Later::StartClient)));
             }
+            // An agent that acknowledges and is then silent for two seconds is rightly taken for one that makes no handshake.
+            Event::PauseAgent { .. } if self.client.started.is_none() => {}
             Event::PauseAgent { lasts } => {
                 self.command(MessageType::PausePublication, false);
                 self.later.push((now + lasts, Later::StartAgent));
