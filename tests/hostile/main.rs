@@ -1,5 +1,5 @@
-//! A hundred thousand hostile inputs for each thing that comes from outside: recorded and written ones, changed at random. `make fuzz`
-//! looks further, from the same beginnings.
+//! A hundred thousand hostile inputs for each thing that comes from outside: recorded and written ones, changed at random. None may make
+//! anything panic, hang or keep memory. `make fuzz` looks further, from the same beginnings.
 
 mod seeds;
 mod shapes;
@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How many inputs.
 const INPUTS: usize = 100_000;
-/// On a busy machine it is fewer.
+/// On a busy machine it is fewer, unless all is optimised.
 const LONGEST: Duration = Duration::from_secs(20);
+/// How much memory the tests, which run at the same time, may take after the first tenth of the inputs, KiB.
+const MEMORY: u64 = 32 << 10;
 
 /// Numbers at the edges of what lengths and counts can be.
 const EDGES: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
@@ -56,18 +58,39 @@ fn throw(seeds: &[Vec<u8>], shape: impl Fn(&[u8])) {
     for seed in seeds {
         shape(seed);
     }
+    let mut before = None;
     for count in 0..INPUTS {
+        if count == INPUTS / 10 {
+            before = resident();
+        }
         let mut input = seeds[random.usize(..seeds.len())].clone();
         for _ in 0..random.usize(1..6) {
             change(&mut random, &mut input, seeds);
         }
         input.truncate(4096);
         shape(&input);
-        if start.elapsed() > LONGEST {
+        if cfg!(debug_assertions) && start.elapsed() > LONGEST {
             println!("stopped after {count} inputs");
             break;
         }
     }
+    let after = resident();
+    println!(
+        "memory {before:?} -> {after:?} KiB, {:.1?}",
+        start.elapsed()
+    );
+    if let (Some(before), Some(after)) = (before, after) {
+        assert!(after <= before + MEMORY, "memory");
+    }
+}
+
+/// Resident memory of this process, KiB, where the system says.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 macro_rules! hostile {
