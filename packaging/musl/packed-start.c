@@ -14,12 +14,14 @@
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const Elf64_Dyn _DYNAMIC[] __attribute__((visibility("hidden")));
 
-/* musl finds the stack as the kernel left it. */
+/* musl finds the stack and %rdx as the kernel left them; in between the stack is aligned as a call wants it. */
 __asm__(".pushsection .text.packed_start, \"ax\"\n"
         ".globl packed_start\n"
         "packed_start:\n"
         "        push %rdx\n"
+        "        push %rdx\n"
         "        call relocate\n"
+        "        pop %rdx\n"
         "        pop %rdx\n"
         "        jmp _start\n"
         ".popsection\n");
