@@ -31,8 +31,9 @@ const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(200);
 /// How often to look whether the agent has acknowledged the flag: at first, and at most, doubling between.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LAST: Duration = Duration::from_secs(1);
-/// Once it has: what it had read before, it may still send. The next connection begins when nothing came for so long.
-const SETTLING: Duration = Duration::from_millis(50);
+/// Once it has: what it had read before, it may still send, and would be taken for the next connection's. That one begins when nothing came for
+/// so long, or for three times as long as the acknowledgement took: who is slow in one thing is slow in the other.
+const SETTLING: Duration = Duration::from_millis(100);
 /// After the end of the session: how long to wait for a local socket that takes nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -41,9 +42,13 @@ enum Phase {
     /// The current connection's, or the next one's if there is none.
     Current,
     /// That of the connection before: the agent may not have heard that it ended.
-    Stale { look_at: Instant, pause: Duration },
+    Stale {
+        since: Instant,
+        look_at: Instant,
+        pause: Duration,
+    },
     /// The same: it has heard, and may have something left.
-    Settling { until: Instant },
+    Settling { until: Instant, quiet: Duration },
 }
 
 /// The thread's state.
@@ -128,7 +133,7 @@ impl Basic {
         // Asked before the queue is emptied: what the agent sent before it acknowledged the flag is in the queue by then.
         let is_acknowledged =
             matches!(self.phase, Phase::Stale { .. }) && self.channel.is_acknowledged();
-        let is_settled = matches!(self.phase, Phase::Settling { until } if until <= now);
+        let is_settled = matches!(self.phase, Phase::Settling { until, .. } if until <= now);
         while self.unread_length < KEPT {
             match self.channel.try_receive() {
                 None => break,
@@ -140,7 +145,7 @@ impl Basic {
                             self.unread.push_back(data);
                         }
                         Phase::Stale { .. } => {}
-                        Phase::Settling { until } => *until = now + SETTLING,
+                        Phase::Settling { until, quiet } => *until = now + *quiet,
                     }
                 }
                 Some(Delivery::Payload(PayloadType::Flag, flag)) => {
@@ -157,16 +162,18 @@ impl Basic {
             }
         }
         match &mut self.phase {
-            Phase::Stale { .. } if is_acknowledged => {
+            Phase::Stale { since, .. } if is_acknowledged => {
+                let quiet = SETTLING.max(3 * now.saturating_duration_since(*since));
                 self.phase = Phase::Settling {
-                    until: now + SETTLING,
+                    until: now + quiet,
+                    quiet,
                 };
             }
-            Phase::Stale { look_at, pause } if *look_at <= now => {
+            Phase::Stale { look_at, pause, .. } if *look_at <= now => {
                 *pause = LOOK_LAST.min(*pause * 2);
                 *look_at = now + *pause;
             }
-            Phase::Settling { until } if is_settled && *until <= now => {
+            Phase::Settling { until, .. } if is_settled && *until <= now => {
                 self.phase = Phase::Current;
             }
             _ => {}
@@ -319,6 +326,7 @@ impl Basic {
         if self.ended.is_none() {
             self.channel.send_flag(Flag::DisconnectToPort);
             self.phase = Phase::Stale {
+                since: now,
                 look_at: now,
                 pause: LOOK_FIRST,
             };
@@ -331,7 +339,7 @@ impl Basic {
         }
         let look_at = match self.phase {
             Phase::Current => None,
-            Phase::Stale { look_at: at, .. } | Phase::Settling { until: at } => Some(at),
+            Phase::Stale { look_at: at, .. } | Phase::Settling { until: at, .. } => Some(at),
         };
         let retry_at = self
             .reactor
