@@ -231,7 +231,7 @@ class Sessions(EmptyRoot):
         self.assert_shell_works(read_only=True)
 
     def test_with_little_memory_few_descriptors_and_a_small_stack(self):
-        tight = limited(AS=48 * MIB, NOFILE=16, STACK=64 * 1024)
+        tight = limited(AS=48 * MIB, NOFILE=24, STACK=64 * 1024)
         self.assert_shell_works(limits=tight)
         self.assert_port_works(limits=tight)
 
