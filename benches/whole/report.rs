@@ -216,7 +216,7 @@ pub fn to_svg(plugins: &[String], rows: &[Row]) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{WIDTH}\" y=\"17\" text-anchor=\"end\" dx=\"-10\">| goal</text>"
+        "<text x=\"{WIDTH}\" y=\"17\" text-anchor=\"end\" dx=\"-10\" fill=\"#dc2626\">| goal</text>"
     );
     for (index, row) in rows.iter().enumerate() {
         let top = 28.0 + step * index as f64;
@@ -231,7 +231,7 @@ pub fn to_svg(plugins: &[String], rows: &[Row]) -> String {
         };
         let _ = writeln!(
             svg,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}, {} <tspan fill=\"#6b7280\">({sense})</tspan></text>",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}, {} ({sense})</text>",
             LABELS - 8.0,
             top + BAR - 2.0,
             escaped(&row.metric.name),
