@@ -34,6 +34,8 @@ const LOOK_LAST: Duration = Duration::from_secs(1);
 /// Once it has: what it had read before, it may still send, and would be taken for the next connection's. That one begins when nothing came for
 /// so long, or for three times as long as the acknowledgement took: who is slow in one thing is slow in the other.
 const SETTLING: Duration = Duration::from_millis(100);
+/// And no longer than this: an acknowledgement that took a minute waited for a broken connection, not for the agent.
+const LONGEST_SETTLING: Duration = Duration::from_secs(2);
 /// After the end of the session: how long to wait for a local socket that takes nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -163,7 +165,7 @@ impl Basic {
         }
         match &mut self.phase {
             Phase::Stale { since, .. } if is_acknowledged => {
-                let quiet = SETTLING.max(3 * now.saturating_duration_since(*since));
+                let quiet = quiet_for(now.saturating_duration_since(*since));
                 self.phase = Phase::Settling {
                     until: now + quiet,
                     quiet,
@@ -349,5 +351,25 @@ impl Basic {
             .into_iter()
             .flatten()
             .min()
+    }
+}
+
+/// How long nothing must come before the next connection begins, when the acknowledgement of the flag took so long.
+fn quiet_for(acknowledgement: Duration) -> Duration {
+    acknowledgement
+        .saturating_mul(3)
+        .clamp(SETTLING, LONGEST_SETTLING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p21_an_outage_does_not_keep_the_next_connection_waiting() {
+        assert_eq!(quiet_for(Duration::from_millis(1)), SETTLING);
+        let slow = Duration::from_millis(200);
+        assert_eq!(quiet_for(slow), slow * 3);
+        assert_eq!(quiet_for(Duration::from_secs(60)), LONGEST_SETTLING);
     }
 }
