@@ -273,7 +273,7 @@ fn a_configuration_file_alone_says_everything() {
         );
         std::fs::write(&file, text).unwrap();
     };
-    let run = || {
+    let plugin = || {
         let target = [
             "exec",
             "--profile",
@@ -284,8 +284,8 @@ fn a_configuration_file_alone_says_everything() {
         Plugin::bare(target.into_iter().chain(["--", "echo", "it works"]))
             .env("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host())
             .env("AWS_CONFIG_FILE", file.to_str().unwrap())
-            .run(b"")
     };
+    let run = || plugin().run(b"");
     let authority = value("AWS_CA_BUNDLE");
     write(value("AWS_ENDPOINT_URL"), authority);
     let finished = run();
@@ -312,4 +312,8 @@ fn a_configuration_file_alone_says_everything() {
         "{finished:?}"
     );
     assert_eq!(finished.code(), 1);
+
+    // Variables count before the profile.
+    let finished = plugin().env("SSL_CERT_FILE", authority).run(b"");
+    assert_eq!(finished.stdout, "it works\n", "{finished:?}");
 }

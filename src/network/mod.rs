@@ -38,7 +38,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads the variables for proxies and roots. `ca_bundle` is the profile's, for where `AWS_CA_BUNDLE` says nothing.
+    /// Reads the variables for proxies and roots. `ca_bundle` is the profile's, for where no variable names roots.
     ///
     /// # Errors
     /// A value that cannot be used, by its variable's name.

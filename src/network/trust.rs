@@ -42,7 +42,7 @@ struct Paths {
 }
 
 impl Trust {
-    /// `AWS_CA_BUNDLE`; else the profile's `ca_bundle`; else `SSL_CERT_FILE` and `SSL_CERT_DIR`; else what the system trusts.
+    /// `AWS_CA_BUNDLE`; else `SSL_CERT_FILE` and `SSL_CERT_DIR`; else the profile's `ca_bundle`; else what the system trusts.
     ///
     /// # Errors
     /// A file or directory that a variable names and that is not there, by the variable's name. Certificates are read later.
@@ -60,9 +60,6 @@ impl Trust {
         if let Some(path) = environment.get("AWS_CA_BUNDLE") {
             add("AWS_CA_BUNDLE", path.as_ref())?;
             variables = Some("AWS_CA_BUNDLE");
-        } else if let Some(path) = ca_bundle {
-            add("ca_bundle of the profile", path)?;
-            variables = Some("ca_bundle of the profile");
         } else {
             if let Some(path) = environment.get("SSL_CERT_FILE") {
                 add("SSL_CERT_FILE", path.as_ref())?;
@@ -76,6 +73,10 @@ impl Trust {
                     );
                 }
             }
+        }
+        if let (None, Some(path)) = (variables, ca_bundle) {
+            add("ca_bundle of the profile", path)?;
+            variables = Some("ca_bundle of the profile");
         }
         let roots = match variables {
             Some(variables) => Roots::Named { variables, paths },
