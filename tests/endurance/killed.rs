@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox::faults::Ending;
-use sandbox::{Config, Document, Event, Sandbox, SessionConfig};
+use sandbox::{Config, Document, Event, Sandbox, SessionConfig, Started};
 
 use crate::port_support::{
     Forward, Server, assert_same, connect, exchange, fast, listening_port, pattern,
@@ -18,16 +18,21 @@ use crate::port_support::{
 use crate::process::Sample;
 use crate::support::{Io, PATIENCE, Plugin, exit_code, sandbox, wait_until};
 
+/// A session to the server whose agent does not pause.
+fn fast_port(sandbox: &Sandbox, server: &Server) -> Started {
+    sandbox.start_session(SessionConfig {
+        document: Document::port(server.port()),
+        agent: fast(),
+        ..SessionConfig::default()
+    })
+}
+
 #[test]
 fn an_agent_that_is_killed_leaves_a_session_that_can_be_left_or_is_ended_by_the_service() {
     for ended_by_service in [true, false] {
         let sandbox = sandbox();
         let server = Server::echo();
-        let started = sandbox.start_session(SessionConfig {
-            document: Document::port(server.port()),
-            agent: fast(),
-            ..SessionConfig::default()
-        });
+        let started = fast_port(&sandbox, &server);
         let plugin = Plugin::new(&sandbox, &started)
             .with_api(&sandbox)
             .stdin(Io::Null)
@@ -157,11 +162,7 @@ fn child(pid: Pid) -> Pid {
 fn p45_a_break_while_descriptors_are_used_up_is_survived() {
     let server = Server::echo();
     let sandbox = sandbox();
-    let started = sandbox.start_session(SessionConfig {
-        document: Document::port(server.port()),
-        agent: fast(),
-        ..SessionConfig::default()
-    });
+    let started = fast_port(&sandbox, &server);
     let plugin = Plugin::new(&sandbox, &started)
         .with_api(&sandbox)
         .before("ulimit -n 40")
