@@ -1,0 +1,5 @@
+//! The edges: other sides that are hostile or half broken, and what recovery makes of them (P65 to P103 of the pitfalls). Each test drives
+//! the built program against a gateway, an API, a proxy or a terminal that does the wrong thing.
+
+#[path = "../support/mod.rs"]
+mod support;

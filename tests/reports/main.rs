@@ -1,0 +1,4 @@
+//! What users of such clients report (P104 to P120 of the pitfalls), tried on the built program.
+
+#[path = "../support/mod.rs"]
+mod support;
