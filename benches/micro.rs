@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use session_manager_plugin::datachannel::{Protocol, Urgency};
+use session_manager_plugin::datachannel::{SequenceState, Urgency};
 use session_manager_plugin::encryption::Encrypter;
 use session_manager_plugin::message::content::{Acknowledge, to_json};
 use session_manager_plugin::message::{
@@ -68,10 +68,10 @@ fn acknowledgement(sequence_number: i64) -> Bytes {
         .into()
 }
 
-fn handle(protocol: &mut Protocol, frame: &Bytes, now: Instant) {
+fn handle(sequence: &mut SequenceState, frame: &Bytes, now: Instant) {
     if let Ok(message) = Message::decode(frame) {
         let payload = frame.slice_ref(message.payload);
-        protocol.handle_message(&message, payload, now);
+        sequence.handle_message(&message, payload, now);
     }
 }
 
@@ -82,26 +82,26 @@ fn encoded(message: &Message<'_>) -> BytesMut {
 }
 
 /// A shell without handshake, whose first message has come.
-fn running(now: Instant) -> Protocol {
-    let mut protocol = Protocol::new("1.2.896.0");
-    protocol.connected(now);
-    handle(&mut protocol, &output(0, b"$ "), now);
-    while protocol.poll_delivery().is_some() {}
-    while protocol.poll_transmit(now).is_some() {}
-    protocol
+fn running(now: Instant) -> SequenceState {
+    let mut sequence = SequenceState::new("1.2.896.0");
+    sequence.connected(now);
+    handle(&mut sequence, &output(0, b"$ "), now);
+    while sequence.poll_delivery().is_some() {}
+    while sequence.poll_transmit(now).is_some() {}
+    sequence
 }
 
 /// Sends one message of 1 KiB, and has it acknowledged in its place behind others that are on their way.
-fn protocol(criterion: &mut Criterion) {
+fn sequence_state(criterion: &mut Criterion) {
     let now = Instant::now();
     let payload = vec![7; 1024];
-    let mut group = criterion.benchmark_group("protocol");
+    let mut group = criterion.benchmark_group("sequence state");
     group.throughput(Throughput::Bytes(1024));
     for depth in [1, 16, 1024] {
         group.bench_function(
             format!("send and acknowledge, {depth} on the way"),
             |bencher| {
-                let mut protocol = running(now);
+                let mut sequence = running(now);
                 let mut clock = now;
                 let mut next = 0;
                 let mut acknowledged = 0;
@@ -118,12 +118,12 @@ fn protocol(criterion: &mut Criterion) {
                             PayloadType::Output,
                             &payload,
                         );
-                        let reserved = protocol.reserve(HEADER_SIZE + 1024, Urgency::Bulk);
+                        let reserved = sequence.reserve(HEADER_SIZE + 1024, Urgency::Bulk);
                         if let Some(reservation) = reserved {
-                            protocol.commit(reservation, encoded(&message));
+                            sequence.commit(reservation, encoded(&message));
                             next += 1;
                         }
-                        while protocol.poll_transmit(now).is_some() {}
+                        while sequence.poll_transmit(now).is_some() {}
                         if next - acknowledged >= depth || next - acknowledged >= 30 {
                             let number = acknowledged;
                             acknowledged += 1;
@@ -138,41 +138,41 @@ fn protocol(criterion: &mut Criterion) {
         group.bench_function(format!("acknowledge, {depth} on the way"), |bencher| {
             bencher.iter_batched(
                 || {
-                    let mut protocol = running(now);
+                    let mut sequence = running(now);
                     let mut sent = 0;
                     let mut acknowledged = 0;
                     // The window opens as acknowledgements come.
                     while sent - acknowledged < depth {
-                        match protocol.reserve(HEADER_SIZE + 16, Urgency::Bulk) {
+                        match sequence.reserve(HEADER_SIZE + 16, Urgency::Bulk) {
                             Some(reservation) => {
                                 let message = Message::stream(
                                     MessageType::InputStreamData,
                                     PayloadType::Output,
                                     &payload[..16],
                                 );
-                                protocol.commit(reservation, encoded(&message));
+                                sequence.commit(reservation, encoded(&message));
                                 sent += 1;
                             }
                             None => {
-                                while protocol.poll_transmit(now).is_some() {}
-                                handle(&mut protocol, &acknowledgement(acknowledged), now);
+                                while sequence.poll_transmit(now).is_some() {}
+                                handle(&mut sequence, &acknowledgement(acknowledged), now);
                                 acknowledged += 1;
                             }
                         }
                     }
-                    while protocol.poll_transmit(now).is_some() {}
-                    (protocol, acknowledgement(acknowledged))
+                    while sequence.poll_transmit(now).is_some() {}
+                    (sequence, acknowledgement(acknowledged))
                 },
-                |(mut protocol, frame)| {
-                    handle(&mut protocol, &frame, now);
-                    protocol
+                |(mut sequence, frame)| {
+                    handle(&mut sequence, &frame, now);
+                    sequence
                 },
                 BatchSize::LargeInput,
             );
         });
     }
     group.bench_function("receive, acknowledge and deliver", |bencher| {
-        let mut protocol = running(now);
+        let mut sequence = running(now);
         let mut number = 0;
         bencher.iter_batched(
             || {
@@ -180,8 +180,8 @@ fn protocol(criterion: &mut Criterion) {
                 output(number, &payload)
             },
             |frame| {
-                handle(&mut protocol, &frame, now);
-                (protocol.poll_transmit(now), protocol.poll_delivery())
+                handle(&mut sequence, &frame, now);
+                (sequence.poll_transmit(now), sequence.poll_delivery())
             },
             BatchSize::SmallInput,
         );
@@ -246,11 +246,11 @@ fn encryption(criterion: &mut Criterion) {
 }
 
 fn wake(criterion: &mut Criterion) {
-    if let Ok((waker, sleeper)) = waker() {
+    if let Ok((waker, wake_receiver)) = waker() {
         criterion.bench_function("wake and clear", |bencher| {
             bencher.iter(|| {
                 waker.wake();
-                sleeper.clear();
+                wake_receiver.clear();
             });
         });
         waker.wake();
@@ -265,6 +265,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .without_plots();
-    targets = messages, protocol, smux, encryption, wake
+    targets = messages, sequence_state, smux, encryption, wake
 }
 criterion_main!(micro);

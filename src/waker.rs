@@ -2,7 +2,7 @@
 //!
 //! A byte in a socket pair makes the sleeper's descriptor readable; a flag saves the bytes that nobody needs. Why no wake-up is lost, if
 //! whatever it is about is changed, under a lock, **before** [`Waker::wake`], and looked at, under the same lock, **after**
-//! [`Sleeper::clear`]:
+//! [`WakeReceiver::clear`]:
 //!
 //! - The flag was down: this waker writes a byte. Only `clear` takes bytes, and whoever calls it looks at the state afterwards. If the
 //!   byte is not written yet when it does, it will be, and poll(2) returns once too often.
@@ -30,9 +30,9 @@ struct Shared {
     writer: UnixStream,
 }
 
-/// The side that sleeps: poll its descriptor for reading, then [`clear`](Sleeper::clear) **before** looking at what the wake-up was about.
+/// The side that sleeps: poll its descriptor for reading, then [`clear`](WakeReceiver::clear) **before** looking at what the wake-up was about.
 #[derive(Debug)]
-pub struct Sleeper {
+pub struct WakeReceiver {
     shared: Arc<Shared>,
     reader: UnixStream,
 }
@@ -41,7 +41,7 @@ pub struct Sleeper {
 ///
 /// # Errors
 /// When the process is out of file descriptors.
-pub fn waker() -> io::Result<(Waker, Sleeper)> {
+pub fn waker() -> io::Result<(Waker, WakeReceiver)> {
     let (reader, writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;
     writer.set_nonblocking(true)?;
@@ -49,7 +49,7 @@ pub fn waker() -> io::Result<(Waker, Sleeper)> {
         woken: AtomicBool::new(false),
         writer,
     });
-    Ok((Waker(Arc::clone(&shared)), Sleeper { shared, reader }))
+    Ok((Waker(Arc::clone(&shared)), WakeReceiver { shared, reader }))
 }
 
 impl Waker {
@@ -62,7 +62,7 @@ impl Waker {
     }
 }
 
-impl Sleeper {
+impl WakeReceiver {
     /// Takes the wake-up, so that the next one is seen.
     pub fn clear(&self) {
         // The bytes first: a wake-up between the two lines is seen by the caller's look at the state, which comes next.
@@ -73,7 +73,7 @@ impl Sleeper {
     }
 }
 
-impl AsFd for Sleeper {
+impl AsFd for WakeReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }

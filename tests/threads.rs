@@ -18,7 +18,7 @@ use session_manager_plugin::datachannel::{self, DataChannel, Delivery, Link, Urg
 use session_manager_plugin::message::content::Size;
 use session_manager_plugin::network::Network;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
-use session_manager_plugin::waker::{Sleeper, Waker, waker};
+use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
 
 const SENDERS: u8 = 8;
 const RECORDS: u32 = 1000;
@@ -40,10 +40,10 @@ fn maybe_yield(random: &mut fastrand::Rng) {
     }
 }
 
-fn wait(sleeper: &Sleeper) {
-    let mut descriptors = [PollFd::new(sleeper, PollFlags::IN)];
+fn wait(wake_receiver: &WakeReceiver) {
+    let mut descriptors = [PollFd::new(wake_receiver, PollFlags::IN)];
     poll(&mut descriptors, None).expect("poll");
-    sleeper.clear();
+    wake_receiver.clear();
 }
 
 /// An agent of before the multiplexer, whose port sends back what it gets.
@@ -134,21 +134,21 @@ fn send(channel: &DataChannel, room: &Room, sender: u8) {
 }
 
 /// Tells all senders whenever there is room.
-fn announce(room: &Room, sleeper: &Sleeper, over: &AtomicBool) {
+fn announce(room: &Room, wake_receiver: &WakeReceiver, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
-        wait(sleeper);
+        wait(wake_receiver);
         *room.generation.lock().expect("no panic") += 1;
         room.changed.notify_all();
     }
 }
 
 /// Takes everything, and checks that each sender's records are whole, once and in order.
-fn receive(channel: &DataChannel, sleeper: &Sleeper) {
+fn receive(channel: &DataChannel, wake_receiver: &WakeReceiver) {
     let mut random = fastrand::Rng::with_seed(99);
     let mut next = [0_u32; SENDERS as usize];
     let mut rest: Vec<u8> = Vec::new();
     while next.iter().any(|number| *number < RECORDS) {
-        wait(sleeper);
+        wait(wake_receiver);
         while let Some(delivery) = channel.try_receive() {
             match delivery {
                 Delivery::Started(_) => {}
@@ -173,12 +173,12 @@ fn round(sandbox: &Sandbox) {
     let channel = open(sandbox);
     let room = Room::default();
     let over = AtomicBool::new(false);
-    let (writable, writable_sleeper): (Waker, _) = waker().expect("descriptors");
-    let (readable, readable_sleeper) = waker().expect("descriptors");
+    let (writable, writable_wake): (Waker, _) = waker().expect("descriptors");
+    let (readable, readable_wake) = waker().expect("descriptors");
     thread::scope(|scope| {
         let (room, over, channel) = (&room, &over, &channel);
-        scope.spawn(|| announce(room, &writable_sleeper, over));
-        let receiver = scope.spawn(|| receive(channel, &readable_sleeper));
+        scope.spawn(|| announce(room, &writable_wake, over));
+        let receiver = scope.spawn(|| receive(channel, &readable_wake));
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| scope.spawn(move || send(channel, room, sender)))
             .collect();

@@ -19,7 +19,7 @@ use session_manager_plugin::message::{
 use session_manager_plugin::network::{Limit, Network};
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 use session_manager_plugin::smux::frame;
-use session_manager_plugin::waker::{Sleeper, waker};
+use session_manager_plugin::waker::{WakeReceiver, waker};
 use uuid::Uuid;
 
 use super::process::Failed;
@@ -160,7 +160,7 @@ fn echo(socket: TcpStream, acceptor: &native_tls::TlsAcceptor) {
 pub fn floor(size: usize, time: Duration) -> Result<Moved, Failed> {
     let (sandbox, url) = echo_server();
     let mut connection = dial(url, &sandbox.ca_file().display().to_string())?;
-    let (_waker, sleeper) = waker().map_err(failed)?;
+    let (_waker, wake_receiver) = waker().map_err(failed)?;
     let message = Bytes::from(vec![7; HEADER_SIZE + size]);
     let mut meter = Meter::new();
     let deadline = meter.begun_at + time;
@@ -182,7 +182,7 @@ pub fn floor(size: usize, time: Duration) -> Result<Moved, Failed> {
         on_the_way -= read;
         meter.bytes += (read * size) as f64;
         if read == 0 && turn > 0 {
-            wait(&connection, &sleeper, deadline)?;
+            wait(&connection, &wake_receiver, deadline)?;
         }
     }
     Ok(meter.moved())
@@ -192,7 +192,7 @@ pub fn floor(size: usize, time: Duration) -> Result<Moved, Failed> {
 pub fn floor_pings(count: usize) -> Result<Vec<f64>, Failed> {
     let (sandbox, url) = echo_server();
     let mut connection = dial(url, &sandbox.ca_file().display().to_string())?;
-    let (_waker, sleeper) = waker().map_err(failed)?;
+    let (_waker, wake_receiver) = waker().map_err(failed)?;
     let message = Bytes::from(vec![7; HEADER_SIZE + 1]);
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
@@ -200,16 +200,20 @@ pub fn floor_pings(count: usize) -> Result<Vec<f64>, Failed> {
         connection.write(message.clone()).map_err(failed)?;
         connection.flush().map_err(failed)?;
         while connection.read().map_err(failed)?.is_none() {
-            wait(&connection, &sleeper, begin + Duration::from_secs(5))?;
+            wait(&connection, &wake_receiver, begin + Duration::from_secs(5))?;
         }
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     Ok(times)
 }
 
-fn wait(connection: &Connection, sleeper: &Sleeper, until: Instant) -> Result<(), Failed> {
+fn wait(
+    connection: &Connection,
+    wake_receiver: &WakeReceiver,
+    until: Instant,
+) -> Result<(), Failed> {
     connection
-        .wait(sleeper, true, until)
+        .wait(wake_receiver, true, until)
         .map(drop)
         .map_err(failed)
 }
@@ -243,7 +247,7 @@ pub fn agent_takes(sandbox: &Sandbox, size: usize, time: Duration) -> Result<Mov
         }
         on_the_way = on_the_way.saturating_sub(read);
         if read == 0 && turn > 0 {
-            wait(&client.connection, &client.sleeper, deadline)?;
+            wait(&client.connection, &client.wake_receiver, deadline)?;
         }
     }
     meter.bytes = service.taken.get() - before;
@@ -278,7 +282,7 @@ pub fn agent_gives(sandbox: &Sandbox, size: usize, time: Duration) -> Result<Mov
         }
         client.connection.flush().map_err(failed)?;
         if read == 0 {
-            wait(&client.connection, &client.sleeper, deadline)?;
+            wait(&client.connection, &client.wake_receiver, deadline)?;
         }
     }
     let moved = meter.moved();
@@ -302,7 +306,7 @@ fn session(port: u16, size: usize) -> SessionConfig {
 /// A client that speaks just enough.
 struct Client {
     connection: Connection,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     next: i64,
 }
 
@@ -316,7 +320,7 @@ impl Client {
         connection.flush().map_err(failed)?;
         let mut client = Self {
             connection,
-            sleeper: waker().map_err(failed)?.1,
+            wake_receiver: waker().map_err(failed)?.1,
             next: 0,
         };
         client.await_output(PayloadType::HandshakeRequest)?;
@@ -360,7 +364,7 @@ impl Client {
         let mut encoder = AcknowledgeEncoder::default();
         while Instant::now() < deadline {
             let Some(incoming) = self.connection.read().map_err(failed)? else {
-                wait(&self.connection, &self.sleeper, deadline)?;
+                wait(&self.connection, &self.wake_receiver, deadline)?;
                 continue;
             };
             if let Incoming::Frame(frame) = incoming

@@ -58,10 +58,10 @@ impl Liveness {
         self.answer_by = None;
     }
 
-    /// When [`check`](Self::check) is due at the latest; `deaf` while nothing is read.
-    pub fn next_check(&self, deaf: bool) -> Instant {
+    /// When [`check`](Self::check) is due at the latest; `reading_paused` while nothing is read.
+    pub fn next_check(&self, reading_paused: bool) -> Instant {
         let dead_at = self.dead_at();
-        if deaf {
+        if reading_paused {
             self.ping_at
         } else {
             self.ping_at.min(dead_at)
@@ -74,8 +74,8 @@ impl Liveness {
             .map_or(dead_at, |answer_by| answer_by.min(dead_at))
     }
 
-    /// Looks at the clocks. What cannot be heard (`deaf`) is not dead.
-    pub fn check(&mut self, now: Instant, wall: SystemTime, deaf: bool) -> Check {
+    /// Looks at the clocks. What cannot be heard (`reading_paused`) is not dead.
+    pub fn check(&mut self, now: Instant, wall: SystemTime, reading_paused: bool) -> Check {
         let (then, wall_then) = std::mem::replace(&mut self.clocks, (now, wall));
         let slept = wall
             .duration_since(wall_then)
@@ -83,10 +83,10 @@ impl Liveness {
             .saturating_sub(now - then);
         if slept > JUMP {
             self.ping_at = now + PING_EVERY;
-            self.answer_by = (!deaf).then_some(now + DEAD_AFTER_JUMP);
+            self.answer_by = (!reading_paused).then_some(now + DEAD_AFTER_JUMP);
             return Check::Ping;
         }
-        if !deaf && self.dead_at() <= now {
+        if !reading_paused && self.dead_at() <= now {
             return Check::Dead;
         }
         if self.ping_at <= now {

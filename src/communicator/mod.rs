@@ -21,7 +21,7 @@ pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
 pub use stream_url::{SUFFIXES, StreamUrl};
 
 use crate::network::Stream;
-use crate::waker::Sleeper;
+use crate::waker::WakeReceiver;
 
 /// Near one TLS record: measured, larger and smaller ones are slower.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -49,7 +49,7 @@ pub enum Incoming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Woken {
     /// Somebody has something to say.
-    pub by_sleeper: bool,
+    pub by_waker: bool,
     /// The socket can be read, written, or is gone.
     pub by_socket: bool,
 }
@@ -179,16 +179,21 @@ impl Connection {
         self.blocked
     }
 
-    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the sleeper is woken, or the time
+    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, or the time
     /// has come.
     ///
     /// # Errors
     /// When the system refuses, which it does not.
-    pub fn wait(&self, sleeper: &Sleeper, reading: bool, until: Instant) -> io::Result<Woken> {
+    pub fn wait(
+        &self,
+        wake_receiver: &WakeReceiver,
+        reading: bool,
+        until: Instant,
+    ) -> io::Result<Woken> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, reading);
         events.set(PollFlags::OUT, self.blocked);
-        let mut descriptors = vec![PollFd::new(sleeper, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(wake_receiver, PollFlags::IN)];
         // A descriptor without events still reports a hang-up: left out, or it would spin.
         if !events.is_empty() {
             descriptors.push(PollFd::new(self.websocket.get_ref(), events));
@@ -200,7 +205,7 @@ impl Connection {
             Ok(_) | Err(rustix::io::Errno::INTR) => {
                 let is_ready = |descriptor: &PollFd<'_>| !descriptor.revents().is_empty();
                 Ok(Woken {
-                    by_sleeper: descriptors.first().is_some_and(is_ready),
+                    by_waker: descriptors.first().is_some_and(is_ready),
                     by_socket: descriptors.get(1).is_some_and(is_ready),
                 })
             }

@@ -1,11 +1,11 @@
 //! An ordered, reliable, optionally encrypted stream in both directions.
 //!
-//! [`Protocol`] is the whole of its rules without I/O or clock; one thread (`connection.rs`) owns the websocket and drives it;
+//! [`SequenceState`] is the whole of its rules without I/O or clock; one thread (`websocket.rs`) owns the websocket and drives it;
 //! [`DataChannel`] is the handle that sessions hold.
 //!
 //! # Why no wake-up is lost
 //!
-//! Everything that threads hand over stands under one of two locks: `state` (the protocol, and who wants to be woken) and the queue of
+//! Everything that threads hand over stands under one of two locks: `state` (the sequence state, and who wants to be woken) and the queue of
 //! the inbox. Neither is ever held over anything that can block, the taking of the other included.
 //!
 //! - **Sender to connection thread.** Before it sleeps, that thread looks whether there is something to send and says that it is asleep,
@@ -37,30 +37,30 @@
 //! | messages that came too early | 32 MiB, each counted with 200 bytes on top | neither kept nor acknowledged |
 //! | output that the session has not taken | 4 MiB, and what one round reads (64 frames), or what the missing head of the stream lets go at once (the row above) | nothing is read until half of it is taken |
 //! | one frame from the network | 1 MiB | the connection is broken |
-//! | frames between protocol and socket | 64 KiB and one frame | they stay in the window |
+//! | frames between the sequence state and the socket | 64 KiB and one frame | they stay in the window |
 //! | what the kernel takes and has not sent | 128 KiB (`TCP_NOTSENT_LOWAT`) | the socket is blocked |
 //! | data of multiplexed connections that nobody reads | 8 MiB for all ([`RECEIVE_BUDGET`](crate::smux::RECEIVE_BUDGET)) | nothing is taken from here, so the rows above fill |
 //! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |
 //! | the log | two files of 8 MiB | the older is overwritten |
 //! | threads | one for the connection, one for signals, one each for stdin and stdout or one for all ports; while they last one each for the data key, an outage's lines, a name's look-up, the end of the session | |
 
-mod acknowledgements;
+mod ack_watchdog;
+mod acknowledge;
 mod challenge;
 mod congestion;
-mod connection;
+mod decode_failures;
 mod delivery;
-mod entry;
-mod garbage;
 mod handshake;
 mod inbox;
 mod opening;
-mod protocol;
 mod reorder;
 mod resume;
 mod rtt;
+mod send_window;
+mod sent_message;
+mod sequence_state;
 mod session_type;
-mod stall;
-mod window;
+mod websocket;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -69,16 +69,16 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
-pub use connection::{Config, MakeKey};
 pub use delivery::{Delivery, End, Notice, Started};
-pub use entry::Urgency;
 pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
-pub use protocol::{DataKey, Protocol};
 pub use reorder::REORDER_LIMIT;
 pub use resume::{Headers, Link, Resume, ResumeError, Resumed, Sign};
+pub use send_window::MAXIMUM_BYTES;
+pub use sent_message::Urgency;
+pub use sequence_state::{DataKey, SequenceState};
 pub use session_type::{SessionType, UnknownSessionType};
-pub use window::MAXIMUM_BYTES;
+pub use websocket::{Config, MakeKey};
 
 use crate::encryption::{self, Encrypter};
 use crate::error::Error;
@@ -86,8 +86,8 @@ use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 use crate::network::Cancel;
 use crate::waker::{Waker, waker};
-use entry::Reservation;
 use inbox::Inbox;
+use sent_message::Reservation;
 
 /// Messages that are encoded before the connection thread hears of them, and their bytes of data.
 const BATCH: usize = 16;
@@ -118,7 +118,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    protocol: Protocol,
+    sequence: SequenceState,
     /// Whether the connection thread sleeps and has to be woken when there is something to send. Under the same lock as what there
     /// is to send, so that no wake-up can be lost.
     asleep: bool,
@@ -143,13 +143,13 @@ impl DataChannel {
                 "the system gives no thread or descriptor ({error})"
             ))
         };
-        let (connection, sleeper) = waker().map_err(cannot)?;
+        let (connection, wake_receiver) = waker().map_err(cannot)?;
         let channel = Self::new(
             config.payload_size,
             connection,
             Cancel::new().map_err(cannot)?,
         );
-        let driver = connection::Driver::new(config, Arc::clone(&channel.0), sleeper, notices);
+        let driver = websocket::Driver::new(config, Arc::clone(&channel.0), wake_receiver, notices);
         let thread = std::thread::Builder::new().name("connection".to_owned());
         thread.spawn(move || driver.run()).map_err(cannot)?;
         Ok(channel)
@@ -157,7 +157,7 @@ impl DataChannel {
 
     fn new(payload_size: usize, connection: Waker, cancel: Cancel) -> Self {
         let state = State {
-            protocol: Protocol::new(crate::VERSION),
+            sequence: SequenceState::new(crate::VERSION),
             asleep: false,
             closing: false,
             writable: None,
@@ -199,10 +199,10 @@ impl DataChannel {
                     .encode_to(&mut frames);
                 count += chunk.len();
             }
-            self.0.change(|protocol| {
+            self.0.change(|sequence| {
                 for reservation in room {
                     let frame = frames.split_to(reservation.bytes());
-                    protocol.commit(reservation, frame);
+                    sequence.commit(reservation, frame);
                 }
             });
             taken += count;
@@ -218,46 +218,46 @@ impl DataChannel {
     ) -> Result<(Vec<Reservation>, Option<Arc<Encrypter>>), Ended> {
         let most = (BATCH_BYTES / self.0.payload_size).clamp(1, BATCH);
         let mut state = self.0.state();
-        if state.protocol.has_ended() {
+        if state.sequence.has_ended() {
             return Err(Ended);
         }
-        let encrypter = state.protocol.encrypter();
+        let encrypter = state.sequence.encrypter();
         let overhead = HEADER_SIZE + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
         let room = chunks
             .take(most)
-            .map_while(|chunk| state.protocol.reserve(overhead + chunk.len(), urgency));
+            .map_while(|chunk| state.sequence.reserve(overhead + chunk.len(), urgency));
         Ok((room.collect(), encrypter))
     }
 
     /// Tells the agent the terminal's size as soon as it can use it. Never blocks; the newest wins.
     pub fn resize(&self, size: Size) {
-        self.0.change(|protocol| protocol.resize(size));
+        self.0.change(|sequence| sequence.resize(size));
     }
 
     /// Sends a flag, in order with the data already taken. Never blocks.
     pub fn send_flag(&self, flag: Flag) {
-        self.0.change(|protocol| protocol.send_flag(flag));
+        self.0.change(|sequence| sequence.send_flag(flag));
     }
 
     /// Whether all that was taken is acknowledged.
     pub fn is_acknowledged(&self) -> bool {
-        self.0.state().protocol.is_acknowledged()
+        self.0.state().sequence.is_acknowledged()
     }
 
     /// Whether the session is over: nothing can be sent any more.
     pub fn has_ended(&self) -> bool {
-        self.0.state().protocol.has_ended()
+        self.0.state().sequence.has_ended()
     }
 
     /// Waits until all that was taken is acknowledged; false at the deadline, or when the session is over before that.
     pub fn wait_acknowledged(&self, deadline: Instant) -> bool {
         let mut state = self.0.state();
         loop {
-            if state.protocol.is_acknowledged() {
+            if state.sequence.is_acknowledged() {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.protocol.has_ended() {
+            if left.is_zero() || state.sequence.has_ended() {
                 return false;
             }
             state = self.0.wait(state, left);
@@ -322,9 +322,9 @@ impl Shared {
     }
 
     /// Changes what there is to send, and wakes the connection thread if it sleeps.
-    fn change(&self, change: impl FnOnce(&mut Protocol)) {
+    fn change(&self, change: impl FnOnce(&mut SequenceState)) {
         let mut state = self.state();
-        change(&mut state.protocol);
+        change(&mut state.sequence);
         if std::mem::take(&mut state.asleep) {
             drop(state);
             self.connection.wake();

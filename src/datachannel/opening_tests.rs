@@ -29,19 +29,19 @@ fn a_handshake_leads_to_a_session() {
         !harness.try_send(b"early"),
         "the agent is not ready for another moment"
     );
-    assert!(!harness.protocol.poll_writable());
+    assert!(!harness.sequence.poll_writable());
     harness.wait(10);
-    assert!(harness.protocol.poll_writable());
+    assert!(harness.sequence.poll_writable());
     assert!(harness.try_send(b"late"));
 }
 
 #[test]
 fn p14_sizes_and_flags_wait_until_the_agent_does_more_than_acknowledge_them() {
     let mut harness = Harness::new();
-    harness.protocol.resize(Size { cols: 80, rows: 24 });
-    harness.protocol.send_flag(Flag::TerminateSession);
-    harness.protocol.send_flag(Flag::TerminateSession);
-    assert!(!harness.protocol.is_acknowledged());
+    harness.sequence.resize(Size { cols: 80, rows: 24 });
+    harness.sequence.send_flag(Flag::TerminateSession);
+    harness.sequence.send_flag(Flag::TerminateSession);
+    assert!(!harness.sequence.is_acknowledged());
     harness.agent(0, PayloadType::HandshakeRequest, SHELL.as_bytes());
     harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
     let sent = harness.sent();
@@ -105,7 +105,7 @@ fn p11_the_handshake_response_is_repeated_until_it_is_acknowledged() {
 fn p14_nothing_but_a_size_goes_before_the_handshake_is_complete() {
     let mut harness = Harness::new();
     assert!(!harness.try_send(b"typed"));
-    harness.protocol.resize(Size { cols: 80, rows: 24 });
+    harness.sequence.resize(Size { cols: 80, rows: 24 });
     harness.wait(2999);
     assert_eq!(harness.sent(), []);
     harness.wait(1);
@@ -158,7 +158,7 @@ fn p14_the_silence_of_a_broken_connection_is_no_sign_of_a_shell() {
     harness.wait(1000);
     // The connection breaks, and is back after five seconds.
     harness.now += ms(5000);
-    harness.protocol.connected(harness.now);
+    harness.sequence.connected(harness.now);
     harness.wait(1999);
     assert_eq!(harness.delivered(), [], "a handshake may still come");
     harness.wait(1);
@@ -236,14 +236,14 @@ fn p63_silence_is_told_once_and_is_no_failure() {
     harness.wait(3000);
     harness.sent();
     harness.wait(12_000);
-    assert_eq!(harness.protocol.poll_notice(), Some(Notice::Silent));
+    assert_eq!(harness.sequence.poll_notice(), Some(Notice::Silent));
     harness.wait(3_600_000);
     assert_eq!(
-        harness.protocol.poll_notice(),
+        harness.sequence.poll_notice(),
         Some(Notice::Unacknowledged),
         "the size that asks whether somebody is there"
     );
-    assert_eq!(harness.protocol.poll_notice(), None);
+    assert_eq!(harness.sequence.poll_notice(), None);
     assert_eq!(harness.delivered(), []);
 }
 

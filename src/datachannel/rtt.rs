@@ -87,12 +87,12 @@ impl RttEstimator {
     /// later. One for the earlier copy mostly comes much sooner than a round trip after the later.
     pub fn is_for_later(&self, earlier: Duration, later: Duration) -> bool {
         self.estimate
-            .is_none_or(|estimate| later >= estimate.smoothed / 2 || earlier > self.patience())
+            .is_none_or(|estimate| later >= estimate.smoothed / 2 || earlier > self.loss_delay())
     }
 
     /// After so long a message is lost that even one later message overtook (RFC 9002, 6.1.2, with the variation in place of its
     /// eighth).
-    pub fn patience(&self) -> Duration {
+    pub fn loss_delay(&self) -> Duration {
         self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
             estimate.smoothed + (estimate.variation * 4).max(GRANULARITY)
         })

@@ -15,7 +15,7 @@ use rustix::stdio::stdin;
 
 use super::escape::{Escape, Escapes};
 use super::raw;
-use crate::waker::{Sleeper, Waker, waker};
+use crate::waker::{WakeReceiver, Waker, waker};
 
 /// The most that one read takes, in bytes: what a pipe holds on Linux.
 const READ_SIZE: usize = 64 * 1024;
@@ -75,14 +75,14 @@ impl Pump {
         source: Source,
         send: impl FnMut(&[u8]) -> Option<usize> + Send + 'static,
     ) -> io::Result<Self> {
-        let (waker, sleeper) = waker()?;
+        let (waker, wake_receiver) = waker()?;
         let (events, receiver) = unbounded();
         let shared = Arc::new(Shared::default());
         let mut thread = PumpThread {
             open: !matches!(source, Source::Nothing),
             source,
             send,
-            sleeper,
+            wake_receiver,
             events,
             shared: Arc::clone(&shared),
             pending: Vec::new(),
@@ -137,7 +137,7 @@ struct PumpThread<S> {
     /// Whether there may be more to read.
     open: bool,
     send: S,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     events: Sender<InputEvent>,
     shared: Arc<Shared>,
     /// What the session has not taken yet.
@@ -150,7 +150,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         let mut buffer = vec![0; READ_SIZE];
         let mut is_end_told = !self.open;
         loop {
-            self.sleeper.clear();
+            self.wake_receiver.clear();
             if self.shared.stopped.load(Ordering::SeqCst) {
                 return;
             }
@@ -203,7 +203,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     /// Sleeps until something is to be done; says whether stdin is to be read.
     fn wait(&self) -> bool {
         let mut polled = [
-            PollFd::new(&self.sleeper, PollFlags::IN),
+            PollFd::new(&self.wake_receiver, PollFlags::IN),
             PollFd::from_borrowed_fd(stdin(), PollFlags::IN),
         ];
         let count = if self.wants_input() { 2 } else { 1 };

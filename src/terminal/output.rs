@@ -16,7 +16,7 @@ use rustix::net::{SendFlags, send};
 use rustix::pipe::PIPE_BUF;
 use rustix::stdio::{stderr, stdout};
 
-use crate::waker::{Sleeper, Waker, waker};
+use crate::waker::{WakeReceiver, Waker, waker};
 
 /// Small messages are written together up to this size, in bytes: what a pipe holds on Linux.
 const BATCH: usize = 64 * 1024;
@@ -60,13 +60,13 @@ impl Writer {
     /// # Errors
     /// When the process is out of descriptors or threads.
     pub fn start(next: impl FnMut() -> Piece + Send + 'static) -> io::Result<Self> {
-        let (waker, sleeper) = waker()?;
+        let (waker, wake_receiver) = waker()?;
         // One event, and the end of the thread shows as a disconnected channel.
         let (events, receiver) = bounded(1);
         let stopped = Arc::new(AtomicBool::new(false));
         let mut thread = WriterThread {
             next,
-            sleeper,
+            wake_receiver,
             stopped: Arc::clone(&stopped),
             stderr_gone: false,
         };
@@ -109,7 +109,7 @@ enum Stop {
 
 struct WriterThread<N> {
     next: N,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     stopped: Arc<AtomicBool>,
     stderr_gone: bool,
 }
@@ -131,7 +131,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         let err = Descriptor::new(stderr());
         let mut batch = Vec::new();
         loop {
-            self.sleeper.clear();
+            self.wake_receiver.clear();
             let piece = (self.next)();
             if let Piece::Stdout(bytes) = &piece {
                 batch.extend_from_slice(bytes);
@@ -168,7 +168,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     /// Sleeps until there is something to write, and notices meanwhile when stdout's reader goes.
     fn wait_for_pieces(&self) -> Result<(), Stop> {
         let mut polled = [
-            PollFd::new(&self.sleeper, PollFlags::IN),
+            PollFd::new(&self.wake_receiver, PollFlags::IN),
             // No flags: errors and hang-ups are told anyway.
             PollFd::from_borrowed_fd(stdout(), PollFlags::empty()),
         ];
@@ -183,14 +183,14 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         while !bytes.is_empty() {
             let mut polled = [
                 PollFd::from_borrowed_fd(to.descriptor, PollFlags::OUT),
-                PollFd::new(&self.sleeper, PollFlags::IN),
+                PollFd::new(&self.wake_receiver, PollFlags::IN),
             ];
             if to.may_block {
                 if poll(&mut polled, None).is_err() {
                     continue;
                 }
                 if polled[1].revents().contains(PollFlags::IN) {
-                    self.sleeper.clear();
+                    self.wake_receiver.clear();
                     self.check_stopped()?;
                 }
                 let events = polled[0].revents();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use session_manager_plugin::cli::Invocation;
 use session_manager_plugin::communicator::StreamUrl;
-use session_manager_plugin::datachannel::Protocol;
+use session_manager_plugin::datachannel::SequenceState;
 use session_manager_plugin::message::{Message, MessageType, PayloadType, number};
 use session_manager_plugin::network::judge_answers;
 use session_manager_plugin::settings::{Environment, Settings};
@@ -26,41 +26,41 @@ fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn serve(protocol: &mut Protocol, now: Instant) {
-    protocol.handle_timeout(now);
+fn serve(sequence: &mut SequenceState, now: Instant) {
+    sequence.handle_timeout(now);
     for _ in 0..1000 {
-        let Some(frame) = protocol.poll_transmit(now) else {
+        let Some(frame) = sequence.poll_transmit(now) else {
             break;
         };
         Message::decode(&frame).expect("what we send is a message");
     }
-    while protocol.poll_delivery().is_some() {}
-    while protocol.poll_notice().is_some() {}
-    protocol.poll_key_request();
-    protocol.poll_writable();
+    while sequence.poll_delivery().is_some() {}
+    while sequence.poll_notice().is_some() {}
+    sequence.poll_key_request();
+    sequence.poll_writable();
 }
 
-fn give(protocol: &mut Protocol, frame: &Bytes, now: Instant) {
+fn give(sequence: &mut SequenceState, frame: &Bytes, now: Instant) {
     match Message::decode(frame) {
         Ok(message) => {
             // What was read is what would be written, but for what is nowhere looked at.
             assert!(message.payload.len() <= frame.len());
-            protocol.handle_message(&message, frame.slice_ref(message.payload), now);
+            sequence.handle_message(&message, frame.slice_ref(message.payload), now);
         }
-        Err(error) => protocol.handle_garbage(error, now),
+        Err(error) => sequence.handle_decode_failure(error, now),
     }
 }
 
 /// One frame from the network, at a channel that has just opened and at the same one again.
 pub fn message(data: &[u8]) {
     let start = Instant::now();
-    let mut protocol = Protocol::new("1.2.896.0");
-    protocol.connected(start);
+    let mut sequence = SequenceState::new("1.2.896.0");
+    sequence.connected(start);
     let frame = Bytes::copy_from_slice(data);
     for second in 0..3 {
         let now = start + Duration::from_secs(second);
-        give(&mut protocol, &frame, now);
-        serve(&mut protocol, now);
+        give(&mut sequence, &frame, now);
+        serve(&mut sequence, now);
     }
 }
 
@@ -74,8 +74,8 @@ pub fn handshake(data: &[u8]) {
         PayloadType::Flag,
     ];
     let start = Instant::now();
-    let mut protocol = Protocol::new("1.2.896.0");
-    protocol.connected(start);
+    let mut sequence = SequenceState::new("1.2.896.0");
+    sequence.connected(start);
     // Most JSON is longer than a piece, so the first message is all there is, then come the pieces.
     let all = std::iter::once(data).chain(pieces(data));
     for (index, payload) in all.enumerate().take(64) {
@@ -88,8 +88,8 @@ pub fn handshake(data: &[u8]) {
         }
         .encode();
         number(&mut frame, index as i64);
-        give(&mut protocol, &Bytes::from(frame), now);
-        serve(&mut protocol, now);
+        give(&mut sequence, &Bytes::from(frame), now);
+        serve(&mut sequence, now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::datachannel::{
-    DataKey, Delivery, GATE_CLOSES, MAXIMUM_BYTES, Notice, Protocol, REORDER_LIMIT, Started,
+    DataKey, Delivery, GATE_CLOSES, MAXIMUM_BYTES, Notice, REORDER_LIMIT, SequenceState, Started,
     Urgency,
 };
 use session_manager_plugin::encryption::{Encrypter, OVERHEAD};
@@ -23,7 +23,7 @@ const MOST_MESSAGES: usize = 4096 + 64;
 
 #[derive(Debug)]
 pub struct Client {
-    pub protocol: Protocol,
+    pub sequence: SequenceState,
     kind: Kind,
     flow: Flow,
     random: fastrand::Rng,
@@ -61,7 +61,7 @@ pub struct Client {
 impl Client {
     pub fn new(plan: &Plan, start: Instant) -> Self {
         let mut client = Self {
-            protocol: Protocol::new("1.2.896.0"),
+            sequence: SequenceState::new("1.2.896.0"),
             kind: plan.kind,
             flow: plan.up.clone(),
             random: fastrand::Rng::with_seed(plan.seed ^ 0xC11E),
@@ -88,7 +88,7 @@ impl Client {
             transmissions: 0,
             widest: 0,
         };
-        client.protocol.connected(start);
+        client.sequence.connected(start);
         client.resize(80);
         client
     }
@@ -97,7 +97,7 @@ impl Client {
         let size = Size { cols, rows: 24 };
         self.size = Some(size);
         self.controls += 1;
-        self.protocol.resize(size);
+        self.sequence.resize(size);
     }
 
     pub fn flag(&mut self) {
@@ -105,7 +105,7 @@ impl Client {
         if self.sent > 0 || self.flags.is_empty() {
             self.controls += 1;
             self.flags.push(self.sent);
-            self.protocol.send_flag(Flag::DisconnectToPort);
+            self.sequence.send_flag(Flag::DisconnectToPort);
         }
     }
 
@@ -117,24 +117,24 @@ impl Client {
     pub fn turn(&mut self, now: Instant, network: &mut Network, sent: &Sent) -> bool {
         let mut progress = false;
         if network.is_connected() {
-            self.protocol.handle_timeout(now);
+            self.sequence.handle_timeout(now);
             while network.up.has_room(now)
-                && let Some(frame) = self.protocol.poll_transmit(now)
+                && let Some(frame) = self.sequence.poll_transmit(now)
             {
                 self.note_transmission(&frame);
                 network.up.push(frame, now);
                 progress = true;
             }
             let is_blocked = !network.up.has_room(now);
-            let timer = self.protocol.next_timeout();
+            let timer = self.sequence.next_timeout();
             assert!(
                 is_blocked || timer.is_none_or(|at| at > now),
                 "a timer that is due after all was done: the thread would spin"
             );
-            assert!(is_blocked || !self.protocol.can_transmit(now));
+            assert!(is_blocked || !self.sequence.can_transmit(now));
         } else if self.ticks_while_down && self.started.is_some() {
             // Who connects does not look at these timers, and silence would mean something before the start.
-            self.protocol.handle_timeout(now);
+            self.sequence.handle_timeout(now);
         }
         self.settle();
         self.turn_gate(now);
@@ -163,32 +163,32 @@ impl Client {
             match Message::decode(&frame) {
                 Ok(message) => {
                     let payload = frame.slice_ref(message.payload);
-                    self.protocol.handle_message(&message, payload, now);
+                    self.sequence.handle_message(&message, payload, now);
                 }
-                Err(error) => self.protocol.handle_garbage(error, now),
+                Err(error) => self.sequence.handle_decode_failure(error, now),
             }
         }
         READ_BUDGET
     }
 
     fn settle(&mut self) {
-        while let Some(delivery) = self.protocol.poll_delivery() {
+        while let Some(delivery) = self.sequence.poll_delivery() {
             self.inbox_bytes += delivery.cost();
             self.inbox.push_back(delivery);
         }
-        while let Some(notice) = self.protocol.poll_notice() {
+        while let Some(notice) = self.sequence.poll_notice() {
             assert!(matches!(notice, Notice::Silent | Notice::Unacknowledged));
         }
-        if self.protocol.poll_key_request().is_some() {
+        if self.sequence.poll_key_request().is_some() {
             let result = KmsEncryptionResult {
                 kms_cipher_text_key: "a2V5".to_owned(),
                 kms_cipher_text_hash: None,
                 challenge_acknowledgement: Some(true),
             };
             let encrypter = Encrypter::new(&data_key(false)).expect("randomness");
-            self.protocol.provide_key(Ok(DataKey { result, encrypter }));
+            self.sequence.provide_key(Ok(DataKey { result, encrypter }));
         }
-        if self.protocol.poll_writable() {
+        if self.sequence.poll_writable() {
             self.waits_for_room = false;
         }
     }
@@ -198,7 +198,7 @@ impl Client {
             || (self.gate_is_closed && self.inbox_bytes > GATE_CLOSES / 2);
         if closed != self.gate_is_closed {
             self.gate_is_closed = closed;
-            self.protocol.set_deaf(closed, now);
+            self.sequence.set_reading_paused(closed, now);
         }
     }
 
@@ -272,9 +272,9 @@ impl Client {
             } else {
                 longest
             };
-            let encrypter = self.protocol.encrypter();
+            let encrypter = self.sequence.encrypter();
             let size = HEADER_SIZE + length + encrypter.as_ref().map_or(0, |_| OVERHEAD);
-            let reserved = self.protocol.reserve(size, self.flow.urgency);
+            let reserved = self.sequence.reserve(size, self.flow.urgency);
             let Some(reservation) = reserved else {
                 self.waits_for_room = true;
                 return progress;
@@ -284,7 +284,7 @@ impl Client {
             let data = sealed.as_deref().unwrap_or(data);
             let frame =
                 Message::stream(MessageType::InputStreamData, PayloadType::Output, data).encode();
-            self.protocol
+            self.sequence
                 .commit(reservation, bytes::BytesMut::from(frame.as_slice()));
             self.sent += length;
             self.next_input = now + self.flow.pace;
@@ -295,7 +295,7 @@ impl Client {
 
     /// Every bound holds.
     fn check(&mut self) {
-        let (messages, bytes) = self.protocol.window().kept();
+        let (messages, bytes) = self.sequence.window().kept();
         self.widest = self.widest.max(messages);
         assert!(messages <= MOST_MESSAGES + self.controls, "{messages}");
         let reserve = match self.flow.urgency {
@@ -306,12 +306,12 @@ impl Client {
             bytes <= MAXIMUM_BYTES + reserve + self.controls * 1024,
             "{bytes}"
         );
-        assert!((8..=4096).contains(&self.protocol.window().size()));
-        assert!(self.protocol.reordered_bytes() <= REORDER_LIMIT);
+        assert!((8..=4096).contains(&self.sequence.window().size()));
+        assert!(self.sequence.reordered_bytes() <= REORDER_LIMIT);
         let batch = READ_BUDGET * (LONGEST + HEADER_SIZE);
         assert!(self.inbox_bytes <= GATE_CLOSES + batch + REORDER_LIMIT);
         assert!(
-            self.started.is_some() || self.protocol.has_started() || self.sent == 0,
+            self.started.is_some() || self.sequence.has_started() || self.sent == 0,
             "data before the session stands"
         );
     }
@@ -321,7 +321,7 @@ impl Client {
             (self.sent < self.flow.bytes && !self.waits_for_room).then_some(self.next_input);
         let meal = (!self.inbox.is_empty()).then_some(self.next_meal);
         [
-            self.protocol.next_timeout(),
+            self.sequence.next_timeout(),
             input,
             meal,
             self.blocked_until,
@@ -329,7 +329,7 @@ impl Client {
     }
 
     pub fn is_done_sending(&self) -> bool {
-        self.sent == self.flow.bytes && self.protocol.is_acknowledged()
+        self.sent == self.flow.bytes && self.sequence.is_acknowledged()
     }
 
     pub fn is_done(&self) -> bool {

@@ -283,7 +283,7 @@ impl World {
     fn reconnect(&mut self) {
         self.note(|| "connected".to_owned());
         self.network.back_at = None;
-        self.client.protocol.connected(self.now);
+        self.client.sequence.connected(self.now);
         if std::mem::take(&mut self.agent_reconnects) {
             self.agent.unpause();
         }
@@ -403,7 +403,7 @@ impl World {
     fn idle(&mut self) {
         for _ in 0..10_000 {
             while self.turn() {}
-            if self.client.protocol.next_timeout().is_none() {
+            if self.client.sequence.next_timeout().is_none() {
                 return;
             }
             self.sleep();
@@ -418,7 +418,7 @@ impl World {
     }
 
     fn state(&self) -> String {
-        let window = self.client.protocol.window();
+        let window = self.client.sequence.window();
         format!(
             "at {:?} ({}): client sent {} of {}, kept {:?} in a window of {}, took {} of {} ({} made); agent took {}, keeps {}; \
              client's timer {:?}, timeout {:?}, reordered {}; deadline {:?}; {}; agent {}",
@@ -438,11 +438,11 @@ impl World {
             self.agent.received(),
             self.agent.unacknowledged(),
             self.client
-                .protocol
+                .sequence
                 .next_timeout()
                 .map(|at| at.saturating_duration_since(self.now)),
             window.timeout(),
-            self.client.protocol.reordered_bytes(),
+            self.client.sequence.reordered_bytes(),
             self.deadline.map(|at| at - self.start),
             self.network.describe(self.now),
             self.agent.describe(self.now),

@@ -18,7 +18,7 @@ use crate::datachannel::{End, Notice};
 use crate::error::Error;
 use crate::terminal::print;
 use crate::terminal::signals::Signal;
-use crate::waker::{Sleeper, Waker, waker};
+use crate::waker::{WakeReceiver, Waker, waker};
 
 /// What may wait to be printed; more is not worth it.
 const EVENTS: usize = 256;
@@ -125,7 +125,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn start(context: &'a Context, listener: Listener, listening: Listening) -> io::Result<Self> {
         context.signals.catch(&[Signal::Stop])?;
-        let (waker, sleeper) = waker()?;
+        let (waker, wake_receiver) = waker()?;
         let control = Arc::new(Control {
             stopped: AtomicBool::new(false),
             connected: AtomicBool::new(true),
@@ -143,19 +143,19 @@ impl<'a> Session<'a> {
         };
         // Before anybody can be told to have connected.
         context.announcer.say(&opened);
-        session.spawn(listener, sleeper, sender)?;
+        session.spawn(listener, wake_receiver, sender)?;
         Ok(session)
     }
 
     fn spawn(
         &self,
         listener: Listener,
-        sleeper: Sleeper,
+        wake_receiver: WakeReceiver,
         events: Sender<PortEvent>,
     ) -> io::Result<()> {
         let channel = self.context.channel.clone();
         let control = Arc::clone(&self.control);
-        let reactor = Reactor::new(listener, sleeper, control, events)?;
+        let reactor = Reactor::new(listener, wake_receiver, control, events)?;
         let spawned = match self.listening {
             Listening::One => {
                 let basic = Basic::new(channel, reactor);

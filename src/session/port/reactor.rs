@@ -15,7 +15,7 @@ use super::listening::{Control, PortEvent};
 use super::socket::{Peer, Socket};
 use crate::datachannel::End;
 use crate::error::Error;
-use crate::waker::Sleeper;
+use crate::waker::WakeReceiver;
 
 /// Connections have odd tokens, as streams have odd numbers; so everything else has even ones.
 const WAKER: Token = Token(0);
@@ -24,7 +24,7 @@ const FIRST_LISTENER: usize = 2;
 /// Waits for all that a thread of local connections can wait for.
 pub(super) struct Reactor {
     poll: Poll,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     /// `None` when nobody is let in any more.
     acceptor: Option<Acceptor>,
     control: Arc<Control>,
@@ -39,20 +39,20 @@ impl Reactor {
     /// When the process is out of descriptors.
     pub fn new(
         mut listener: Listener,
-        sleeper: Sleeper,
+        wake_receiver: WakeReceiver,
         control: Arc<Control>,
         events: Sender<PortEvent>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(
-            &mut SourceFd(&sleeper.as_fd().as_raw_fd()),
+            &mut SourceFd(&wake_receiver.as_fd().as_raw_fd()),
             WAKER,
             Interest::READABLE,
         )?;
         listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
         Ok(Self {
             poll,
-            sleeper,
+            wake_receiver,
             acceptor: Some(Acceptor::new(listener)),
             control,
             events,
@@ -91,7 +91,7 @@ impl Reactor {
         for readiness in &*polled {
             let Token(token) = readiness.token();
             if readiness.token() == WAKER {
-                self.sleeper.clear();
+                self.wake_receiver.clear();
             } else if token.is_multiple_of(2)
                 && let Some(acceptor) = &mut self.acceptor
             {

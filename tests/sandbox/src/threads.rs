@@ -121,7 +121,7 @@ impl Threads {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let (waker, sleeper) = waker()?;
+        let (waker, wake_receiver) = waker()?;
         let threads = self.clone();
         let handle = Arc::new(handle);
         self.spawn(name, move || {
@@ -129,10 +129,10 @@ impl Threads {
             while !threads.is_stopping() {
                 let mut descriptors = [
                     PollFd::new(&listener, PollFlags::IN),
-                    PollFd::new(&sleeper, PollFlags::IN),
+                    PollFd::new(&wake_receiver, PollFlags::IN),
                 ];
                 let _ = poll(&mut descriptors, None);
-                sleeper.clear();
+                wake_receiver.clear();
                 while let Ok((socket, _)) = listener.accept() {
                     let handle = Arc::clone(&handle);
                     threads.clone().spawn(name, move || {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use session_manager_plugin::waker::{Sleeper, Waker, waker};
+use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
 
 /// Makes one waiting thread stop.
 #[derive(Debug, Clone)]
@@ -27,19 +27,22 @@ impl Stop {
 #[derive(Debug)]
 pub(super) struct Waiter {
     stopped: Arc<AtomicBool>,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
 }
 
 /// A connected pair.
 pub(super) fn waiter() -> io::Result<(Stop, Waiter)> {
-    let (waker, sleeper) = waker()?;
+    let (waker, wake_receiver) = waker()?;
     let stopped = Arc::new(AtomicBool::new(false));
     Ok((
         Stop {
             stopped: Arc::clone(&stopped),
             waker,
         },
-        Waiter { stopped, sleeper },
+        Waiter {
+            stopped,
+            wake_receiver,
+        },
     ))
 }
 
@@ -64,7 +67,7 @@ impl Waiter {
         }
         let mut descriptors = [
             PollFd::new(descriptor, flags),
-            PollFd::new(&self.sleeper, PollFlags::IN),
+            PollFd::new(&self.wake_receiver, PollFlags::IN),
         ];
         let _ = poll(&mut descriptors, None);
         !self.is_stopped()
@@ -85,7 +88,7 @@ impl Waiter {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             };
-            let mut descriptors = [PollFd::new(&self.sleeper, PollFlags::IN)];
+            let mut descriptors = [PollFd::new(&self.wake_receiver, PollFlags::IN)];
             let _ = poll(&mut descriptors, Some(&timeout));
         }
     }

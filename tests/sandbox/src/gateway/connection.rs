@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session_manager_plugin::message::content::{ChannelClosed, OpenDataChannel, to_json};
 use session_manager_plugin::message::{Message as Wire, MessageType};
-use session_manager_plugin::waker::{Sleeper, Waker, waker};
+use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
@@ -50,7 +50,7 @@ pub(super) fn run(accepted: Accepted, shared: &Arc<Shared>, threads: &Threads) {
     if socket.tcp().set_nonblocking(true).is_err() {
         return;
     }
-    let Ok((waker, sleeper)) = waker() else {
+    let Ok((waker, wake_receiver)) = waker() else {
         return;
     };
     let config = WebSocketConfig::default()
@@ -62,7 +62,7 @@ pub(super) fn run(accepted: Accepted, shared: &Arc<Shared>, threads: &Threads) {
     let _hook = threads.on_stop(move || stop.wake());
     let mut connection = Connection {
         websocket,
-        sleeper,
+        wake_receiver,
         waker,
         attachment: None,
         batch: VecDeque::new(),
@@ -83,7 +83,7 @@ pub(super) fn run(accepted: Accepted, shared: &Arc<Shared>, threads: &Threads) {
 struct Connection {
     websocket: WebSocket<Socket>,
     session: Arc<Session>,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     waker: Waker,
     /// After the text frame with the right token.
     attachment: Option<Attachment>,
@@ -428,13 +428,13 @@ impl Connection {
             })
         };
         let socket = self.websocket.get_ref();
-        let mut descriptors = vec![PollFd::new(&self.sleeper, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(&self.wake_receiver, PollFlags::IN)];
         // A socket without interest would still report that the other end is gone, again and again.
         if !interest.is_empty() {
             descriptors.push(PollFd::new(socket, interest));
         }
         let _ = poll(&mut descriptors, timeout.as_ref());
-        self.sleeper.clear();
+        self.wake_receiver.clear();
     }
 
     /// Ends the connection the way it is to be seen by the client.

@@ -7,19 +7,19 @@ const STALL: Duration = Duration::from_secs(60);
 
 /// What cannot be heard cannot be late: time in which nothing was read does not count.
 #[derive(Debug, Default)]
-pub struct Stall {
+pub struct AckWatchdog {
     /// Whether the user was told of the present one.
     told: bool,
     /// Whether nothing is read at the moment.
-    deaf: bool,
+    reading_paused: bool,
     /// When that ended last.
     hears_since: Option<Instant>,
 }
 
-impl Stall {
+impl AckWatchdog {
     /// When the user has to be told, if `waiting_since` is when the oldest unacknowledged message went out.
     pub fn due_at(&self, waiting_since: Option<Instant>) -> Option<Instant> {
-        let since = waiting_since.filter(|_| !self.told && !self.deaf)?;
+        let since = waiting_since.filter(|_| !self.told && !self.reading_paused)?;
         Some(self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
     }
 
@@ -34,10 +34,10 @@ impl Stall {
     }
 
     /// Says whether anything is read at the moment.
-    pub const fn set_deaf(&mut self, deaf: bool, now: Instant) {
-        if self.deaf && !deaf {
+    pub const fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
+        if self.reading_paused && !reading_paused {
             self.hears_since = Some(now);
         }
-        self.deaf = deaf;
+        self.reading_paused = reading_paused;
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::congestion::Congestion;
-use super::entry::{Entry, Reservation, State, Urgency};
 use super::rtt::RttEstimator;
+use super::sent_message::{Reservation, SentMessage, State, Urgency};
 
 /// What the window's frames may take together, in bytes.
 pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
@@ -28,22 +28,22 @@ const WORTH_WAKING_BYTES: usize = 64 * 1024;
 /// Numbers messages, keeps them until they are acknowledged, and decides when each is sent (again).
 #[derive(Debug)]
 pub struct SendWindow {
-    /// The number of `entries[0]`, the oldest unacknowledged message.
+    /// The number of `messages[0]`, the oldest unacknowledged message.
     first: i64,
     /// Every message from the oldest unacknowledged one on.
-    entries: VecDeque<Entry>,
-    /// How many of `entries` were sent at least once: a prefix.
+    messages: VecDeque<SentMessage>,
+    /// How many of `messages` were sent at least once: a prefix.
     sent: usize,
-    /// How many of `entries` are not acknowledged.
+    /// How many of `messages` are not acknowledged.
     unacknowledged: usize,
     /// The bytes of their frames.
     bytes: usize,
     /// Messages promised to senders that are still encoding them, and their bytes.
     reserved: (usize, usize),
-    /// (order of sending, number) of what is on its way, oldest first; entries that no longer are are skipped when met.
-    on_the_way: VecDeque<(u64, i64)>,
+    /// (order of sending, number) of what is on its way, oldest first; messages that no longer are are skipped when met.
+    send_order: VecDeque<(u64, i64)>,
     /// How many really are on their way.
-    flying: usize,
+    in_flight: usize,
     /// What is to be sent again, lowest number first.
     lost: BTreeSet<i64>,
     /// The order of the next sending.
@@ -59,7 +59,7 @@ pub struct SendWindow {
     /// Set while the service asks for a pause.
     pause: Option<Pause>,
     /// While nothing is read, no acknowledgement can come, and the timer stands still.
-    deaf: bool,
+    reading_paused: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +73,13 @@ impl Default for SendWindow {
     fn default() -> Self {
         Self {
             first: 0,
-            entries: VecDeque::new(),
+            messages: VecDeque::new(),
             sent: 0,
             unacknowledged: 0,
             bytes: 0,
             reserved: (0, 0),
-            on_the_way: VecDeque::new(),
-            flying: 0,
+            send_order: VecDeque::new(),
+            in_flight: 0,
             lost: BTreeSet::new(),
             next_order: 0,
             congestion: Congestion::default(),
@@ -88,7 +88,7 @@ impl Default for SendWindow {
             rtt: RttEstimator::default(),
             progress_at: None,
             pause: None,
-            deaf: false,
+            reading_paused: false,
         }
     }
 }
@@ -109,7 +109,7 @@ impl SendWindow {
             let next = self.next_number();
             self.limited_below = next.saturating_add_unsigned(self.reserved.0 as u64 + 1);
         }
-        if !has_room || (urgency != Urgency::Control && self.entries.len() >= MAXIMUM_SPAN) {
+        if !has_room || (urgency != Urgency::Control && self.messages.len() >= MAXIMUM_SPAN) {
             return None;
         }
         self.reserved.0 += 1;
@@ -128,7 +128,7 @@ impl SendWindow {
     /// The number that the next message gets.
     pub fn next_number(&self) -> i64 {
         self.first
-            .saturating_add_unsigned(self.entries.len() as u64)
+            .saturating_add_unsigned(self.messages.len() as u64)
     }
 
     /// Stores a frame under [`next_number`](Self::next_number), which must already stand in it.
@@ -137,7 +137,8 @@ impl SendWindow {
         self.reserved.1 -= reservation.bytes();
         self.unacknowledged += 1;
         self.bytes += frame.len();
-        self.entries.push_back(Entry::new(frame, &reservation));
+        self.messages
+            .push_back(SentMessage::new(frame, &reservation));
     }
 
     /// The next frame to hand to the socket, now: what is lost first, oldest first. Its clock starts with this call.
@@ -146,31 +147,31 @@ impl SendWindow {
         let index = self.index(number)?;
         let order = self.next_order;
         self.next_order += 1;
-        let entry = self.entries.get_mut(index)?;
-        entry.sent_before = entry.last_sent;
-        entry.last_sent = Some(now);
-        match entry.state {
+        let message = self.messages.get_mut(index)?;
+        message.sent_before = message.last_sent;
+        message.last_sent = Some(now);
+        match message.state {
             State::Unsent => self.sent = index + 1,
             State::Lost => {
                 self.lost.remove(&number);
             }
             // A probe of something still on its way.
-            State::OnTheWay { .. } => self.flying -= 1,
+            State::InFlight { .. } => self.in_flight -= 1,
             State::Acknowledged => return None,
         }
-        entry.state = State::OnTheWay {
+        message.state = State::InFlight {
             order,
             sent_at: now,
-            overtaken: 0,
+            newer_acked: 0,
         };
-        entry.transmissions += 1;
-        entry.first_sent.get_or_insert(now);
-        let frame = entry.frame.clone();
-        if self.flying == 0 {
+        message.transmissions += 1;
+        message.first_sent.get_or_insert(now);
+        let frame = message.frame.clone();
+        if self.in_flight == 0 {
             self.progress_at = Some(now);
         }
-        self.flying += 1;
-        self.on_the_way.push_back((order, number));
+        self.in_flight += 1;
+        self.send_order.push_back((order, number));
         Some(frame)
     }
 
@@ -197,7 +198,7 @@ impl SendWindow {
         if pause.probe.is_some() {
             self.rtt.expired();
         }
-        // The oldest is entries[0] by construction.
+        // The oldest is messages[0] by construction.
         self.pause = Some(Pause {
             probe_at: now + self.rtt.timeout(),
             probe: Some(self.first),
@@ -210,68 +211,68 @@ impl SendWindow {
         if let Some(lost) = self
             .lost
             .first()
-            .filter(|lost| **lost == self.first || self.flying < self.size())
+            .filter(|lost| **lost == self.first || self.in_flight < self.size())
         {
             return Some(*lost);
         }
-        let allowed = match self.entries.get(self.sent)?.urgency {
+        let allowed = match self.messages.get(self.sent)?.urgency {
             Urgency::Bulk => self.size(),
             Urgency::Interactive => self.size() + INTERACTIVE_RESERVE,
             Urgency::Control => usize::MAX,
         };
-        (self.flying < allowed).then(|| self.first.saturating_add_unsigned(self.sent as u64))
+        (self.in_flight < allowed).then(|| self.first.saturating_add_unsigned(self.sent as u64))
     }
 
     /// During a pause only the very next message may be control: numbers go out in order.
     fn unsent_control(&self) -> Option<i64> {
-        let next = self.entries.get(self.sent)?;
+        let next = self.messages.get(self.sent)?;
         (next.urgency == Urgency::Control)
             .then(|| self.first.saturating_add_unsigned(self.sent as u64))
     }
 
     /// A message was acknowledged. Whether that was news.
     pub fn acknowledge(&mut self, number: i64, now: Instant) -> bool {
-        let Some(entry) = self
+        let Some(message) = self
             .index(number)
-            .and_then(|index| self.entries.get_mut(index))
+            .and_then(|index| self.messages.get_mut(index))
         else {
             return false;
         };
-        let (order, sent_at, overtaken) = match entry.state {
-            State::OnTheWay {
+        let (order, sent_at, newer_acked) = match message.state {
+            State::InFlight {
                 order,
                 sent_at,
-                overtaken,
-            } => (Some(order), Some(sent_at), overtaken),
+                newer_acked,
+            } => (Some(order), Some(sent_at), newer_acked),
             // Given up too early: the path reorders more than thought.
             State::Lost => (None, None, self.loss_threshold),
             // Never sent: whoever acknowledges that has made it up.
             State::Unsent | State::Acknowledged => return false,
         };
-        let sent_once = entry.transmissions == 1;
-        let sent_before = entry.sent_before;
-        entry.state = State::Acknowledged;
-        self.bytes -= entry.frame.len();
-        entry.frame = Bytes::new();
+        let sent_once = message.transmissions == 1;
+        let sent_before = message.sent_before;
+        message.state = State::Acknowledged;
+        self.bytes -= message.frame.len();
+        message.frame = Bytes::new();
         self.unacknowledged -= 1;
         self.lost.remove(&number);
         self.progress_at = Some(now);
         self.rtt.acknowledged();
-        if overtaken > 0 && sent_once {
+        if newer_acked > 0 && sent_once {
             self.loss_threshold = self
                 .loss_threshold
-                .max(overtaken + 1)
+                .max(newer_acked + 1)
                 .min(MAXIMUM_LOSS_THRESHOLD);
         }
         if let (Some(order), Some(sent_at)) = (order, sent_at) {
             let rtt = now.saturating_duration_since(sent_at);
-            self.flying -= 1;
+            self.in_flight -= 1;
             if sent_once {
                 self.rtt.sample(rtt);
             }
             let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
             if rtt_before.is_none_or(|before| self.rtt.is_for_later(before, rtt)) {
-                self.overtake(order, now);
+                self.detect_losses(order, now);
             } else {
                 // It was for an earlier copy: says nothing about what was sent between the two, but that this one was given up too
                 // early.
@@ -280,20 +281,20 @@ impl SendWindow {
             }
         }
         // What waits for the socket in our own queue is no measure of the path: a larger window would only make that queue longer.
-        let unsent = self.entries.len() - self.sent;
+        let unsent = self.messages.len() - self.sent;
         let may_grow =
-            number < self.limited_below && !self.rtt.is_queueing() && unsent * 2 <= self.flying;
+            number < self.limited_below && !self.rtt.is_queueing() && unsent * 2 <= self.in_flight;
         self.congestion
             .acknowledged(may_grow, self.rtt.is_filling());
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;
         }
         while self
-            .entries
+            .messages
             .front()
-            .is_some_and(|entry| entry.state == State::Acknowledged)
+            .is_some_and(|message| message.state == State::Acknowledged)
         {
-            self.entries.pop_front();
+            self.messages.pop_front();
             self.first += 1;
             self.sent -= 1;
         }
@@ -301,35 +302,35 @@ impl SendWindow {
         true
     }
 
-    /// Counts the overtaking of everything sent before `order`, and gives up what was overtaken too often.
-    fn overtake(&mut self, order: u64, now: Instant) {
+    /// Counts the overtaking of everything sent before `order`, and gives up what too many newer ones passed.
+    fn detect_losses(&mut self, order: u64, now: Instant) {
         let mut still = Vec::new();
         while let Some(&(earlier, number)) = self
-            .on_the_way
+            .send_order
             .front()
             .filter(|(earlier, _)| *earlier < order)
         {
-            self.on_the_way.pop_front();
+            self.send_order.pop_front();
             let threshold = self.loss_threshold;
-            let patience = self.rtt.patience();
-            let Some(entry) = self
+            let loss_delay = self.rtt.loss_delay();
+            let Some(message) = self
                 .index(number)
-                .and_then(|index| self.entries.get_mut(index))
+                .and_then(|index| self.messages.get_mut(index))
             else {
                 continue;
             };
-            match &mut entry.state {
-                State::OnTheWay {
+            match &mut message.state {
+                State::InFlight {
                     order,
-                    overtaken,
+                    newer_acked,
                     sent_at,
                 } if *order == earlier => {
-                    *overtaken += 1;
-                    if *overtaken >= threshold
-                        || now.saturating_duration_since(*sent_at) >= patience
+                    *newer_acked += 1;
+                    if *newer_acked >= threshold
+                        || now.saturating_duration_since(*sent_at) >= loss_delay
                     {
-                        entry.state = State::Lost;
-                        self.flying -= 1;
+                        message.state = State::Lost;
+                        self.in_flight -= 1;
                         self.lost.insert(number);
                         self.congestion.lost(now, self.rtt.timeout());
                     } else {
@@ -340,18 +341,20 @@ impl SendWindow {
             }
         }
         for kept in still.into_iter().rev() {
-            self.on_the_way.push_front(kept);
+            self.send_order.push_front(kept);
         }
     }
 
-    /// The front of `on_the_way` must be true: the timer hangs on it.
+    /// The front of `send_order` must be true: the timer hangs on it.
     fn forget_landed(&mut self) {
-        while let Some(&(order, number)) = self.on_the_way.front() {
-            let entry = self.index(number).and_then(|index| self.entries.get(index));
-            if entry.is_some_and(|entry| matches!(entry.state, State::OnTheWay { order: current, .. } if current == order)) {
+        while let Some(&(order, number)) = self.send_order.front() {
+            let message = self
+                .index(number)
+                .and_then(|index| self.messages.get(index));
+            if message.is_some_and(|message| matches!(message.state, State::InFlight { order: current, .. } if current == order)) {
                 break;
             }
-            self.on_the_way.pop_front();
+            self.send_order.pop_front();
         }
     }
 
@@ -360,12 +363,12 @@ impl SendWindow {
         if let Some(pause) = self.pause {
             return (self.unacknowledged > 0).then_some(pause.probe_at);
         }
-        if self.deaf {
+        if self.reading_paused {
             return None;
         }
-        let (_, number) = self.on_the_way.front()?;
-        let entry = self.entries.get(self.index(*number)?)?;
-        let State::OnTheWay { sent_at, .. } = entry.state else {
+        let (_, number) = self.send_order.front()?;
+        let message = self.messages.get(self.index(*number)?)?;
+        let State::InFlight { sent_at, .. } = message.state else {
             return None;
         };
         Some(
@@ -382,12 +385,12 @@ impl SendWindow {
         }
         self.progress_at = Some(now);
         let oldest_number = self.first;
-        if let Some(entry) = self.entries.front_mut()
-            && let State::OnTheWay { .. } = entry.state
+        if let Some(message) = self.messages.front_mut()
+            && let State::InFlight { .. } = message.state
         {
-            entry.state = State::Lost;
+            message.state = State::Lost;
             self.lost.insert(oldest_number);
-            self.flying -= 1;
+            self.in_flight -= 1;
             self.congestion.lost(now, self.rtt.timeout());
             // The first may be the end of a burst on a bad line; one after the other is a path that takes nothing.
             let timeout = self.rtt.timeout();
@@ -400,19 +403,19 @@ impl SendWindow {
 
     /// The connection is a new one: all that is unacknowledged goes again, oldest first, through a window of the starting size.
     pub fn reconnected(&mut self, now: Instant) {
-        for (entry, number) in self.entries.iter_mut().zip(self.first..) {
-            if matches!(entry.state, State::OnTheWay { .. }) {
-                entry.state = State::Lost;
+        for (message, number) in self.messages.iter_mut().zip(self.first..) {
+            if matches!(message.state, State::InFlight { .. }) {
+                message.state = State::Lost;
                 self.lost.insert(number);
             }
         }
-        self.on_the_way.clear();
-        self.flying = 0;
+        self.send_order.clear();
+        self.in_flight = 0;
         self.congestion = Congestion::default();
         self.rtt = RttEstimator::default();
         self.progress_at = Some(now);
         self.pause = None;
-        self.deaf = false;
+        self.reading_paused = false;
     }
 
     /// The service asks for a pause: new data waits, and one message a timeout goes out as a probe.
@@ -432,11 +435,11 @@ impl SendWindow {
     }
 
     /// Says whether anything is read at all at the moment.
-    pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
-        if self.deaf && !deaf {
+    pub fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
+        if self.reading_paused && !reading_paused {
             self.progress_at = Some(now);
         }
-        self.deaf = deaf;
+        self.reading_paused = reading_paused;
     }
 
     /// Whether everything that was given or promised room is acknowledged.
@@ -451,7 +454,7 @@ impl SendWindow {
 
     /// When the oldest unacknowledged message first went out.
     pub fn waiting_since(&self) -> Option<Instant> {
-        self.entries.front()?.first_sent
+        self.messages.front()?.first_sent
     }
 
     /// Messages that may be on their way.
@@ -475,5 +478,5 @@ impl SendWindow {
 }
 
 #[cfg(test)]
-#[path = "window_tests.rs"]
+#[path = "send_window_tests.rs"]
 mod tests;

@@ -290,7 +290,7 @@ fn a_bad_line_does_not_halve_the_window() {
         let sent = harness.transmit(now);
         now += 10;
         for number in sent {
-            if number % 100 != 50 || harness.window.entries[0].transmissions > 1 {
+            if number % 100 != 50 || harness.window.messages[0].transmissions > 1 {
                 harness.acknowledge(number, now);
             }
         }
@@ -354,10 +354,10 @@ fn p61_while_nothing_is_read_the_timer_stands_still() {
     harness.push(Urgency::Bulk);
     harness.transmit(0);
     let (closed, opened) = (harness.at(500), harness.at(60_000));
-    harness.window.set_deaf(true, closed);
+    harness.window.set_reading_paused(true, closed);
     harness.expire(30_000);
     assert_eq!(harness.transmit(30_000), [0; 0]);
-    harness.window.set_deaf(false, opened);
+    harness.window.set_reading_paused(false, opened);
     assert_eq!(harness.window.next_timeout(), Some(harness.at(61_000)));
     assert_eq!(harness.window.size(), INITIAL_WINDOW);
 }
@@ -422,13 +422,13 @@ proptest! {
                     harness.window.resume(at);
                 }
             }
-            let flying = harness.window.entries.iter().filter(|entry| matches!(entry.state, State::OnTheWay { .. })).count();
-            prop_assert_eq!(flying, harness.window.flying);
-            let unacknowledged = harness.window.entries.iter().filter(|entry| entry.state != State::Acknowledged).count();
+            let in_flight = harness.window.messages.iter().filter(|message| matches!(message.state, State::InFlight { .. })).count();
+            prop_assert_eq!(in_flight, harness.window.in_flight);
+            let unacknowledged = harness.window.messages.iter().filter(|message| message.state != State::Acknowledged).count();
             prop_assert_eq!(unacknowledged, harness.window.unacknowledged);
             prop_assert!(harness.window.size() >= MINIMUM_WINDOW && harness.window.size() <= MAXIMUM_WINDOW);
             // What is on its way has a timer, unless a pause has the probe's.
-            prop_assert!(flying == 0 || harness.window.next_timeout().is_some());
+            prop_assert!(in_flight == 0 || harness.window.next_timeout().is_some());
         }
         // The path heals: everything arrives.
         let at = harness.at(now);

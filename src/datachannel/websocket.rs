@@ -1,4 +1,4 @@
-//! The one thread that owns the websocket: it sends what the protocol has to send, gives it what comes, and sleeps in between.
+//! The one thread that owns the websocket: it sends what the sequence state has to send, gives it what comes, and sleeps in between.
 //!
 //! Reading never depends on writing, and the thread never blocks on anything but poll(2): not on a queue, not on the session. When
 //! the session does not take what has come, the gate closes: nothing more is read, and writing goes on.
@@ -11,13 +11,13 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::resume::{Link, OutageNotice};
-use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, Protocol, Shared, State};
+use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, SequenceState, Shared, State};
 use crate::communicator::{Broken, Check, Connection, Fruitless, Incoming, Liveness, Outage};
 use crate::error::Error;
 use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
 use crate::network::Limit;
-use crate::waker::Sleeper;
+use crate::waker::WakeReceiver;
 
 /// The agent waits 15 s for the handshake's response.
 const KEY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,7 +46,7 @@ pub(super) struct Driver {
     link: Link,
     make_key: Option<Arc<MakeKey>>,
     shared: Arc<Shared>,
-    sleeper: Sleeper,
+    wake_receiver: WakeReceiver,
     notices: Sender<Notice>,
     /// The same in every OpenDataChannel of this process.
     client_id: Uuid,
@@ -58,9 +58,9 @@ pub(super) struct Driver {
     gate_is_open: bool,
     /// Whether everything was acknowledged at the last look, so that only the news is told.
     was_acknowledged: bool,
-    /// Frames on their way from the protocol to the socket, and deliveries to the inbox: kept for their memory.
+    /// Frames on their way from the sequence state to the socket, and deliveries to the inbox: kept for their memory.
     batch: Vec<Bytes>,
-    /// Frames on their way from the socket to the protocol.
+    /// Frames on their way from the socket to the sequence state.
     frames: Vec<Bytes>,
     deliveries: Vec<Delivery>,
 }
@@ -76,14 +76,14 @@ impl Driver {
     pub(super) fn new(
         config: Config,
         shared: Arc<Shared>,
-        sleeper: Sleeper,
+        wake_receiver: WakeReceiver,
         notices: Sender<Notice>,
     ) -> Self {
         Self {
             link: config.link,
             make_key: config.make_key,
             shared,
-            sleeper,
+            wake_receiver,
             notices,
             client_id: Uuid::new_v4(),
             heard: false,
@@ -97,12 +97,12 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
-        // Whatever ends this thread, a defect included, ends the session: it never lives on deaf.
+        // Whatever ends this thread, a defect included, ends the session: no session lives on that nobody reads for.
         let _guard = EndGuard(Arc::clone(&self.shared));
         if let Err(end) = self.serve() {
-            self.shared.state().protocol.end(end);
+            self.shared.state().sequence.end(end);
         }
-        self.settle(Instant::now());
+        self.dispatch(Instant::now());
     }
 
     /// Connects, and again whenever the connection breaks, until the session is over.
@@ -118,10 +118,10 @@ impl Driver {
             };
             log::info!("{broken}");
             // What came before the break is delivered now, and the session's end may be among it.
-            if self.settle(Instant::now()) == Flow::Over {
+            if self.dispatch(Instant::now()) == Flow::Over {
                 return Ok(());
             }
-            let stood = self.shared.state().protocol.has_started();
+            let stood = self.shared.state().sequence.has_started();
             fruitless.ended(self.heard);
             let is_answer = fruitless.is_an_answer() && (!stood || broken.is_refusal);
             if self.link.resume.is_none() || is_answer {
@@ -156,8 +156,8 @@ impl Driver {
         connection.write_text(String::from_utf8(to_json(&open)).unwrap_or_default())?;
         {
             let mut state = self.shared.state();
-            state.protocol.connected(now);
-            state.protocol.set_deaf(!self.gate_is_open, now);
+            state.sequence.connected(now);
+            state.sequence.set_reading_paused(!self.gate_is_open, now);
         }
         self.heard = false;
         let mut liveness = Liveness::new(now, SystemTime::now());
@@ -177,7 +177,7 @@ impl Driver {
             };
             // What has come is handed on first: it is worked on while acknowledgements are encrypted and sent.
             let now = Instant::now();
-            let flow = self.settle(now);
+            let flow = self.dispatch(now);
             self.send(&mut connection, now)?;
             if flow == Flow::Over {
                 connection.close();
@@ -199,7 +199,7 @@ impl Driver {
             let mut bytes = 0;
             while !connection.is_blocked()
                 && bytes < WRITE_BUDGET
-                && let Some(frame) = state.protocol.poll_transmit(now)
+                && let Some(frame) = state.sequence.poll_transmit(now)
             {
                 bytes += frame.len();
                 self.batch.push(frame);
@@ -228,14 +228,14 @@ impl Driver {
             // Decoded and hashed without the lock.
             let messages = self.frames.iter().map(|frame| Message::decode(frame));
             let messages: Vec<_> = messages.collect();
-            let protocol = &mut self.shared.state().protocol;
+            let sequence = &mut self.shared.state().sequence;
             for (frame, message) in self.frames.iter().zip(messages) {
                 match message {
                     Ok(message) => {
                         let payload = frame.slice_ref(message.payload);
-                        protocol.handle_message(&message, payload, now);
+                        sequence.handle_message(&message, payload, now);
                     }
-                    Err(error) => protocol.handle_garbage(error, now),
+                    Err(error) => sequence.handle_decode_failure(error, now),
                 }
             }
         }
@@ -263,29 +263,29 @@ impl Driver {
         (READ_BUDGET, Ok(false))
     }
 
-    /// Passes on what the protocol has for others.
-    fn settle(&mut self, now: Instant) -> Flow {
+    /// Passes on what the sequence state has for others.
+    fn dispatch(&mut self, now: Instant) -> Flow {
         let mut state = self.shared.state();
         let State {
-            protocol,
+            sequence,
             writable,
             closing,
             waiting,
             ..
         } = &mut *state;
-        protocol.handle_timeout(now);
+        sequence.handle_timeout(now);
         self.deliveries
-            .extend(std::iter::from_fn(|| protocol.poll_delivery()));
-        while let Some(notice) = protocol.poll_notice() {
+            .extend(std::iter::from_fn(|| sequence.poll_delivery()));
+        while let Some(notice) = sequence.poll_notice() {
             // Nobody listens any more when the session is just ending.
             let _ = self.notices.send(notice);
         }
-        if let Some(parameters) = protocol.poll_key_request() {
-            self.request_key(protocol, parameters);
+        if let Some(parameters) = sequence.poll_key_request() {
+            self.request_key(sequence, parameters);
         }
-        let is_acknowledged = protocol.is_acknowledged();
-        if protocol.poll_writable()
-            || protocol.has_ended()
+        let is_acknowledged = sequence.is_acknowledged();
+        if sequence.poll_writable()
+            || sequence.has_ended()
             || (is_acknowledged && !self.was_acknowledged)
         {
             if let Some(waker) = writable {
@@ -296,26 +296,26 @@ impl Driver {
             }
         }
         self.was_acknowledged = is_acknowledged;
-        let is_over = *closing || protocol.has_ended();
+        let is_over = *closing || sequence.has_ended();
         drop(state);
         self.shared.inbox.push(&mut self.deliveries);
         if is_over { Flow::Over } else { Flow::Goes }
     }
 
     /// Has a data key made by a thread of its own: KMS is asked over HTTP, and reading must go on.
-    fn request_key(&self, protocol: &mut Protocol, parameters: KmsEncryptionParameters) {
+    fn request_key(&self, sequence: &mut SequenceState, parameters: KmsEncryptionParameters) {
         let Some(make_key) = self.make_key.clone() else {
-            return protocol.provide_key(Err(ENCRYPTION_UNSUPPORTED.to_owned()));
+            return sequence.provide_key(Err(ENCRYPTION_UNSUPPORTED.to_owned()));
         };
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("data key".to_owned());
         let spawned = thread.spawn(move || {
             let limit = Limit::within(KEY_TIMEOUT).or_cancelled(&shared.cancel);
             let key = make_key(&parameters, &limit);
-            shared.change(|protocol| protocol.provide_key(key));
+            shared.change(|sequence| sequence.provide_key(key));
         });
         if let Err(error) = spawned {
-            protocol.provide_key(Err(format!("the system gives no thread ({error})")));
+            sequence.provide_key(Err(format!("the system gives no thread ({error})")));
         }
     }
 
@@ -325,7 +325,10 @@ impl Driver {
         let has_turned = is_open != self.gate_is_open;
         if has_turned {
             self.gate_is_open = is_open;
-            self.shared.state().protocol.set_deaf(!is_open, now);
+            self.shared
+                .state()
+                .sequence
+                .set_reading_paused(!is_open, now);
             if is_open {
                 liveness.listen(now);
             }
@@ -339,29 +342,29 @@ impl Driver {
         let until = {
             let mut state = self.shared.state();
             if state.closing
-                || state.protocol.has_ended()
-                || (!connection.is_blocked() && state.protocol.can_transmit(now))
+                || state.sequence.has_ended()
+                || (!connection.is_blocked() && state.sequence.can_transmit(now))
             {
                 return Ok(true);
             }
             state.asleep = true;
             // What is due already can only be something to send, and that waits for the socket.
             state
-                .protocol
+                .sequence
                 .next_timeout()
                 .filter(|at| !connection.is_blocked() || *at > now)
         };
         let check = liveness.next_check(!self.gate_is_open);
         let until = until.map_or(check, |until| until.min(check));
-        let woken = connection.wait(&self.sleeper, self.gate_is_open, until);
+        let woken = connection.wait(&self.wake_receiver, self.gate_is_open, until);
         let woken = woken.map_err(|error| {
             Broken::new(format!(
                 "the system cannot wait for the connection ({error})"
             ))
         })?;
         self.shared.state().asleep = false;
-        if woken.by_sleeper {
-            self.sleeper.clear();
+        if woken.by_waker {
+            self.wake_receiver.clear();
         }
         Ok(woken.by_socket)
     }
@@ -373,10 +376,10 @@ struct EndGuard(Arc<Shared>);
 impl Drop for EndGuard {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.protocol.fail(Error::Lost(
+        state.sequence.fail(Error::Lost(
             "the connection thread ended unexpectedly; this is a defect of the plugin".to_owned(),
         ));
-        let mut last: Vec<_> = std::iter::from_fn(|| state.protocol.poll_delivery()).collect();
+        let mut last: Vec<_> = std::iter::from_fn(|| state.sequence.poll_delivery()).collect();
         state.thread_is_gone = true;
         if let Some(waker) = &state.writable {
             waker.wake();

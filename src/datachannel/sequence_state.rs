@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::acknowledgements::{Acknowledgements, acknowledged_number};
-use super::entry::{Reservation, Urgency};
-use super::garbage::Garbage;
+use super::ack_watchdog::AckWatchdog;
+use super::acknowledge::{Acknowledgements, acknowledged_number};
+use super::decode_failures::DecodeFailures;
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Verdict};
 use super::reorder::{Accepted, ReorderBuffer};
-use super::stall::Stall;
-use super::window::SendWindow;
+use super::send_window::SendWindow;
+use super::sent_message::{Reservation, Urgency};
 use super::{Delivery, End, Notice, Started, challenge};
 use crate::encryption::Encrypter;
 use crate::error::Error;
@@ -28,7 +28,7 @@ const SETTLING: Duration = Duration::from_millis(10);
 
 /// The client's side of the data channel.
 #[derive(Debug)]
-pub struct Protocol {
+pub struct SequenceState {
     window: SendWindow,
     reorder: ReorderBuffer,
     acknowledgements: Acknowledgements,
@@ -39,9 +39,9 @@ pub struct Protocol {
     /// Flags that wait for the session to stand, each once: an agent in its handshake would acknowledge and forget them.
     early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
-    starving: bool,
-    stall: Stall,
-    garbage: Garbage,
+    sender_blocked: bool,
+    watchdog: AckWatchdog,
+    decode_failures: DecodeFailures,
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
     key_request: Option<KmsEncryptionParameters>,
@@ -72,7 +72,7 @@ enum Phase {
     Ended,
 }
 
-impl Protocol {
+impl SequenceState {
     /// A channel that is not connected yet.
     pub fn new(client_version: &str) -> Self {
         Self {
@@ -83,9 +83,9 @@ impl Protocol {
             phase: Phase::Opening(Opening::default()),
             size: (None, None),
             early_flags: Vec::new(),
-            starving: false,
-            stall: Stall::default(),
-            garbage: Garbage::default(),
+            sender_blocked: false,
+            watchdog: AckWatchdog::default(),
+            decode_failures: DecodeFailures::default(),
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
             key_request: None,
@@ -96,21 +96,21 @@ impl Protocol {
     /// A connection stands, the first or another one.
     pub fn connected(&mut self, now: Instant) {
         self.window.reconnected(now);
-        self.garbage.forget();
+        self.decode_failures.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.connected(now);
         }
     }
 
     /// A frame that is no message.
-    pub fn handle_garbage(&mut self, error: DecodeError, now: Instant) {
+    pub fn handle_decode_failure(&mut self, error: DecodeError, now: Instant) {
         log::debug!("dropped a frame: {error}");
-        self.garbage.came(error, now);
+        self.decode_failures.came(error, now);
     }
 
     /// A message came. `payload` is its payload as a slice of the frame it came in, so that it need not be copied.
     pub fn handle_message(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
-        self.garbage.forget();
+        self.decode_failures.forget();
         match message.message_type {
             MessageType::OutputStreamData => self.handle_stream(message, payload, now),
             MessageType::Acknowledge => {
@@ -154,7 +154,7 @@ impl Protocol {
 
     fn handle_acknowledge(&mut self, number: i64, now: Instant) {
         if self.window.acknowledge(number, now) {
-            self.stall.over();
+            self.watchdog.over();
         }
         if let Phase::Opening(opening) = &mut self.phase {
             opening.heard();
@@ -260,11 +260,11 @@ impl Protocol {
         // Sizes that went out during a handshake were acknowledged and ignored.
         self.size.1 = None;
         self.deliveries.push_back(Delivery::Started(started));
-        self.make_up();
+        self.send_deferred();
     }
 
     /// Sends what was kept until the agent takes it.
-    fn make_up(&mut self) {
+    fn send_deferred(&mut self) {
         if self.is_ready() {
             self.send_size();
             for flag in std::mem::take(&mut self.early_flags) {
@@ -354,7 +354,7 @@ impl Protocol {
         } else {
             None
         };
-        self.starving |= reservation.is_none();
+        self.sender_blocked |= reservation.is_none();
         reservation
     }
 
@@ -402,7 +402,7 @@ impl Protocol {
             Phase::Running { .. } | Phase::Opening(_) => false,
             Phase::Ended => true,
         };
-        may_send && std::mem::take(&mut self.starving)
+        may_send && std::mem::take(&mut self.sender_blocked)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
@@ -414,8 +414,8 @@ impl Protocol {
         };
         [
             phase,
-            self.garbage.due_at(),
-            self.stall_at(),
+            self.decode_failures.due_at(),
+            self.watchdog_at(),
             self.window.next_timeout(),
         ]
         .into_iter()
@@ -423,8 +423,8 @@ impl Protocol {
         .min()
     }
 
-    fn stall_at(&self) -> Option<Instant> {
-        self.stall.due_at(self.window.waiting_since())
+    fn watchdog_at(&self) -> Option<Instant> {
+        self.watchdog.due_at(self.window.waiting_since())
     }
 
     /// Does what is due.
@@ -434,13 +434,13 @@ impl Protocol {
             && ready_at.is_some_and(|at| at <= now)
         {
             *ready_at = None;
-            self.make_up();
+            self.send_deferred();
         }
-        if self.stall_at().is_some_and(|at| at <= now) {
-            self.stall.told();
+        if self.watchdog_at().is_some_and(|at| at <= now) {
+            self.watchdog.told();
             self.notices.push_back(Notice::Unacknowledged);
         }
-        if let Some(text) = self.garbage.verdict(now) {
+        if let Some(text) = self.decode_failures.verdict(now) {
             self.fail(if self.has_started() {
                 Error::Lost(text)
             } else {
@@ -473,9 +473,9 @@ impl Protocol {
     }
 
     /// Says whether anything is read at the moment: what cannot be heard cannot be late.
-    pub fn set_deaf(&mut self, deaf: bool, now: Instant) {
-        self.stall.set_deaf(deaf, now);
-        self.window.set_deaf(deaf, now);
+    pub fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
+        self.watchdog.set_reading_paused(reading_paused, now);
+        self.window.set_reading_paused(reading_paused, now);
     }
 
     /// Whether all that was stored is acknowledged.
@@ -495,5 +495,5 @@ impl Protocol {
 }
 
 #[cfg(test)]
-#[path = "protocol_tests.rs"]
+#[path = "sequence_state_tests.rs"]
 mod tests;

@@ -36,7 +36,7 @@ impl Reservation {
 
 /// A message that is kept until it is acknowledged.
 #[derive(Debug)]
-pub struct Entry {
+pub struct SentMessage {
     /// Empty once acknowledged.
     pub frame: Bytes,
     pub urgency: Urgency,
@@ -50,7 +50,7 @@ pub struct Entry {
     pub sent_before: Option<Instant>,
 }
 
-impl Entry {
+impl SentMessage {
     pub const fn new(frame: Bytes, reservation: &Reservation) -> Self {
         Self {
             frame,
@@ -68,11 +68,11 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Unsent,
-    /// `overtaken`: how many messages sent later were acknowledged.
-    OnTheWay {
+    /// `newer_acked`: how many messages sent later were acknowledged.
+    InFlight {
         order: u64,
         sent_at: Instant,
-        overtaken: u32,
+        newer_acked: u32,
     },
     Lost,
     Acknowledged,

@@ -11,12 +11,12 @@ const ENOUGH: usize = 3;
 
 /// Counts unreadable frames since the last readable one.
 #[derive(Debug, Default)]
-pub(super) struct Garbage {
+pub(super) struct DecodeFailures {
     /// The first, how many, and when the last came that brought the count up to [`ENOUGH`].
     seen: Option<(DecodeError, usize, Instant)>,
 }
 
-impl Garbage {
+impl DecodeFailures {
     /// A frame that is no message.
     pub(super) fn came(&mut self, error: DecodeError, now: Instant) {
         // A type of message that is new to us is nothing bad.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::datachannel::SessionType;
-use crate::datachannel::acknowledgements::LIMIT;
+use crate::datachannel::acknowledge::LIMIT;
 use crate::message::content::Acknowledge;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -16,7 +16,7 @@ mod opening;
 
 /// A channel, and a hand that writes the agent's messages.
 struct Harness {
-    protocol: Protocol,
+    sequence: SequenceState,
     start: Instant,
     now: Instant,
 }
@@ -35,10 +35,10 @@ enum Sent {
 impl Harness {
     fn new() -> Self {
         let start = Instant::now();
-        let mut protocol = Protocol::new("1.2.896.0");
-        protocol.connected(start);
+        let mut sequence = SequenceState::new("1.2.896.0");
+        sequence.connected(start);
         Self {
-            protocol,
+            sequence,
             start,
             now: start,
         }
@@ -50,7 +50,7 @@ impl Harness {
         harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
         harness.wait(10);
         harness.sent();
-        while harness.protocol.poll_delivery().is_some() {}
+        while harness.sequence.poll_delivery().is_some() {}
         harness
     }
 
@@ -64,7 +64,7 @@ impl Harness {
     fn frame(&mut self, frame: Vec<u8>) {
         let frame = Bytes::from(frame);
         let message = Message::decode(&frame).unwrap();
-        self.protocol
+        self.sequence
             .handle_message(&message, frame.slice_ref(message.payload), self.now);
     }
 
@@ -85,23 +85,23 @@ impl Harness {
     /// Lets time pass, with every timer on the way.
     fn wait(&mut self, milliseconds: u64) {
         let until = self.now + ms(milliseconds);
-        while let Some(at) = self.protocol.next_timeout().filter(|at| *at <= until) {
+        while let Some(at) = self.sequence.next_timeout().filter(|at| *at <= until) {
             assert!(
-                at >= self.now || !self.protocol.window().is_empty(),
+                at >= self.now || !self.sequence.window().is_empty(),
                 "a timer in the past"
             );
             self.now = self.now.max(at);
-            self.protocol.handle_timeout(self.now);
-            if self.protocol.next_timeout() == Some(at) {
+            self.sequence.handle_timeout(self.now);
+            if self.sequence.next_timeout() == Some(at) {
                 break;
             }
         }
         self.now = until;
-        self.protocol.handle_timeout(until);
+        self.sequence.handle_timeout(until);
     }
 
     fn sent(&mut self) -> Vec<Sent> {
-        let frames = std::iter::from_fn(|| self.protocol.poll_transmit(self.now));
+        let frames = std::iter::from_fn(|| self.sequence.poll_transmit(self.now));
         frames
             .map(|frame| {
                 let message = Message::decode(&frame).unwrap();
@@ -119,18 +119,18 @@ impl Harness {
     }
 
     fn try_send(&mut self, data: &[u8]) -> bool {
-        let Some(reservation) = self.protocol.reserve(120 + data.len(), Urgency::Bulk) else {
+        let Some(reservation) = self.sequence.reserve(120 + data.len(), Urgency::Bulk) else {
             return false;
         };
         let frame =
             Message::stream(MessageType::InputStreamData, PayloadType::Output, data).encode();
-        self.protocol
+        self.sequence
             .commit(reservation, bytes::BytesMut::from(frame.as_slice()));
         true
     }
 
     fn delivered(&mut self) -> Vec<Delivery> {
-        std::iter::from_fn(|| self.protocol.poll_delivery()).collect()
+        std::iter::from_fn(|| self.sequence.poll_delivery()).collect()
     }
 
     fn output(text: &'static str) -> Delivery {
@@ -210,11 +210,11 @@ fn p63_a_message_that_is_never_acknowledged_ends_nothing() {
     assert!(harness.try_send(b"x"));
     harness.sent();
     harness.wait(59_000);
-    assert_eq!(harness.protocol.poll_notice(), None);
+    assert_eq!(harness.sequence.poll_notice(), None);
     harness.wait(3_600_000);
-    assert_eq!(harness.protocol.poll_notice(), Some(Notice::Unacknowledged));
-    assert_eq!(harness.protocol.poll_notice(), None);
-    assert!(!harness.protocol.has_ended());
+    assert_eq!(harness.sequence.poll_notice(), Some(Notice::Unacknowledged));
+    assert_eq!(harness.sequence.poll_notice(), None);
+    assert!(!harness.sequence.has_ended());
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn p61_a_time_without_reading_is_no_time_without_acknowledgements() {
     harness.acknowledge(0);
     assert!(harness.try_send(b"x"));
     harness.sent();
-    harness.protocol.set_deaf(true, harness.now);
+    harness.sequence.set_reading_paused(true, harness.now);
     harness.wait(3_600_000);
-    harness.protocol.set_deaf(false, harness.now);
+    harness.sequence.set_reading_paused(false, harness.now);
     harness.wait(59_000);
-    assert_eq!(harness.protocol.poll_notice(), None);
+    assert_eq!(harness.sequence.poll_notice(), None);
     harness.wait(1000);
-    assert_eq!(harness.protocol.poll_notice(), Some(Notice::Unacknowledged));
+    assert_eq!(harness.sequence.poll_notice(), Some(Notice::Unacknowledged));
 }
 
 #[test]
@@ -249,16 +249,22 @@ fn p57_nothing_but_garbage_ends_the_session_and_a_little_does_not() {
     let mut harness = Harness::new();
     let error = DecodeError::Digest;
     for _ in 0..3 {
-        harness.protocol.handle_garbage(error.clone(), harness.now);
+        harness
+            .sequence
+            .handle_decode_failure(error.clone(), harness.now);
     }
     harness.agent(0, PayloadType::Output, b"$ ");
     harness.wait(20_000);
     harness.delivered();
-    harness.protocol.handle_garbage(error.clone(), harness.now);
+    harness
+        .sequence
+        .handle_decode_failure(error.clone(), harness.now);
     harness.wait(20_000);
     assert_eq!(harness.delivered(), []);
     for _ in 0..3 {
-        harness.protocol.handle_garbage(error.clone(), harness.now);
+        harness
+            .sequence
+            .handle_decode_failure(error.clone(), harness.now);
     }
     harness.wait(10_000);
     assert!(matches!(
@@ -275,7 +281,7 @@ fn after_a_reconnect_everything_unacknowledged_goes_again_and_numbers_go_on() {
         assert!(harness.try_send(data));
     }
     let first = harness.sent();
-    harness.protocol.connected(harness.start + ms(5000));
+    harness.sequence.connected(harness.start + ms(5000));
     assert_eq!(harness.sent(), first);
     harness.agent(2, PayloadType::Output, b"x");
     assert_eq!(harness.delivered(), [Harness::output("x")]);
