@@ -16,6 +16,7 @@
 //! | [`network`] | connecting through proxies, with the user's roots |
 //! | [`encryption`] | AES-256-GCM with a data key of KMS |
 //! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
+//! | [`environment`], [`files`] | the variables, and the files that they and others name |
 //! | [`waker`], [`secret`] | wakes a thread that sleeps in poll(2); text that must not be shown |
 //!
 //! Dependencies point down this table only.
@@ -27,7 +28,9 @@ pub mod cli;
 pub mod communicator;
 pub mod datachannel;
 pub mod encryption;
+pub mod environment;
 pub mod error;
+pub mod files;
 pub mod logging;
 pub mod message;
 pub mod network;

@@ -1,11 +1,10 @@
-//! The environment, read once.
+//! What the `SSM_PLUGIN_*` variables say.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use log::LevelFilter;
 
+pub use crate::environment::Environment;
 use crate::error::Error;
 
 /// The most data one message may carry, in bytes. Agents up to 3.3.3572 were seen to accept it.
@@ -14,60 +13,6 @@ const MAXIMUM_PAYLOAD_SIZE: usize = 32 * 1024;
 const DEFAULT_PAYLOAD_SIZE: usize = 1024;
 /// As in OpenSSH.
 const DEFAULT_ESCAPE: u8 = b'~';
-
-/// A snapshot of the environment's variables. Everything that depends on a variable reads it from here, so that tests can give their own.
-#[derive(Clone, Default)]
-pub struct Environment(HashMap<String, String>);
-
-impl Environment {
-    /// Takes the process's variables; those that are not UTF-8 are left out, as none that matters here can be.
-    pub fn capture() -> Self {
-        let readable = |(name, value): (OsString, OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self(std::env::vars_os().filter_map(readable).collect())
-    }
-
-    /// A variable's value; one that is set but empty counts as not set, as in the AWS SDKs.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
-    }
-
-    /// All variables, for a child.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// Takes a variable out, and hands its value over.
-    pub fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
-    }
-}
-
-impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(variables: I) -> Self {
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self(variables.into_iter().map(owned).collect())
-    }
-}
-
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(variables: [(&str, &str); N]) -> Self {
-        variables.into_iter().collect()
-    }
-}
-
-// By hand: values may be secrets.
-impl std::fmt::Debug for Environment {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Environment({} variables)", self.0.len())
-    }
-}
 
 /// A host, and a port if one was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,8 +102,10 @@ impl Settings {
     /// Reads every `SSM_PLUGIN_*` variable.
     ///
     /// # Errors
-    /// The first value that cannot be used; the text names its variable and says what is allowed.
+    /// The first value that cannot be used; the text names its variable and says what is allowed. So is a variable of anybody's that
+    /// [`Environment::check`] refuses.
     pub fn from_environment(environment: &Environment) -> Result<Self, Error> {
+        environment.check()?;
         let read = Reader(environment);
         let default = Self::default();
         Ok(Self {
@@ -199,7 +146,7 @@ impl Settings {
                     |text| text.parse().ok(),
                 )?
                 .unwrap_or(default.log),
-            log_file: environment.get("SSM_PLUGIN_LOG_FILE").map(PathBuf::from),
+            log_file: environment.path("SSM_PLUGIN_LOG_FILE"),
         })
     }
 }

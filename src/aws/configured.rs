@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::credentials::{Profiles, Section, expand_home, profile_name};
+use super::credentials::{Profiles, Section, profile_name};
 use super::endpoint::Service;
 use crate::error::Error;
 use crate::settings::Environment;
@@ -38,7 +38,7 @@ impl Configured {
     /// The file of trusted roots.
     pub fn ca_bundle(&self) -> Option<PathBuf> {
         let path = self.profile.get("ca_bundle")?;
-        Some(expand_home(&self.environment, path))
+        Some(self.environment.expand(path))
     }
 
     /// The endpoint of a service, or of all.

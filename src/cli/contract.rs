@@ -63,7 +63,7 @@ impl Call {
         };
         let response = given(0).unwrap_or_default();
         let session = if response.starts_with(RESPONSE_VARIABLE) {
-            let held = environment.take(&response).ok_or_else(|| {
+            let held = environment.take(&response)?.ok_or_else(|| {
                 Error::Start(format!(
                     "the environment variable {response}, which should hold the response of StartSession, is not set"
                 ))

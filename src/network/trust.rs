@@ -57,21 +57,18 @@ impl Trust {
             })
         };
         let mut variables = None;
-        if let Some(path) = environment.get("AWS_CA_BUNDLE") {
-            add("AWS_CA_BUNDLE", path.as_ref())?;
+        if let Some(path) = environment.path("AWS_CA_BUNDLE") {
+            add("AWS_CA_BUNDLE", &path)?;
             variables = Some("AWS_CA_BUNDLE");
         } else {
-            if let Some(path) = environment.get("SSL_CERT_FILE") {
-                add("SSL_CERT_FILE", path.as_ref())?;
+            if let Some(path) = environment.path("SSL_CERT_FILE") {
+                add("SSL_CERT_FILE", &path)?;
                 variables = Some("SSL_CERT_FILE");
             }
-            for path in environment.get("SSL_CERT_DIR").unwrap_or("").split(':') {
-                if !path.is_empty() {
-                    add("SSL_CERT_DIR", path.as_ref())?;
-                    variables = Some(
-                        variables.map_or("SSL_CERT_DIR", |_| "SSL_CERT_FILE and SSL_CERT_DIR"),
-                    );
-                }
+            for path in environment.paths("SSL_CERT_DIR") {
+                add("SSL_CERT_DIR", &path)?;
+                variables =
+                    Some(variables.map_or("SSL_CERT_DIR", |_| "SSL_CERT_FILE and SSL_CERT_DIR"));
             }
         }
         if let (None, Some(path)) = (variables, ca_bundle) {

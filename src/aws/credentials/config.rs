@@ -4,13 +4,13 @@
 //! backslashes and quotes as they are, merges sections that come twice, and knows `[profile x]`.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::CredentialsError;
+use crate::files;
 use crate::settings::Environment;
 
 /// A section's settings by their names in lower case, nested ones as `parent.name`. Values may be secrets.
@@ -44,8 +44,8 @@ impl Profiles {
     /// Reads both files; one that is not there is as if empty. What the credentials file says goes first.
     pub(in crate::aws) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
         let mut all = Self::default();
-        let config = file(environment, "AWS_CONFIG_FILE", "config");
-        for (name, section) in sections(&read(config)?) {
+        let [config, credentials] = files_of(environment);
+        for (name, section) in sections(&read(&config)?) {
             let (kind, rest) = name.split_once(char::is_whitespace).unwrap_or((&name, ""));
             let named = unquoted(rest.trim());
             let (target, name, goes_first) = match kind {
@@ -57,8 +57,7 @@ impl Profiles {
             };
             merge(target, name, section, goes_first);
         }
-        let credentials = file(environment, "AWS_SHARED_CREDENTIALS_FILE", "credentials");
-        for (name, section) in sections(&read(credentials)?) {
+        for (name, section) in sections(&read(&credentials)?) {
             merge(&mut all.profiles, &name, section, true);
         }
         Ok(all)
@@ -95,12 +94,16 @@ fn unquoted(name: &str) -> &str {
     strip('"').or_else(|| strip('\'')).unwrap_or(name)
 }
 
-/// Where a file is: where a variable says, else in `~/.aws`.
-fn file(environment: &Environment, variable: &str, name: &str) -> Option<PathBuf> {
-    match environment.get(variable) {
-        Some(path) => Some(expand_home(environment, path)),
-        None => aws_directory(environment).map(|directory| directory.join(name)),
-    }
+/// The configuration and the credentials file: where their variables say, else in `~/.aws`.
+pub(super) fn files_of(environment: &Environment) -> [PathBuf; 2] {
+    let file = |variable, name| {
+        let standard = || aws_directory(environment).join(name);
+        environment.path(variable).unwrap_or_else(standard)
+    };
+    [
+        file("AWS_CONFIG_FILE", "config"),
+        file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+    ]
 }
 
 /// The profile that the caller named, or else the environment.
@@ -116,26 +119,12 @@ pub(in crate::aws) fn profile_name<'a>(
 }
 
 /// `~/.aws`.
-pub(super) fn aws_directory(environment: &Environment) -> Option<PathBuf> {
-    environment
-        .get("HOME")
-        .map(|home| Path::new(home).join(".aws"))
+pub(super) fn aws_directory(environment: &Environment) -> PathBuf {
+    environment.expand_home("~/.aws")
 }
 
-/// Replaces a leading `~`.
-pub(in crate::aws) fn expand_home(environment: &Environment, path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), environment.get("HOME")) {
-        (Some(rest), Some(home)) => Path::new(home).join(rest),
-        _ => PathBuf::from(path),
-    }
-}
-
-fn read(path: Option<PathBuf>) -> Result<Zeroizing<String>, CredentialsError> {
-    let Some(path) = path else {
-        return Ok(Zeroizing::default());
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Zeroizing::new(text)),
+fn read(path: &Path) -> Result<Zeroizing<String>, CredentialsError> {
+    match files::read_text(path) {
         Err(error)
             if matches!(
                 error.kind(),
@@ -144,10 +133,9 @@ fn read(path: Option<PathBuf>) -> Result<Zeroizing<String>, CredentialsError> {
         {
             Ok(Zeroizing::default())
         }
-        Err(error) => Err(CredentialsError::Failed(format!(
-            "{} cannot be read: {error}",
-            path.display()
-        ))),
+        result => result.map_err(|error| {
+            CredentialsError::Failed(format!("{} cannot be read: {error}", path.display()))
+        }),
     }
 }
 
@@ -195,6 +183,8 @@ fn without_comment(value: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;

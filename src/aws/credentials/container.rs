@@ -1,6 +1,5 @@
 //! Credentials of a container: ECS, EKS, and whoever sets the same variables.
 
-use std::fs;
 use std::net::IpAddr;
 
 use http::{Request, Uri};
@@ -9,6 +8,7 @@ use super::CredentialsError;
 use super::chain::{Found, Search};
 use super::metadata::{Document, Failure, fetch};
 use crate::aws::exchange::parse_url;
+use crate::files;
 use crate::secret::Secret;
 use crate::settings::Environment;
 
@@ -79,12 +79,15 @@ fn address(environment: &Environment) -> Result<Option<Uri>, String> {
 
 fn token(environment: &Environment) -> Result<Option<Secret>, String> {
     const FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-    match environment.get(FILE) {
+    match environment.path(FILE) {
         Some(file) => {
-            let token = fs::read_to_string(file).map(Secret::new);
-            let token = token
-                .map_err(|error| format!("{file}, which {FILE} names, cannot be read: {error}"))?;
-            Ok(Some(Secret::new(token.expose().trim().to_owned())))
+            let token = files::read_text(&file).map_err(|error| {
+                format!(
+                    "{}, which {FILE} names, cannot be read: {error}",
+                    file.display()
+                )
+            })?;
+            Ok(Some(Secret::new(token.trim().to_owned())))
         }
         None => Ok(environment
             .get("AWS_CONTAINER_AUTHORIZATION_TOKEN")

@@ -19,7 +19,7 @@ use crate::network::Stop;
 use crate::secret::Secret;
 
 pub(super) use chain::Chain;
-pub(super) use config::{Profiles, Section, expand_home, profile_name};
+pub(super) use config::{Profiles, Section, profile_name};
 
 /// Why there are no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! Credentials that another program prints.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -36,24 +36,19 @@ pub(super) fn credential_process(
     let words = words.ok_or_else(|| {
         CredentialsError::Failed(format!("{what} has quotes that do not match, or is empty"))
     })?;
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
     run(search, &words, PROCESS_TIME, &what)
 }
 
 /// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there or finds nothing either.
 pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
-    let path = search.environment.get("PATH").unwrap_or_default();
-    let mut candidates = path
-        .split(':')
-        .map(|directory| Path::new(directory).join("aws"));
+    let path = search.environment.bytes("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(path).map(|directory| directory.join("aws"));
     let Some(program) = candidates.find(|candidate| candidate.is_absolute() && candidate.is_file())
     else {
         return Ok(None);
     };
-    let Some(program) = program.to_str() else {
-        return Ok(None);
-    };
-    let words = [
-        program,
+    let arguments = [
         "configure",
         "export-credentials",
         "--format",
@@ -61,7 +56,10 @@ pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
         "--profile",
         profile,
     ];
-    let words = words.map(str::to_owned);
+    let words = [program.into_os_string()]
+        .into_iter()
+        .chain(arguments.map(OsString::from))
+        .collect::<Vec<_>>();
     match run(
         search,
         &words,
@@ -79,7 +77,7 @@ pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
 
 fn run(
     search: &Search<'_>,
-    words: &[String],
+    words: &[OsString],
     time: Duration,
     what: &str,
 ) -> Result<Credentials, CredentialsError> {
@@ -135,7 +133,11 @@ impl Drop for Running {
 }
 
 /// Runs a program without a terminal's input, and gives what it prints.
-fn output(search: &Search<'_>, words: &[String], limit: &Limit) -> io::Result<Zeroizing<Vec<u8>>> {
+fn output(
+    search: &Search<'_>,
+    words: &[OsString],
+    limit: &Limit,
+) -> io::Result<Zeroizing<Vec<u8>>> {
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let child = Command::new(program)
         .args(arguments)
@@ -147,7 +149,10 @@ fn output(search: &Search<'_>, words: &[String], limit: &Limit) -> io::Result<Ze
         .stderr(Stdio::piped())
         .spawn();
     let child = child.map_err(|error| {
-        io::Error::new(error.kind(), format!("{program} cannot be run: {error}"))
+        io::Error::new(
+            error.kind(),
+            format!("{} cannot be run: {error}", program.display()),
+        )
     })?;
     let mut child = Running(child);
     let (Some(mut stdout), Some(mut stderr)) = (child.0.stdout.take(), child.0.stderr.take())

@@ -28,7 +28,10 @@ fn resolve(search: &Search<'_>, name: &str, profile: &Section, path: &mut Vec<St
     path.push(name.to_owned());
     if let Some(role) = profile.get("role_arn") {
         let found = match profile.get("web_identity_token_file") {
-            Some(file) => sts::web_identity(search, role, profile.get("role_session_name"), file)?,
+            Some(file) => {
+                let file = search.environment.expand(file);
+                sts::web_identity(search, role, profile.get("role_session_name"), &file)?
+            }
             None => assume_role(search, name, profile, path)?,
         };
         return Ok(Some(found));

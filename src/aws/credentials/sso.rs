@@ -1,7 +1,7 @@
 //! Single sign-on: what `aws sso login` left is exchanged for a role's credentials.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use super::{Credentials, CredentialsError};
 use crate::aws::endpoint::Service;
 use crate::aws::exchange::parse_url;
 use crate::aws::time;
+use crate::files;
 use crate::secret::Secret;
 
 /// A token that lasts no longer is refreshed (as in botocore).
@@ -56,8 +57,11 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
             "the single sign-on of profile {name} is missing or has expired: run `aws sso login --profile {name}`"
         ))
     };
-    let file = settings.cache_file(search).ok_or_else(expired)?;
-    let json = fs::read(&file).map_err(|_| expired())?;
+    let file = settings.cache_file(search);
+    let json = files::read(&file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => expired(),
+        _ => CredentialsError::Failed(format!("{} cannot be read: {error}", file.display())),
+    })?;
     let mut token: Token = serde_json::from_slice(&json).map_err(|_| expired())?;
     let left = left(&token.expires_at);
     if left < REFRESH_WINDOW {
@@ -116,10 +120,10 @@ impl<'a> Settings<'a> {
         }))
     }
 
-    fn cache_file(&self, search: &Search<'_>) -> Option<PathBuf> {
+    fn cache_file(&self, search: &Search<'_>) -> PathBuf {
         let name = sha1_hex(self.session.unwrap_or(self.start_url));
-        let directory = aws_directory(search.environment)?;
-        Some(directory.join("sso/cache").join(format!("{name}.json")))
+        let directory = aws_directory(search.environment);
+        directory.join("sso/cache").join(format!("{name}.json"))
     }
 
     fn what(&self) -> String {
@@ -201,11 +205,12 @@ fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()
     }
     // Whole or not at all: others read it at any time.
     let new = file.with_extension(format!("{}.tmp", std::process::id()));
+    // What a process of the same number left, or something else that stands there: it is never opened.
+    let _ = fs::remove_file(&new);
     let mut options = fs::OpenOptions::new();
     let mut output = options
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&new)?;
     let json = Secret::new(token.to_string());

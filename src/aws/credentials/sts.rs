@@ -1,18 +1,20 @@
 //! Roles: credentials that STS gives to who has others, or an identity of the web.
 
-use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
 use super::chain::{Found, Search};
-use super::config::{Section, aws_directory, expand_home};
+use super::config::{Section, aws_directory};
 use super::{Credentials, CredentialsError};
 use crate::aws::HttpError;
 use crate::aws::call::Call;
 use crate::aws::endpoint::Service;
 use crate::aws::{ApiError, time, xml};
+use crate::files;
 use crate::network::{ConnectError, Limit};
 use crate::secret::Secret;
 
@@ -105,15 +107,19 @@ impl Role {
             session_token: Option<String>,
             expiration: String,
         }
-        let directory = aws_directory(search.environment);
-        let file = directory.map(|directory| {
-            directory
-                .join("cli/cache")
-                .join(format!("{}.json", self.cache_key()))
-        });
-        let cached: Option<Cached> = file
-            .and_then(|file| fs::read(file).ok())
-            .and_then(|json| serde_json::from_slice(&json).ok());
+        let file = aws_directory(search.environment)
+            .join("cli/cache")
+            .join(format!("{}.json", self.cache_key()));
+        let json = match files::read(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(CredentialsError::Failed(format!(
+                    "{} cannot be read: {error}",
+                    file.display()
+                )));
+            }
+            result => result.unwrap_or_default(),
+        };
+        let cached: Option<Cached> = serde_json::from_slice(&json).ok();
         let found = cached.and_then(|cached| {
             let keys = cached.credentials;
             let expires =
@@ -188,7 +194,7 @@ pub(super) fn sha1_hex(text: &str) -> String {
 /// `AWS_WEB_IDENTITY_TOKEN_FILE`, as Kubernetes sets it.
 pub(super) fn web_identity_of_environment(search: &Search<'_>) -> Found {
     let get = |name| search.environment.get(name);
-    let Some(file) = get("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+    let Some(file) = search.environment.path("AWS_WEB_IDENTITY_TOKEN_FILE") else {
         return Ok(None);
     };
     let Some(role) = get("AWS_ROLE_ARN") else {
@@ -196,7 +202,7 @@ pub(super) fn web_identity_of_environment(search: &Search<'_>) -> Found {
             "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned(),
         ));
     };
-    web_identity(search, role, get("AWS_ROLE_SESSION_NAME"), file).map(Some)
+    web_identity(search, role, get("AWS_ROLE_SESSION_NAME"), &file).map(Some)
 }
 
 /// Credentials of a role for who has a token of the web.
@@ -204,23 +210,20 @@ pub(super) fn web_identity(
     search: &Search<'_>,
     role: &str,
     session_name: Option<&str>,
-    file: &str,
+    file: &Path,
 ) -> Result<Credentials, CredentialsError> {
-    let path = expand_home(search.environment, file);
-    let token = fs::read_to_string(&path)
-        .map(Secret::new)
-        .map_err(|error| {
-            CredentialsError::Failed(format!(
-                "the web identity token in {} cannot be read: {error}",
-                path.display()
-            ))
-        })?;
+    let token = files::read_text(file).map_err(|error| {
+        CredentialsError::Failed(format!(
+            "the web identity token in {} cannot be read: {error}",
+            file.display()
+        ))
+    })?;
     let session_name = session_name.map_or_else(default_session_name, str::to_owned);
     let form = [
         ("Action", "AssumeRoleWithWebIdentity"),
         ("RoleArn", role),
         ("RoleSessionName", &session_name),
-        ("WebIdentityToken", token.expose().trim()),
+        ("WebIdentityToken", token.trim()),
     ];
     call(
         search,
