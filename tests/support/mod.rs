@@ -10,6 +10,7 @@
 //! ```
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod gateway;
 mod output;
 mod plugin;
 mod running;
@@ -24,7 +25,7 @@ use sandbox::{AgentConfig, Config, Document, Record, Sandbox, SessionConfig, Sta
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
-pub use running::{Finished, Running};
+pub use running::{Finished, Running, Usage};
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -33,6 +33,17 @@ pub struct Running {
     home: tempfile::TempDir,
 }
 
+/// What a process uses; all 0 when it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// The most memory that it ever had (`VmHWM`), bytes.
+    pub peak: usize,
+    /// Its threads.
+    pub threads: usize,
+    /// Its open descriptors.
+    pub descriptors: usize,
+}
+
 /// How it ended, and what came.
 #[derive(Debug)]
 pub struct Finished {
@@ -198,6 +209,22 @@ impl Running {
         after_name
             .and_then(|rest| rest.chars().next())
             .unwrap_or('X')
+    }
+
+    /// What it uses now, and the most memory it ever used.
+    pub fn usage(&self) -> Usage {
+        let process = format!("/proc/{}", self.pid.as_raw_nonzero());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let digits = line.and_then(|line| line.split_whitespace().next());
+            digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        };
+        Usage {
+            peak: number("VmHWM:") * 1024,
+            threads: number("Threads:"),
+            descriptors: std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
+        }
     }
 
     fn seen(&self) -> String {
