@@ -39,7 +39,7 @@ test-tools:
 
 # Fuzzing, a minute each target; FUZZ_SECONDS for more. Needs rustup's nightly.
 fuzz:
-	fuzz/run $(or $(FUZZ_SECONDS),60)
+	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
 # Long sessions, long runs of simulation and threads, for SOAK_MINUTES; ThreadSanitizer needs rustup's nightly with rust-src.
 soak:

@@ -31,9 +31,9 @@ size: static
 
 TOOLS := $(OUT)/tools
 
-# Licences, banned crates and sources of what is linked (deny.toml).
+# Licences, banned crates and sources of what is linked (packaging/deny.toml).
 deny: $(TOOLS)/bin/cargo-deny
-	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny --locked check bans licenses sources
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny --locked check --config packaging/deny.toml bans licenses sources
 
 # A debug build: it is needed for seconds, and takes half the time to build.
 $(TOOLS)/bin/cargo-deny:

@@ -1,5 +1,5 @@
 //! What comes from outside, each thing as one function that takes any bytes and must neither panic nor hang. The fuzz targets call
-//! them (`fuzz/`), and so do the tests here.
+//! them (`tests/fuzz`), and so do the tests here.
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../tests/hostile/shapes.rs"]
+#[path = "../../hostile/shapes.rs"]
 mod shapes;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| shapes::stream_url(data));
