@@ -17,7 +17,7 @@
 //! | [`encryption`] | AES-256-GCM with a data key of KMS |
 //! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
 //! | [`environment`], [`files`] | the variables, and the files that they and others name |
-//! | [`waker`], [`secret`] | wakes a thread that sleeps in poll(2); text that must not be shown |
+//! | [`waker`], [`secret`], [`sanitise`] | wakes a thread that sleeps in poll(2); text that must not be shown; text from outside as it may be shown |
 //!
 //! Dependencies point down this table only.
 #![deny(unsafe_code)]
@@ -35,6 +35,7 @@ pub mod logging;
 pub mod message;
 pub mod network;
 pub mod program;
+pub mod sanitise;
 pub mod secret;
 pub mod service;
 pub mod session;

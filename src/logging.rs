@@ -10,11 +10,14 @@ use std::time::SystemTime;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::fs::OFlags;
 
+use crate::sanitise;
 use crate::settings::Settings;
 use crate::terminal::print;
 
 /// A log file that is larger, in bytes, becomes the old one, and a new one begins: the two never take more than twice this.
 const MAXIMUM_SIZE: u64 = 8 * 1024 * 1024;
+/// The longest line, in characters.
+const LONGEST_LINE: usize = 4000;
 /// Ours alone: the libraries below us write whole requests and frames at their lower levels, and so tokens.
 const OUR_TARGET: &str = "session_manager_plugin";
 
@@ -66,14 +69,16 @@ impl Log for Logger {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let thread = std::thread::current();
         let line = format!(
-            "{time} {:5} {} {}: {}\n",
+            "{time} {} {:5} {} {}: {}\n",
+            std::process::id(),
             record.level(),
             thread.name().unwrap_or("-"),
             record
                 .target()
                 .trim_start_matches(OUR_TARGET)
                 .trim_start_matches("::"),
-            record.args()
+            // What came from outside could begin a line of its own otherwise.
+            sanitise::line_within(&record.args().to_string(), LONGEST_LINE)
         );
         match &self.0 {
             Sink::Stderr => print::log_line(&line),

@@ -205,7 +205,6 @@ fn run_session(
         announcer: Arc::clone(announcer),
         settings,
         environment: Arc::new(environment),
-        session_id: call.session.session_id.clone(),
         caller,
         terminate: service.as_ref().map(Service::terminate),
     })

@@ -7,9 +7,7 @@ use super::credentials::CredentialsError;
 use super::exchange::{Answer, HttpError};
 use crate::error::Error;
 use crate::network::{ConnectError, Stop};
-
-/// The longest text of a service that is shown, in characters.
-const MAX_TEXT: usize = 1000;
+use crate::sanitise;
 
 /// Why a call did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,8 +138,8 @@ impl Refusal {
         let code = code.split(':').next().unwrap_or_default();
         Self {
             status: answer.status().as_u16(),
-            code: printable(code),
-            message: printable(&message),
+            code: sanitise::line(code),
+            message: sanitise::line(&message),
         }
     }
 
@@ -222,20 +220,6 @@ impl Refusal {
     }
 }
 
-/// Text of a service as it may be shown on a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .take(MAX_TEXT)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use http::Response;
@@ -259,7 +243,7 @@ mod tests {
             400,
             r#"{"__type":"com.amazonaws.ssm#DoesNotExistException","message":"gone\u001b[2J"}"#,
         );
-        assert_eq!(json.to_string(), "gone [2J (DoesNotExistException)");
+        assert_eq!(json.to_string(), "gone[2J (DoesNotExistException)");
         let xml = refusal(
             403,
             "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>it &lt;is&gt;</Message></Error></ErrorResponse>",

@@ -10,8 +10,9 @@ use tungstenite::error::Error as WebSocketError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::client::{ClientHandshake, generate_key};
 
-use super::{Connection, StreamUrl, printable};
+use super::{Connection, LONGEST_REASON, StreamUrl};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
+use crate::sanitise;
 
 /// Data that was not sent yet may wait in the socket up to this; what is more urgent then waits behind no more.
 #[cfg(target_os = "linux")]
@@ -128,7 +129,7 @@ fn upgrade(
                     .as_deref()
                     .map(String::from_utf8_lossy)
                     .unwrap_or_default();
-                let text = printable(text.trim());
+                let text = sanitise::line_within(text.trim(), LONGEST_REASON);
                 let date = response
                     .headers()
                     .get(DATE)

@@ -21,12 +21,16 @@ pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
 pub use stream_url::{SUFFIXES, StreamUrl};
 
 use crate::network::Stream;
+use crate::sanitise;
 use crate::waker::WakeReceiver;
 
 /// Near one TLS record: measured, larger and smaller ones are slower.
 const BUFFER_SIZE: usize = 16 * 1024;
 /// Far above anything an agent sends (16 KiB of data, 32 KiB in newer ones), far below what would hurt.
 const MAXIMUM_FRAME: usize = 1024 * 1024;
+
+/// The most of the other side's own words that a reason holds, in characters.
+const LONGEST_REASON: usize = 200;
 
 /// An open connection.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Broken {
             return Self::new("the service closed the connection");
         };
         let code = u16::from(frame.code);
-        let reason = printable(&frame.reason);
+        let reason = sanitise::line_within(&frame.reason, LONGEST_REASON);
         Self {
             reason: format!("the service closed the connection ({code} {reason})"),
             is_refusal: frame.code == CloseCode::Policy,
@@ -242,12 +246,4 @@ fn broken(error: &WebSocketError) -> Broken {
         ) => "the connection broke without a good-bye".to_owned(),
         other => format!("the other side does not speak websocket as it should ({other})"),
     })
-}
-
-/// Text from outside, for the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|letter| !letter.is_control())
-        .take(200)
-        .collect()
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::Error;
+use crate::sanitise;
 use crate::terminal::print;
 
 /// Where our own lines go.
@@ -20,6 +21,7 @@ pub enum Place {
 /// Says what the contract wants said.
 #[derive(Debug)]
 pub struct Announcer {
+    /// As it may be shown.
     session_id: String,
     place: AtomicU8,
 }
@@ -28,9 +30,14 @@ impl Announcer {
     /// For this session.
     pub fn new(session_id: &str, place: Place) -> Self {
         Self {
-            session_id: session_id.to_owned(),
+            session_id: sanitise::line(session_id),
             place: AtomicU8::new(place as u8),
         }
+    }
+
+    /// The session's name as it may be shown.
+    pub fn session_id(&self) -> &str {
+        &self.session_id
     }
 
     /// Where the lines go now.
@@ -51,9 +58,10 @@ impl Announcer {
 
     /// Says a text of the contract.
     pub fn say(&self, text: &str) {
+        let text = sanitise::text(text);
         match self.place() {
-            Place::Stdout => print::to_stdout(text),
-            Place::Stderr => print::to_stderr(text),
+            Place::Stdout => print::to_stdout(&text),
+            Place::Stderr => print::to_stderr(&text),
             Place::Nowhere => {}
         }
     }
@@ -83,14 +91,14 @@ impl Announcer {
     /// What the agent wants the user to read, if anything.
     pub fn customer_message(&self, message: &str) {
         if !message.is_empty() {
-            self.say(&format!("{}\n", sanitise(message)));
+            self.say(&format!("{}\n", sanitise::text(message)));
         }
     }
 
     /// The last words of a session that was closed, or left.
     pub fn exiting(&self, output: &str) -> String {
         let id = &self.session_id;
-        match sanitise(output).as_str() {
+        match sanitise::text(output).as_str() {
             "" => format!("\n\nExiting session with sessionId: {id}.\n\n"),
             output => format!("\n\nSessionId: {id} : {output}\n\n"),
         }
@@ -102,23 +110,14 @@ impl Announcer {
     }
 }
 
-/// Takes control characters out of text that comes from outside: it must not reach the terminal's own language.
-pub fn sanitise(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control() || matches!(character, '\n' | '\t' | '\r'))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn p56_control_characters_of_the_service_are_removed() {
-        assert_eq!(
-            sanitise("\u{1b}]0;title\u{7}a\tb\r\nc\u{9b}31md\u{7f}\0"),
-            "]0;titlea\tb\r\nc31md"
-        );
+        let announcer = Announcer::new("s\u{1b}[2J\n-1", Place::Stdout);
+        assert_eq!(announcer.session_id(), "s[2J -1");
         let announcer = Announcer::new("s-1", Place::Stdout);
         assert_eq!(
             announcer.exiting("\u{1b}[2J"),

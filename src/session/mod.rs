@@ -15,6 +15,7 @@ pub use ending::{Ending, Leaving, Outcome, RemoteEnd};
 
 use crate::datachannel::{DataChannel, Delivery, End, Notice, SessionType, Started};
 use crate::error::Error;
+use crate::sanitise;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::{print, size};
@@ -40,8 +41,6 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// The other variables.
     pub environment: Arc<Environment>,
-    /// The session's name.
-    pub session_id: String,
     /// Who called us, as far as sessions care.
     pub caller: Caller,
     /// Nothing where there are no credentials to do it with.
@@ -146,7 +145,7 @@ pub fn tell(notice: &Notice, how_to_leave: &str) {
         ),
         Notice::Reconnecting { reason } => print::notice(format!(
             "the connection is broken ({}); reconnecting ({how_to_leave})",
-            announce::sanitise(reason)
+            sanitise::line(reason)
         )),
         Notice::Reconnected { was_told: true, .. } => print::notice("the connection is back"),
         // Nobody noticed.

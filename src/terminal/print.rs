@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
 
 use super::raw;
+use crate::sanitise;
 
 /// How long a line of ours may wait for its reader.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,12 +30,14 @@ pub fn log_line(line: &str) {
 
 /// One line on stderr that says who speaks.
 pub fn complaint(what: impl std::fmt::Display) {
+    let what = sanitise::text(&what.to_string());
     to_stderr(&format!("session-manager-plugin: {what}\n"));
 }
 
 /// [`complaint`] while a session runs: on lines of its own even where the terminal is raw and the cursor anywhere.
 pub fn notice(what: impl std::fmt::Display) {
     if raw::is_raw() {
+        let what = sanitise::text(&what.to_string()).replace('\n', "\r\n");
         to_stderr(&format!("\r\nsession-manager-plugin: {what}\r\n"));
     } else {
         complaint(what);

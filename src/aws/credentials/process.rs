@@ -15,6 +15,7 @@ use super::chain::{Found, Search};
 use super::metadata::Document;
 use super::{Credentials, CredentialsError};
 use crate::network::{Limit, Stop};
+use crate::sanitise;
 
 /// Some ask their user, in a window or on a phone (P26).
 const PROCESS_TIME: Duration = Duration::from_secs(60);
@@ -22,6 +23,8 @@ const PROCESS_TIME: Duration = Duration::from_secs(60);
 const AWS_CLI_TIME: Duration = Duration::from_secs(20);
 /// More than this is no answer, in bytes.
 const MAX_OUTPUT: usize = 256 * 1024;
+/// The most of its complaints that is shown, in characters.
+const LONGEST_WORDS: usize = 500;
 /// How often a program that has closed its output is asked whether it has ended.
 const END_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -185,12 +188,7 @@ fn output(
         read(&mut stderr, &mut complaints)?;
     }
     let words = String::from_utf8_lossy(&complaints);
-    let words: String = words
-        .trim()
-        .chars()
-        .map(|one| if one.is_control() { ' ' } else { one })
-        .take(500)
-        .collect();
+    let words = sanitise::line_within(words.trim(), LONGEST_WORDS);
     Err(io::Error::other(format!("{status}: {words}")))
 }
 

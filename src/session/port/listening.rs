@@ -16,6 +16,7 @@ use super::reactor::Reactor;
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;
+use crate::sanitise;
 use crate::terminal::print;
 use crate::terminal::signals::Signal;
 use crate::waker::{WakeReceiver, Waker, waker};
@@ -133,7 +134,7 @@ impl<'a> Session<'a> {
         });
         context.channel.on_readable(waker.clone());
         context.channel.on_writable(waker);
-        let opened = opened(listener.bound(), &context.session_id, listening);
+        let opened = opened(listener.bound(), context.announcer.session_id(), listening);
         let (sender, events) = bounded(EVENTS);
         let session = Self {
             context,
@@ -210,7 +211,7 @@ impl<'a> Session<'a> {
     }
 
     fn accepted(&self) -> String {
-        let id = &self.context.session_id;
+        let id = self.context.announcer.session_id();
         match self.listening {
             Listening::One => format!("Connection accepted for session {id}.\n"),
             Listening::Many { .. } => format!("\nConnection accepted for session [{id}]\n"),
@@ -233,7 +234,10 @@ impl<'a> Session<'a> {
 fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
     let what = match bound {
         Bound::Port(port) => format!("Port {port}"),
-        Bound::Unix(file) => format!("Unix socket {}", file.path().display()),
+        Bound::Unix(file) => {
+            let path = sanitise::line(&file.path().display().to_string());
+            format!("Unix socket {path}")
+        }
     };
     let waiting = match listening {
         Listening::One => "",
