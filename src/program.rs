@@ -149,6 +149,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<Call, Error>
         target: Some(target),
         stderr_to_stdout: false,
         endpoint: endpoint_url,
+        caller_waits: false,
     })
 }
 

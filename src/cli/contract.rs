@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::settings::Environment;
 
 /// A first argument that begins so is the name of the variable that holds the response.
-const RESPONSE_VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
+pub(super) const RESPONSE_VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
 /// A caller that gives only so many arguments names no profile, and is too old for encrypted sessions.
 const LEGACY_ARGUMENTS: usize = 3;
 
@@ -41,12 +41,22 @@ pub struct Call {
     pub stderr_to_stdout: bool,
     /// The sixth argument, whatever it is: an SSM endpoint, an ECS endpoint, a stream URL, or empty.
     pub endpoint: Option<String>,
+    /// Whether the response came in a variable, as the AWS CLI gives it: the caller waits for us then, and without it nobody wants the session.
+    pub caller_waits: bool,
 }
 
-/// The variable that the arguments name as the one that holds the response.
+/// The variable that the arguments name as the one that holds the response. A name that no variable can have is none: to remove it would abort.
 pub fn response_variable(arguments: &[OsString]) -> Option<&str> {
     let first = arguments.first()?.to_str()?;
-    (arguments.len() >= LEGACY_ARGUMENTS && first.starts_with(RESPONSE_VARIABLE)).then_some(first)
+    (arguments.len() >= LEGACY_ARGUMENTS && is_response_variable(first)).then_some(first)
+}
+
+/// The prefix, and what may follow it in a name.
+pub(super) fn is_response_variable(text: &str) -> bool {
+    text.strip_prefix(RESPONSE_VARIABLE).is_some_and(|rest| {
+        rest.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
 }
 
 impl Call {
@@ -62,7 +72,15 @@ impl Call {
                 .cloned()
         };
         let response = given(0).unwrap_or_default();
-        let session = if response.starts_with(RESPONSE_VARIABLE) {
+        let caller_waits = is_response_variable(&response);
+        if response.starts_with(RESPONSE_VARIABLE) && !caller_waits {
+            // Not shown: what follows the name may be the response itself.
+            return Err(Error::Usage(format!(
+                "argument 1 begins with {RESPONSE_VARIABLE} but is no variable's name: give the name alone, \
+                 and the response of StartSession in that variable"
+            )));
+        }
+        let session = if caller_waits {
             let held = environment.take(&response)?.ok_or_else(|| {
                 Error::Start(format!(
                     "the environment variable {response}, which should hold the response of StartSession, is not set"
@@ -81,6 +99,7 @@ impl Call {
             target: request.target,
             stderr_to_stdout: request.stderr_to_stdout,
             endpoint: given(5),
+            caller_waits,
         })
     }
 }

@@ -40,6 +40,7 @@ fn every_number_of_arguments_is_right() {
         target: None,
         stderr_to_stdout: false,
         endpoint: None,
+        caller_waits: false,
     };
     let all = [
         RESPONSE,
@@ -87,6 +88,7 @@ fn the_response_may_stand_in_a_variable_named_by_prefix() {
     ] {
         let call = call(&[name, "r", "StartSession"], [(name, RESPONSE)]);
         assert_eq!(call.session.session_id, "s-1");
+        assert!(call.caller_waits);
         let arguments = [name, "r", "StartSession"].map(OsString::from);
         assert_eq!(response_variable(&arguments), Some(name));
     }
@@ -189,5 +191,54 @@ fn the_rest_is_not_a_call() {
     ));
     for help in ["help", "--help", "-h"] {
         assert!(matches!(parse(&[help], []), Ok(Invocation::Help(_))));
+    }
+}
+
+#[test]
+fn p88_what_is_no_name_of_a_variable_is_neither_removed_nor_shown() {
+    for first in [
+        "AWS_SSM_START_SESSION_RESPONSE=very-secret",
+        "AWS_SSM_START_SESSION_RESPONSE_1\0very-secret",
+        "AWS_SSM_START_SESSION_RESPONSE{\"TokenValue\":\"very-secret\"}",
+    ] {
+        let arguments = [first, "r", "StartSession"];
+        assert_eq!(response_variable(&arguments.map(OsString::from)), None);
+        let error = parse(&arguments, []).expect_err("no variable");
+        assert_eq!(error.exit_code(), 2);
+        assert!(!error.to_string().contains("very-secret"), "{error}");
+    }
+    for first in [
+        "AWS_SSM_START_SESSION_RESPONSE=very-secret",
+        RESPONSE,
+        "[\"very-secret\"]",
+    ] {
+        let shown = format!("{:?}", parse(&[first], []));
+        assert!(!shown.contains("very-secret"), "{shown}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn p95_arguments_that_are_not_utf8_are_named_by_their_place() {
+    use std::os::unix::ffi::OsStringExt;
+    let own = ["exec", "--target", "i-1", "--", "rm"];
+    let call = [RESPONSE, "r", "StartSession", "p", "{}", "wss://h/x"];
+    for (arguments, is_own) in [(&own[..], true), (&call[..], false)] {
+        for place in 0..=arguments.len() {
+            let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            arguments.insert(place, OsString::from_vec(b"a\xffb".to_vec()));
+            let parsed = Invocation::parse(&arguments, &mut Environment::default());
+            // Beyond six a call's arguments are nothing.
+            if !is_own && place == 6 {
+                assert!(matches!(parsed, Ok(Invocation::Call(_))));
+                continue;
+            }
+            let error = parsed.expect_err("no text");
+            assert_eq!(error.exit_code(), 2);
+            assert_eq!(
+                error.to_string(),
+                format!("argument {} is not UTF-8", place + 1)
+            );
+        }
     }
 }

@@ -10,12 +10,17 @@ pub use contract::{Call, StartedSession, response_variable};
 pub use own::{Connection, Own, Start, command};
 
 use crate::error::Error;
+use crate::sanitise;
 use crate::settings::Environment;
 
 /// The only operation there is.
 const START_SESSION: &str = "StartSession";
 /// Fewer arguments than this make no call.
 const FEWEST_ARGUMENTS: usize = 3;
+/// What comes after these is ignored in a call.
+const MOST_ARGUMENTS: usize = 6;
+/// The most that is shown of an argument that means nothing, in characters.
+const LONGEST_OPERATION: usize = 100;
 
 /// What the user or the calling program wants.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub enum Invocation {
     Installed,
     /// `--version`.
     Version,
-    /// One or two arguments that mean nothing; the first of them.
+    /// One or two arguments that mean nothing; the first of them, as it may be shown.
     UnknownOperation(String),
     /// A call whose operation is not StartSession.
     InvalidOperation,
@@ -40,27 +45,50 @@ impl Invocation {
     /// Reads the arguments, the program's name not among them. The variable that holds the response is taken out of the snapshot.
     ///
     /// # Errors
-    /// [`Error::Usage`] for our own subcommands; for calls, [`Error::Start`] that names what is missing or cannot be read.
+    /// [`Error::Usage`] for our own subcommands, and for arguments that are no text; for calls, [`Error::Start`] that names what is missing or cannot be read.
     pub fn parse(arguments: &[OsString], environment: &mut Environment) -> Result<Self, Error> {
-        let texts: Vec<String> = arguments
-            .iter()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .collect();
-        let Some(first) = texts.first() else {
+        let Some(first) = arguments.first() else {
             return Ok(Self::Installed);
         };
-        if own::is_own(first) {
-            return own::parse(&texts);
+        if first.to_str().is_some_and(own::is_own) {
+            return own::parse(&texts(arguments)?);
         }
+        let texts = texts(&arguments[..arguments.len().min(MOST_ARGUMENTS)])?;
         if let [only] = texts.as_slice()
             && only == "--version"
         {
             return Ok(Self::Version);
         }
         match texts.get(FEWEST_ARGUMENTS - 1) {
-            None => Ok(Self::UnknownOperation(first.clone())),
+            None => Ok(Self::UnknownOperation(operation(&texts[0]))),
             Some(operation) if operation != START_SESSION => Ok(Self::InvalidOperation),
             Some(_) => Call::parse(&texts, environment).map(|call| Self::Call(Box::new(call))),
         }
+    }
+}
+
+/// The arguments as texts. One that is none is named by its place and never changed: what runs over there would not be what was asked for.
+fn texts(arguments: &[OsString]) -> Result<Vec<String>, Error> {
+    let text = |(index, argument): (usize, &OsString)| {
+        let text = argument.to_str().map(str::to_owned);
+        text.ok_or_else(|| Error::Usage(format!("argument {} is not UTF-8", index + 1)))
+    };
+    arguments.iter().enumerate().map(text).collect()
+}
+
+/// An argument that means nothing, as it may be shown: from `=`, a quote or a bracket on it may hold a secret, the response of StartSession for one.
+fn operation(argument: &str) -> String {
+    let end = argument.find(['=', '{', '[', '"', '\'']).or_else(|| {
+        argument
+            .strip_prefix(contract::RESPONSE_VARIABLE)
+            .filter(|_| !contract::is_response_variable(argument))
+            .map(|rest| argument.len() - rest.len())
+    });
+    match end {
+        Some(end) => format!(
+            "{}…",
+            sanitise::line_within(&argument[..end], LONGEST_OPERATION)
+        ),
+        None => sanitise::line_within(argument, LONGEST_OPERATION),
     }
 }
