@@ -15,12 +15,19 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let environment = Environment::capture();
-    if let Some(variable) = cli::response_variable(&arguments) {
-        // The token in it is nobody else's business. Nothing reads or writes the environment at the same time: no thread has been started yet.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::env::remove_var(variable)
-        };
+    // From here on everything reads the snapshot, and children are given it. Only libraries read these variables, later.
+    // Nothing reads or writes the environment at the same time: no thread has been started yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        if let Some(variable) = cli::response_variable(&arguments) {
+            // The token in it is nobody else's business.
+            std::env::remove_var(variable);
+        }
+        // OpenSSL would read the system's whole bundle of authorities whenever it is set up, which takes 15 to 35 ms and 2 MB, even
+        // where other roots are named. What it needs is given to it, or looked up by it in a directory.
+        std::env::set_var("SSL_CERT_FILE", "/dev/null");
+        // No file: a configuration of OpenSSL could weaken what is negotiated, or forbid what is needed (P101).
+        std::env::set_var("OPENSSL_CONF", "");
     }
     ExitCode::from(program::run(&arguments, environment))
 }

@@ -82,7 +82,7 @@ fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
         stderr_to_stdout: call.stderr_to_stdout,
         is_exec: false,
     };
-    run_session(&call, caller, &announcer, settings, environment)
+    run_session(&call, caller, &announcer, settings, environment, None)
         .unwrap_or_else(|error| give_up(&announcer, &error))
 }
 
@@ -100,17 +100,24 @@ fn run_own(own: &Own, settings: Settings, environment: Environment) -> u8 {
         stderr_to_stdout: false,
         is_exec: own.is_exec(),
     };
-    let call = match start_session(own.start(), &environment) {
-        Ok(call) => call,
+    let (call, network) = match start_session(own.start(), &environment) {
+        Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place), &error),
     };
     let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
-    run_session(&call, caller, &announcer, settings, environment)
-        .unwrap_or_else(|error| give_up(&announcer, &error))
+    run_session(
+        &call,
+        caller,
+        &announcer,
+        settings,
+        environment,
+        Some(network),
+    )
+    .unwrap_or_else(|error| give_up(&announcer, &error))
 }
 
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
-fn start_session(start: Start, environment: &Environment) -> Result<Call, Error> {
+fn start_session(start: Start, environment: &Environment) -> Result<(Call, Network), Error> {
     let Connection {
         target,
         region,
@@ -127,7 +134,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<Call, Error>
     };
     let configured = Configured::load(environment, profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
-    let client = Client::new(options, environment, &configured, network)?;
+    let client = Client::new(options, environment, &configured, network.clone())?;
     let request = StartRequest {
         target: target.clone(),
         document_name: start.document_name,
@@ -137,7 +144,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<Call, Error>
     let started = client
         .start_session(&request, &Limit::within(START_TIMEOUT))
         .map_err(|error| Error::Start(error.to_string()))?;
-    Ok(Call {
+    let call = Call {
         session: StartedSession {
             session_id: started.session_id,
             stream_url: started.stream_url,
@@ -150,15 +157,18 @@ fn start_session(start: Start, environment: &Environment) -> Result<Call, Error>
         stderr_to_stdout: false,
         endpoint: endpoint_url,
         caller_waits: false,
-    })
+    };
+    Ok((call, network))
 }
 
+/// Runs a session to its end. `network` is the one that has already been used, if any: it has read the roots.
 fn run_session(
     call: &Call,
     caller: Caller,
     announcer: &Arc<Announcer>,
     settings: Settings,
     environment: Environment,
+    network: Option<Network>,
 ) -> Result<u8, Error> {
     raw::restore_at_panic();
     let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
@@ -169,7 +179,10 @@ fn run_session(
             log::warn!("without what the profile says: {error}");
             Configured::default()
         });
-    let network = Network::new(&environment, configured.ca_bundle().as_deref())?;
+    let network = match network {
+        Some(network) => network,
+        None => Network::new(&environment, configured.ca_bundle().as_deref())?,
+    };
     announcer.starting();
     let service = service(
         call,

@@ -78,6 +78,17 @@ pub enum ConnectError {
         /// What went wrong.
         reason: String,
     },
+    /// The host's certificate is not accepted.
+    #[error(
+        "TLS with {host} failed: its certificate is not accepted: {reason}; where a proxy or gateway has a certificate authority of \
+         its own, name it in AWS_CA_BUNDLE"
+    )]
+    Certificate {
+        /// Whom we spoke to.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The trusted roots cannot be had.
     #[error("{0}")]
     Trust(String),
@@ -111,10 +122,24 @@ fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
+/// Refuses names that no host can have: with an empty part before, between or instead of the others. To OpenSSL a name that begins
+/// with a dot stands for every name that ends so (P91). The dot at the end of a full name is not meant.
+pub(super) fn check_name(host: &str) -> Result<(), ConnectError> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.split('.').any(str::is_empty) {
+        return Err(ConnectError::NotFound {
+            host: host.to_owned(),
+            reason: "no part of a name can be empty".to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// Connects to a host without any proxy.
 ///
 /// The socket is non-blocking, with `TCP_NODELAY`.
 pub(super) fn connect(host: &str, port: u16, limit: &Limit) -> Result<TcpStream, ConnectError> {
+    check_name(host)?;
     let addresses = resolve(host, port, limit)?;
     let to = host_and_port(host, port);
     let socket = race(&addresses, limit)

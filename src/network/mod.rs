@@ -1,5 +1,7 @@
 //! What the websocket and the API calls share: proxies, trusted roots, connecting.
 
+mod authorities;
+mod certificate;
 mod connect;
 mod limit;
 mod no_proxy;
@@ -62,15 +64,16 @@ impl Network {
         limit: &Limit,
     ) -> Result<Stream, ConnectError> {
         let host = bare(host);
+        connect::check_name(host)?;
         let Some(proxy) = self.proxies.proxy_for(secure, host, port) else {
             return connect::connect(host, port, limit).map(Stream::Tcp);
         };
         log::debug!("to {host} through {proxy}");
-        let to_proxy = connect::connect(&proxy.host, proxy.port, limit).map(Stream::Tcp);
-        let to_proxy = to_proxy.and_then(|stream| match proxy.scheme {
-            ProxyScheme::Https => self.trust.handshake(&proxy.host, stream, limit),
-            _ => Ok(stream),
-        });
+        let connect = || connect::connect(&proxy.host, proxy.port, limit).map(Stream::Tcp);
+        let to_proxy = match proxy.scheme {
+            ProxyScheme::Https => self.trust.secure(&proxy.host, connect, limit),
+            _ => connect(),
+        };
         let mut stream = to_proxy.map_err(|error| match error {
             ConnectError::Cancelled => error,
             error => ConnectError::ProxyUnreachable {
@@ -93,11 +96,11 @@ impl Network {
         port: u16,
         limit: &Limit,
     ) -> Result<Stream, ConnectError> {
-        let stream = self.connect(secure, host, port, limit)?;
+        let connect = || self.connect(secure, host, port, limit);
         if secure {
-            self.trust.handshake(bare(host), stream, limit)
+            self.trust.secure(bare(host), connect, limit)
         } else {
-            Ok(stream)
+            connect()
         }
     }
 }

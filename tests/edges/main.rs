@@ -3,6 +3,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../trust_support/mod.rs"]
+mod trust_support;
 
 mod gateway;
 mod text;
+mod trust;

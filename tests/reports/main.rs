@@ -2,3 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../trust_support/mod.rs"]
+mod trust_support;
+
+mod trust;

@@ -1,0 +1,477 @@
+//! Whose certificates count, and for what.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
+use sandbox::{Check, Config, Document, ProxyConfig, ProxyKind, Sandbox};
+use serde_json::json;
+
+use crate::support::{self, Io, Plugin};
+use crate::trust_support::{Authority, Gateway, Handshake, can_replace_roots, with_roots};
+
+/// A file of this directory.
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let file = directory.join(name);
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_certificate_counts_for_its_names_its_time_and_its_purpose() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Good Authority");
+    let bundle = write(directory.path(), "ca.pem", &authority.pem());
+    let localhost = ["localhost"];
+    let cases = [
+        (authority.sign(&localhost, |_| ()), None),
+        (authority.sign(&["*.localhost", "localhost"], |_| ()), None),
+        (
+            authority.sign(&["elsewhere.example"], |_| ()),
+            Some("hostname mismatch"),
+        ),
+        (
+            authority.sign(&localhost, |certificate| {
+                certificate.not_before = date_time_ymd(2020, 1, 1);
+                certificate.not_after = date_time_ymd(2021, 1, 1);
+            }),
+            Some("certificate has expired"),
+        ),
+        (
+            authority.sign(&localhost, |certificate| {
+                certificate.not_before = date_time_ymd(2090, 1, 1);
+                certificate.not_after = date_time_ymd(2091, 1, 1);
+            }),
+            Some("certificate is not yet valid"),
+        ),
+        (
+            authority.sign(&localhost, |certificate| {
+                certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            Some("unsuitable certificate purpose"),
+        ),
+        (
+            authority.sign(&localhost, |certificate| {
+                certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            }),
+            None,
+        ),
+        (
+            Authority::new("Somebody Else").sign(&localhost, |_| ()),
+            Some("unable to get local issuer certificate"),
+        ),
+        (
+            // The same name, another key.
+            Authority::new("Good Authority").sign(&localhost, |_| ()),
+            Some("its certificate is not accepted"),
+        ),
+    ];
+    for (identity, refusal) in cases {
+        let gateway = Gateway::start(&identity);
+        let finished = gateway.call("localhost", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
+        match refusal {
+            None => gateway.assert_trusted(&finished),
+            Some(reason) => {
+                let told =
+                    format!("TLS with localhost failed: its certificate is not accepted: {reason}");
+                let told = if reason.starts_with("its certificate") {
+                    reason
+                } else {
+                    &told
+                };
+                gateway.assert_refused(&finished, told);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_counts_only_as_an_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Good Authority");
+    let bundle = write(directory.path(), "ca.pem", &authority.pem());
+    for (names, refusal) in [
+        (&["127.0.0.1"][..], None),
+        (&["127.0.0.2"], Some("IP address mismatch")),
+        (&["localhost"], Some("IP address mismatch")),
+    ] {
+        let gateway = Gateway::start(&authority.sign(names, |_| ()));
+        let finished = gateway.call("127.0.0.1", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
+        match refusal {
+            None => gateway.assert_trusted(&finished),
+            Some(reason) => gateway.assert_refused(&finished, reason),
+        }
+    }
+}
+
+#[test]
+fn p91_a_common_name_does_not_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Good Authority");
+    let bundle = write(directory.path(), "ca.pem", &authority.pem());
+    // No alternative name at all; one that is an address, which lets OpenSSL look at the common name, too.
+    for names in [&[][..], &["127.0.0.1"]] {
+        let identity = authority.sign(names, |certificate| {
+            certificate
+                .distinguished_name
+                .push(DnType::CommonName, "localhost");
+        });
+        let gateway = Gateway::start(&identity);
+        let finished = gateway.call("localhost", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
+        gateway.assert_refused(&finished, "its certificate is not accepted");
+    }
+}
+
+#[test]
+fn p91_a_host_that_begins_with_a_dot_is_refused() {
+    let sandbox = Sandbox::start(Config {
+        certificate_names: vec!["one.gateway.invalid".to_owned()],
+        ..Config::default()
+    })
+    .unwrap();
+    let gateway = sandbox.gateway_host().replace("localhost", "127.0.0.1");
+    let works = |host: &str| {
+        let proxy = ProxyConfig {
+            names: vec![(host.to_owned(), gateway.parse().unwrap())],
+            ..ProxyConfig::new(ProxyKind::Connect)
+        };
+        let proxy = sandbox.start_proxy(proxy).unwrap();
+        let started = sandbox.start_session(Document::command("echo it works"));
+        let mut response = started.response();
+        let url = response["StreamUrl"].as_str().unwrap();
+        let path = url.splitn(4, '/').nth(3).unwrap();
+        response["StreamUrl"] = format!("wss://{host}/{path}").into();
+        let finished = Plugin::new(&sandbox, &started)
+            .env("AWS_SSM_START_SESSION_RESPONSE", response.to_string())
+            .env("SSM_PLUGIN_ALLOW_STREAM_HOST", host)
+            .env("HTTPS_PROXY", format!("http://{proxy}"))
+            .stdin(Io::Null)
+            .run(b"");
+        (finished.stdout.contains("it works"), finished)
+    };
+    let (good, finished) = works("one.gateway.invalid");
+    assert!(good, "{finished:?}");
+    for host in [".gateway.invalid", ".invalid", "one..gateway.invalid"] {
+        let (good, finished) = works(host);
+        assert!(!good && finished.code() == 1, "{host}: {finished:?}");
+        assert!(finished.stdout.contains(host), "{host}: {finished:?}");
+    }
+}
+
+#[test]
+fn p76_a_directory_with_one_hashed_name_is_not_the_whole_trust() {
+    if !can_replace_roots() {
+        return;
+    }
+    let good = Authority::new("Good Authority");
+    let other = Authority::new("Other Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let both = format!("{}{}", other.pem(), good.pem());
+    let good_name = good.hashed_name();
+    let cases: [(&str, &[(&str, &str)], bool); 7] = [
+        (
+            "another authority hashed",
+            &[
+                (&other.hashed_name(), &other.pem()),
+                ("ca-certificates.crt", &good.pem()),
+            ],
+            true,
+        ),
+        (
+            "nonsense hashed",
+            &[("deadbeef.0", "nonsense"), ("ca-certificates.crt", &both)],
+            true,
+        ),
+        ("a bundle alone", &[("ca-certificates.crt", &both)], true),
+        ("a hashed name alone", &[(&good_name, &good.pem())], true),
+        (
+            "hashed, but not in the bundle",
+            &[
+                (&good_name, &good.pem()),
+                ("ca-certificates.crt", &other.pem()),
+            ],
+            true,
+        ),
+        (
+            "in neither",
+            &[
+                (&other.hashed_name(), &other.pem()),
+                ("ca-certificates.crt", &other.pem()),
+            ],
+            false,
+        ),
+        (
+            "a broken certificate before the good one",
+            &[(
+                "ca-certificates.crt",
+                &format!(
+                    "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n{}",
+                    good.pem()
+                ),
+            )],
+            true,
+        ),
+    ];
+    for (what, files, trusted) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            write(directory.path(), name, text);
+        }
+        let finished = gateway.call("localhost", |plugin| with_roots(plugin, directory.path()));
+        if trusted {
+            eprintln!("{what}");
+            gateway.assert_trusted(&finished);
+        } else {
+            gateway.assert_refused(&finished, "unable to get local issuer certificate");
+        }
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let finished = gateway.call("localhost", |plugin| with_roots(plugin, empty.path()));
+    gateway.assert_refused(
+        &finished,
+        "no certificate authorities were found on this machine",
+    );
+}
+
+#[test]
+fn p76_other_files_beside_a_hashed_name_count_too() {
+    let good = Authority::new("Good Authority");
+    let other = Authority::new("Other Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    for good_name in ["corporate.pem", "corporate.crt", &good.hashed_name()] {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &other.hashed_name(), &other.pem());
+        write(directory.path(), good_name, &good.pem());
+        let named = directory.path().to_str().unwrap();
+        let finished = gateway.call("localhost", |plugin| plugin.env("SSL_CERT_DIR", named));
+        gateway.assert_trusted(&finished);
+    }
+}
+
+#[test]
+fn named_roots_alone_count() {
+    if !can_replace_roots() {
+        return;
+    }
+    let good = Authority::new("Good Authority");
+    let other = Authority::new("Other Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let system = tempfile::tempdir().unwrap();
+    write(system.path(), &good.hashed_name(), &good.pem());
+    write(system.path(), "ca-certificates.crt", &good.pem());
+    let named = tempfile::tempdir().unwrap();
+    let file = write(named.path(), "other.pem", &other.pem());
+    let named = named.path().to_str().unwrap();
+    for (variable, value) in [
+        ("AWS_CA_BUNDLE", file.as_str()),
+        ("SSL_CERT_FILE", &file),
+        ("SSL_CERT_DIR", named),
+    ] {
+        let finished = gateway.call("localhost", |plugin| {
+            with_roots(plugin.env(variable, value), system.path())
+        });
+        gateway.assert_refused(&finished, "unable to get local issuer certificate");
+    }
+}
+
+#[test]
+fn p99_roots_are_read_from_regular_files_of_some_size_only() {
+    let good = Authority::new("Good Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo.pem");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let fifo = fifo.to_str().unwrap();
+    let big = format!("{}{}", good.pem(), "\n".repeat(4 * 1024 * 1024));
+    let big = write(directory.path(), "big.pem", &big);
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        for path in [fifo, "/dev/zero", &big] {
+            let finished = gateway.call("localhost", |plugin| plugin.env(variable, path));
+            gateway.assert_refused(&finished, variable);
+            gateway.assert_refused(&finished, path);
+        }
+    }
+    // In a directory they are passed over.
+    write(directory.path(), "good.pem", &good.pem());
+    let named = directory.path().to_str().unwrap();
+    let finished = gateway.call("localhost", |plugin| plugin.env("SSL_CERT_DIR", named));
+    gateway.assert_trusted(&finished);
+}
+
+#[test]
+fn p101_the_configuration_of_openssl_does_not_count() {
+    let good = Authority::new("Good Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = write(directory.path(), "ca.pem", &good.pem());
+    // No certificate in use is strong enough for this level.
+    let configuration = write(
+        directory.path(),
+        "openssl.cnf",
+        "openssl_conf = first\n[first]\nssl_conf = second\n[second]\nsystem_default = third\n\
+         [third]\nCipherString = DEFAULT:@SECLEVEL=5\n",
+    );
+    for value in [configuration.as_str(), "/no/such/file"] {
+        let finished = gateway.call("localhost", |plugin| {
+            plugin
+                .env("AWS_CA_BUNDLE", &bundle)
+                .env("OPENSSL_CONF", value)
+        });
+        gateway.assert_trusted(&finished);
+    }
+}
+
+#[test]
+fn programs_that_are_called_get_the_environment_as_it_was() {
+    let sandbox = Sandbox::start(Config {
+        api_signatures: Check::Required,
+        upgrade_signatures: Check::Required,
+        ..Config::default()
+    })
+    .unwrap();
+    let variables = sandbox.environment();
+    let value = |wanted| {
+        let mut all = variables.iter();
+        let found = all.find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let seen = directory.path().join("seen");
+    let printed = json!({
+        "Version": 1,
+        "AccessKeyId": value("AWS_ACCESS_KEY_ID"),
+        "SecretAccessKey": value("AWS_SECRET_ACCESS_KEY"),
+        "SessionToken": value("AWS_SESSION_TOKEN"),
+    });
+    let script = format!("env > {}\necho '{printed}'\n", seen.display());
+    let process = write(directory.path(), "process.sh", &script);
+    let config = write(
+        directory.path(),
+        "config",
+        &format!("[default]\nregion = eu-central-1\ncredential_process = /bin/sh {process}\n"),
+    );
+    let authority = sandbox.ca_file();
+    let run = |configuration: Option<&str>| {
+        let mut plugin = Plugin::bare([
+            "exec",
+            "--target",
+            "i-0123456789abcdef0",
+            "--",
+            "echo",
+            "it works",
+        ])
+        .env("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host())
+        .env("AWS_ENDPOINT_URL", sandbox.api_url())
+        .env("AWS_CONFIG_FILE", &config)
+        .env("SSL_CERT_FILE", &authority);
+        if let Some(value) = configuration {
+            plugin = plugin.env("OPENSSL_CONF", value);
+        }
+        let finished = plugin.run(b"");
+        assert!(finished.stdout.contains("it works"), "{finished:?}");
+        fs::read_to_string(&seen).unwrap()
+    };
+    let environment = run(Some("/some/openssl.cnf"));
+    let lines: Vec<&str> = environment.lines().collect();
+    assert!(
+        lines.contains(&"OPENSSL_CONF=/some/openssl.cnf"),
+        "{lines:?}"
+    );
+    let expected = format!("SSL_CERT_FILE={}", authority.display());
+    assert!(lines.contains(&expected.as_str()), "{lines:?}");
+    assert!(!run(None).contains("OPENSSL_CONF"));
+}
+
+#[test]
+fn a_server_of_tls_1_1_is_refused() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, answers) = crossbeam_channel::unbounded();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut hello = [0; 4096];
+        assert!(socket.read(&mut hello).unwrap() > 0);
+        // ServerHello: version 1.1, 32 random bytes, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+        let mut answer = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+        answer.extend_from_slice(&[7; 32]);
+        answer.extend_from_slice(&[0, 0, 0x2f, 0]);
+        socket.write_all(&answer).unwrap();
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest);
+        sender.send(rest).unwrap();
+    });
+    let authority = Authority::new("Good Authority");
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = write(directory.path(), "ca.pem", &authority.pem());
+    let mut gateway = Gateway::start(&authority.sign(&["localhost"], |_| ()));
+    gateway.port = port;
+    let finished = gateway.call("localhost", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
+    gateway.assert_refused(&finished, "TLS with localhost failed: unsupported protocol");
+    // A fatal alert, protocol_version (RFC 8446, section 6.2).
+    let answer = answers.recv_timeout(support::PATIENCE).unwrap();
+    assert_eq!((answer[0], &answer[3..]), (21, &[0, 2, 2, 70][..]));
+}
+
+#[test]
+fn p25_a_server_that_breaks_the_handshake_off_or_has_no_tls_is_told() {
+    use std::io::{Read, Write};
+    let authority = Authority::new("Good Authority");
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = write(directory.path(), "ca.pem", &authority.pem());
+    // Nothing; an alert, handshake_failure; a protocol that is none.
+    for (answer, expected) in [
+        (
+            &b""[..],
+            "the connection was closed in the middle of the handshake",
+        ),
+        (&[21, 3, 3, 0, 2, 2, 40], "handshake failure"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "TLS with localhost failed: ",
+        ),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut gateway = Gateway::start(&authority.sign(&["localhost"], |_| ()));
+        gateway.port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let mut hello = [0; 4096];
+                assert!(socket.read(&mut hello).unwrap() > 0);
+                socket.write_all(answer).unwrap();
+                socket.shutdown(std::net::Shutdown::Write).unwrap();
+                let _ = socket.read(&mut hello);
+            }
+        });
+        let finished = gateway.call("localhost", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
+        gateway.assert_refused(&finished, expected);
+        for noise in ["error:", "SSL routines", ".c:", "os error"] {
+            assert!(!finished.stderr.contains(noise), "{finished:?}");
+        }
+    }
+}
+
+#[test]
+fn one_handshake_is_enough_where_the_first_is_good() {
+    if !can_replace_roots() {
+        return;
+    }
+    let good = Authority::new("Good Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &good.hashed_name(), &good.pem());
+    write(directory.path(), "ca-certificates.crt", &good.pem());
+    let finished = gateway.call("localhost", |plugin| with_roots(plugin, directory.path()));
+    assert!(
+        matches!(gateway.next(), Handshake::Trusted(_)),
+        "{finished:?}"
+    );
+}
