@@ -57,8 +57,10 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
         }
         Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
             .map(|settings| run_call(*call, settings, environment)),
-        Ok(Invocation::Own(own)) => Settings::from_environment(&environment)
-            .map(|settings| run_own(&own, settings, environment)),
+        Ok(Invocation::Own(own)) => Settings::from_environment(&environment).and_then(|settings| {
+            let start = own.start(&environment)?;
+            Ok(run_own(&own, start, settings, environment))
+        }),
         Err(error) => Err(error),
     };
     fallible.unwrap_or_else(|error| give_up(&Announcer::new("", Place::Stdout), &error))
@@ -87,7 +89,7 @@ fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
 }
 
 /// A session that we start ourselves.
-fn run_own(own: &Own, settings: Settings, environment: Environment) -> u8 {
+fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment) -> u8 {
     logging::start(&settings);
     let place = if own.is_quiet() {
         Place::Nowhere
@@ -100,7 +102,7 @@ fn run_own(own: &Own, settings: Settings, environment: Environment) -> u8 {
         stderr_to_stdout: false,
         is_exec: own.is_exec(),
     };
-    let (call, network) = match start_session(own.start(), &environment) {
+    let (call, network) = match start_session(start, &environment) {
         Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place), &error),
     };
@@ -118,13 +120,16 @@ fn run_own(own: &Own, settings: Settings, environment: Environment) -> u8 {
 
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
 fn start_session(start: Start, environment: &Environment) -> Result<(Call, Network), Error> {
+    let Start {
+        target, connection, ..
+    } = start;
     let Connection {
-        target,
         region,
         profile,
         endpoint_url,
         reason,
-    } = start.connection;
+        ..
+    } = connection;
     let options = Options {
         region,
         profile: profile.clone(),
@@ -138,7 +143,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<(Call, Netwo
     let request = StartRequest {
         target: target.clone(),
         document_name: start.document_name,
-        parameters: start.parameters.unwrap_or_default(),
+        parameters: start.parameters,
         reason,
     };
     let started = client

@@ -3,11 +3,13 @@
 mod contract;
 mod own;
 mod parameters;
+mod shorthand;
 
 use std::ffi::OsString;
 
 pub use contract::{Call, StartedSession, response_variable};
 pub use own::{Connection, Own, Start, command};
+pub use parameters::{Parameters, parse as parse_parameters};
 
 use crate::error::Error;
 use crate::sanitise;

@@ -1,9 +1,11 @@
 //! Subcommands of our own, for where there is no AWS CLI.
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::Invocation;
 use super::parameters::{self, Parameters};
+use crate::environment::Environment;
 use crate::error::Error;
 
 /// First arguments that are ours. A list of its own, as building the definition takes longer than all else that `--version` does.
@@ -36,7 +38,17 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Own {
     /// Start a session: a shell, or what the document says
-    StartSession(Start),
+    StartSession {
+        /// Where.
+        #[command(flatten)]
+        connection: Connection,
+        /// The session document; a shell without it
+        #[arg(long)]
+        document_name: Option<String>,
+        /// The document's parameters: JSON, name=value,… or file://PATH with either
+        #[arg(long)]
+        parameters: Option<String>,
+    },
     /// Run one command; stdout, stderr and the exit code are the command's
     Exec {
         /// Where.
@@ -72,9 +84,9 @@ pub enum Own {
 /// The target and how to reach it, with the AWS CLI's names.
 #[derive(Debug, Clone, Args)]
 pub struct Connection {
-    /// The managed node, such as i-0123456789abcdef0
+    /// The managed node, such as i-0123456789abcdef0; without it, SSM_PLUGIN_TARGET
     #[arg(long)]
-    pub target: String,
+    target: Option<String>,
     /// The region; without it, AWS_REGION or the profile's
     #[arg(long)]
     pub region: Option<String>,
@@ -90,17 +102,16 @@ pub struct Connection {
 }
 
 /// What StartSession is called with.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone)]
 pub struct Start {
-    /// Where.
-    #[command(flatten)]
+    /// The managed node.
+    pub target: String,
+    /// How to reach it.
     pub connection: Connection,
-    /// The session document; a shell without it
-    #[arg(long)]
+    /// The session document; a shell without it.
     pub document_name: Option<String>,
-    /// The document's parameters, as JSON or name=value,…
-    #[arg(long, value_parser = parameters::parse)]
-    pub parameters: Option<Parameters>,
+    /// The document's parameters.
+    pub parameters: Parameters,
 }
 
 /// A local port, 0 for any, and a remote one.
@@ -127,10 +138,29 @@ fn ports(text: &str) -> Result<Ports, String> {
 }
 
 impl Own {
-    /// What StartSession is to be called with.
-    pub fn start(&self) -> Start {
+    /// What StartSession is to be called with. The environment has the default of the target, and what paths are made of.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when no target is known, or the parameters cannot be read.
+    pub fn start(&self, environment: &Environment) -> Result<Start, Error> {
         let (connection, document, parameters) = match self {
-            Self::StartSession(start) => return start.clone(),
+            Self::StartSession {
+                connection,
+                document_name,
+                parameters,
+            } => {
+                let parse = |text: &String| parameters::parse(text, environment);
+                let parameters = parameters.as_ref().map(parse).transpose();
+                let parameters = parameters.map_err(|why| {
+                    usage(ErrorKind::ValueValidation, &format!("--parameters: {why}"))
+                })?;
+                return Ok(Start {
+                    target: connection.target(environment)?,
+                    connection: connection.clone(),
+                    document_name: document_name.clone(),
+                    parameters: parameters.unwrap_or_default(),
+                });
+            }
             Self::Exec {
                 connection,
                 command,
@@ -170,16 +200,15 @@ impl Own {
                 vec![("portNumber", port.to_string())],
             ),
         };
-        Start {
+        Ok(Start {
+            target: connection.target(environment)?,
             connection: connection.clone(),
             document_name: Some(document.to_owned()),
-            parameters: Some(
-                parameters
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), vec![value]))
-                    .collect(),
-            ),
-        }
+            parameters: parameters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), vec![value]))
+                .collect(),
+        })
     }
 
     /// Whether stdout belongs to the remote program alone, and the exit code is its exit code.
@@ -190,6 +219,19 @@ impl Own {
     /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Self::Exec { .. } | Self::SshProxy { .. })
+    }
+}
+
+impl Connection {
+    fn target(&self, environment: &Environment) -> Result<String, Error> {
+        let given = self.target.as_deref().filter(|target| !target.is_empty());
+        match given.or_else(|| environment.get("SSM_PLUGIN_TARGET")) {
+            Some(target) => Ok(target.to_owned()),
+            None => Err(usage(
+                ErrorKind::MissingRequiredArgument,
+                "no target: give --target, or set SSM_PLUGIN_TARGET",
+            )),
+        }
     }
 }
 
@@ -225,13 +267,19 @@ pub(super) fn parse(arguments: &[String]) -> Result<Invocation, Error> {
     match Arguments::try_parse_from(program.chain(arguments.iter().map(String::as_str))) {
         Ok(arguments) => Ok(Invocation::Own(Box::new(arguments.command))),
         Err(error) if !error.use_stderr() => Ok(Invocation::Help(error.to_string())),
-        Err(error) => {
-            let text = error.to_string();
-            // Whoever shows it says who speaks.
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            Err(Error::Usage(text.trim_end().to_owned()))
-        }
+        Err(error) => Err(usage_error(&error)),
     }
+}
+
+fn usage(kind: ErrorKind, why: &str) -> Error {
+    usage_error(&Arguments::command().error(kind, why))
+}
+
+fn usage_error(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    // Whoever shows it says who speaks.
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    Error::Usage(text.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -246,9 +294,12 @@ mod tests {
         }
     }
 
+    fn start(own: &Own) -> Start {
+        own.start(&Environment::default()).expect("good arguments")
+    }
+
     fn parameters(start: &Start) -> String {
-        let parameters = start.parameters.clone().unwrap_or_default();
-        serde_json::to_string(&parameters).expect("texts")
+        serde_json::to_string(&start.parameters).expect("texts")
     }
 
     #[test]
@@ -291,8 +342,8 @@ mod tests {
             "--endpoint-url",
             "http://127.0.0.1:1",
         ]);
-        let start = own.expect("good arguments").start();
-        assert_eq!(start.connection.target, "i-1");
+        let start = start(&own.expect("good arguments"));
+        assert_eq!(start.target, "i-1");
         assert_eq!(start.document_name.as_deref(), Some("Doc"));
         assert_eq!(parameters(&start), r#"{"a":["1"]}"#);
     }
@@ -307,7 +358,7 @@ mod tests {
             let own = own(arguments).expect("good arguments");
             assert!(own.is_exec());
             assert_eq!(
-                parameters(&own.start()),
+                parameters(&start(&own)),
                 r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#
             );
         }
@@ -352,7 +403,7 @@ mod tests {
             "db",
             "5432:5432",
         ]);
-        let start = own.expect("good arguments").start();
+        let start = start(&own.expect("good arguments"));
         assert_eq!(
             start.document_name.as_deref(),
             Some("AWS-StartPortForwardingSessionToRemoteHost")
@@ -367,11 +418,26 @@ mod tests {
             &["start-session", "--target", "i-1", "--nothing"],
             &["start-session", "--target", "i-1", "--parameters", "x"],
         ] {
-            assert_eq!(
-                own(arguments).expect_err("bad arguments").exit_code(),
-                2,
-                "{arguments:?}"
-            );
+            let result = own(arguments).and_then(|own| own.start(&Environment::default()));
+            let error = result.expect_err("bad arguments");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_target_may_stand_in_a_variable() {
+        let environment = Environment::from([("SSM_PLUGIN_TARGET", "i-2")]);
+        for (arguments, expected) in [
+            (&["start-session"][..], "i-2"),
+            (&["exec", "ls"], "i-2"),
+            (&["ssh-proxy"], "i-2"),
+            (&["port-forward", "--target", "i-1", "80"], "i-1"),
+        ] {
+            let own = own(arguments).expect("good arguments");
+            assert_eq!(own.start(&environment).expect("a target").target, expected);
+            let nowhere = own.start(&Environment::default());
+            let is_named = |error: &Error| error.to_string().contains("SSM_PLUGIN_TARGET");
+            assert_eq!(nowhere.as_ref().is_err_and(is_named), expected == "i-2");
         }
     }
 }
