@@ -11,6 +11,11 @@ pub enum Error {
     /// The session could not be started.
     #[error("{0}")]
     Start(String),
+    /// Nobody says where to call AWS.
+    #[error(
+        "no region is known: set AWS_REGION, or region in the profile (in ~/.aws/config), or give --region"
+    )]
+    NoRegion,
     /// The session is another process's: it cannot be taken over, and must not be ended.
     #[error("{0}")]
     Taken(String),
@@ -27,7 +32,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Start(_) | Self::Taken(_) | Self::Lost(_) => 1,
+            Self::Start(_) | Self::NoRegion | Self::Taken(_) | Self::Lost(_) => 1,
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(255),
         }
     }

@@ -118,6 +118,17 @@ fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment
     .unwrap_or_else(|error| give_up(&announcer, &error))
 }
 
+/// Says once that calls go out unencrypted (P94).
+fn tell_of_clear_text(client: &Client) {
+    let hosts = client.clear_text_hosts();
+    if !hosts.is_empty() {
+        print::complaint(format!(
+            "calls of AWS to {} are not encrypted (http://): whoever is on the way can read and change them",
+            hosts.join(" and ")
+        ));
+    }
+}
+
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
 fn start_session(start: Start, environment: &Environment) -> Result<(Call, Network), Error> {
     let Start {
@@ -140,6 +151,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<(Call, Netwo
     let configured = Configured::load(environment, profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
     let client = Client::new(options, environment, &configured, network.clone())?;
+    tell_of_clear_text(&client);
     let request = StartRequest {
         target: target.clone(),
         document_name: start.document_name,
@@ -184,19 +196,27 @@ fn run_session(
             log::warn!("without what the profile says: {error}");
             Configured::default()
         });
+    let is_ours = network.is_some();
     let network = match network {
         Some(network) => network,
         None => Network::new(&environment, configured.ca_bundle().as_deref())?,
     };
-    announcer.starting();
-    let service = service(
+    let client = client(
         call,
         &stream_url,
         &settings,
         &environment,
         &configured,
         &network,
-    );
+    )?;
+    announcer.starting();
+    let service = client.map(|client| {
+        // Of ours the one that started the session has told already.
+        if !is_ours {
+            tell_of_clear_text(&client);
+        }
+        Service::new(client, &call.session.session_id, &settings)
+    });
     let is_presigned = stream_url.is_presigned();
     let for_connection = service.as_ref().filter(|_| !is_presigned);
     let (sender, notices) = unbounded();
@@ -229,17 +249,17 @@ fn run_session(
     })
 }
 
-/// AWS, unless the user wants none of it, or it is not known where it is.
-fn service(
+/// AWS, unless the user wants none of it, or nobody says where it is: the token may do without signatures.
+fn client(
     call: &Call,
     stream_url: &StreamUrl,
-    settings: &Arc<Settings>,
+    settings: &Settings,
     environment: &Environment,
     configured: &Configured,
     network: &Network,
-) -> Option<Service> {
+) -> Result<Option<Client>, Error> {
     if settings.skip_client_configure {
-        return None;
+        return Ok(None);
     }
     let options = Options {
         region: Some(call.region.clone()),
@@ -249,10 +269,12 @@ fn service(
         stream_host: Some(stream_url.service_host().to_owned()),
     };
     match Client::new(options, environment, configured, network.clone()) {
-        Ok(client) => Some(Service::new(client, &call.session.session_id, settings)),
-        Err(error) => {
-            log::warn!("no signatures, and no resuming: {error}");
-            None
+        Err(error @ Error::NoRegion) => {
+            print::complaint(format!(
+                "{error}; the session goes on without signatures, and is lost when its connection breaks"
+            ));
+            Ok(None)
         }
+        result => result.map(Some),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, InvalidHeaderValue};
 use http::{Request, Uri};
 
 use super::clock::Clock;
@@ -107,18 +107,15 @@ impl Caller<'_> {
         if let Some(target) = call.target {
             post = post.header("x-amz-target", target);
         }
+        let operation = call.operation;
         if let Some(credentials) = credentials {
-            for (name, value) in sigv4::sign(
-                &request,
-                credentials,
-                call.region,
-                call.service,
-                self.clock.now(),
-            ) {
+            let now = self.clock.now();
+            let headers = sigv4::sign(&request, credentials, call.region, call.service, now)
+                .map_err(|_| ApiError::unsignable())?;
+            for (name, value) in headers {
                 post = post.header(name, value);
             }
         }
-        let operation = call.operation;
         let malformed = |_| ApiError::Malformed("could not be asked for", operation);
         let post = post.body(call.body).map_err(malformed)?;
         exchange(self.network, &post, limit).map_err(|error| ApiError::Http { operation, error })
@@ -140,7 +137,7 @@ pub(super) fn sign_upgrade(
     credentials: &Credentials,
     region: &str,
     clock: &Clock,
-) -> Vec<(HeaderName, HeaderValue)> {
+) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let host = uri
         .authority()
         .map(|authority| authority.as_str())

@@ -104,7 +104,7 @@ impl Client {
     /// Prepares calls; nothing is sent, and no credentials are looked for yet. `configured` is what the profile of `options` says.
     ///
     /// # Errors
-    /// When no region is known, or an endpoint is no URL.
+    /// [`Error::NoRegion`]; a region that is none, or an endpoint that is no URL.
     pub fn new(
         options: Options,
         environment: &Environment,
@@ -123,8 +123,9 @@ impl Client {
             .region
             .filter(|region| !region.is_empty())
             .or_else(|| credentials.region())
+            .or_else(|| endpoints.region_of_stream())
             .unwrap_or_default();
-        // Names the variables when there is none, and refuses what is none, before anything is sent.
+        // Refuses what is no region or no URL before anything is sent.
         endpoints.url(Service::Ssm, &region)?;
         Ok(Self(Arc::new(Shared {
             network,
@@ -134,6 +135,11 @@ impl Client {
             credentials,
             clock: Clock::default(),
         })))
+    }
+
+    /// The hosts that are called in the clear, this machine left out: the user should know.
+    pub fn clear_text_hosts(&self) -> Vec<String> {
+        self.0.endpoints.clear_text_hosts()
     }
 
     /// The region in which we are.
@@ -286,12 +292,8 @@ impl Client {
         limit: &Limit,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ApiError> {
         let credentials = self.credentials(limit)?;
-        Ok(sign_upgrade(
-            uri,
-            &credentials,
-            &self.0.region,
-            &self.0.clock,
-        ))
+        sign_upgrade(uri, &credentials, &self.0.region, &self.0.clock)
+            .map_err(|_| ApiError::unsignable())
     }
 
     /// Takes the `Date` of an answer with which a signed upgrade was refused; true if our clock was off, and it is worth while to sign

@@ -3,9 +3,10 @@
 use http::Uri;
 
 use super::configured::Configured;
-use super::exchange::parse_url;
-use crate::communicator::SUFFIXES;
+use super::exchange::{host_header, parse_url};
+use super::partitions::{Partition, split_suffix};
 use crate::error::Error;
+use crate::network::is_loopback;
 use crate::settings::Environment;
 
 /// Whom we call.
@@ -14,6 +15,7 @@ pub(super) enum Service {
     Ssm,
     Kms,
     Sts,
+    Ecs,
     /// The portal that hands out credentials for single sign-on.
     Sso,
     /// The service that hands out tokens for single sign-on.
@@ -27,6 +29,7 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Kms => "kms",
             Self::Sts => "sts",
+            Self::Ecs => "ecs",
             Self::Sso => "portal.sso",
             Self::SsoOidc => "oidc",
         }
@@ -38,6 +41,7 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Kms => "kms",
             Self::Sts => "sts",
+            Self::Ecs => "ecs",
             Self::Sso => "awsssoportal",
             Self::SsoOidc => "sso-oauth",
         }
@@ -49,6 +53,7 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Kms => "kms",
             Self::Sts => "sts",
+            Self::Ecs => "ecs",
             Self::Sso => "sso",
             Self::SsoOidc => "sso_oidc",
         }
@@ -60,9 +65,42 @@ impl Service {
             Self::Ssm => "AWS_ENDPOINT_URL_SSM",
             Self::Kms => "AWS_ENDPOINT_URL_KMS",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
+            Self::Ecs => "AWS_ENDPOINT_URL_ECS",
             Self::Sso => "AWS_ENDPOINT_URL_SSO",
             Self::SsoOidc => "AWS_ENDPOINT_URL_SSO_OIDC",
         }
+    }
+}
+
+/// Which kind of endpoint is wanted (`AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Mode {
+    fips: bool,
+    dual_stack: bool,
+}
+
+impl Service {
+    /// The host of a service in a region, by the rules that stand in botocore's `endpoint-rule-set-1.json` of each service.
+    fn host(self, region: &str, partition: &Partition, mode: Mode) -> String {
+        let label = self.label();
+        if self == Self::Sts && region == "aws-global" && mode == Mode::default() {
+            return format!("{label}.{}", partition.suffix);
+        }
+        // There the plain hosts of these are FIPS hosts, and hosts with -fips do not exist.
+        let fips_is_plain = partition.is_govcloud()
+            && !mode.dual_stack
+            && matches!(self, Self::Ssm | Self::Sts | Self::Sso | Self::SsoOidc);
+        let fips = if mode.fips && !fips_is_plain {
+            "-fips"
+        } else {
+            ""
+        };
+        let suffix = if mode.dual_stack {
+            partition.dual_stack_suffix
+        } else {
+            partition.suffix
+        };
+        format!("{label}{fips}.{region}.{suffix}")
     }
 }
 
@@ -77,8 +115,7 @@ pub(super) struct Endpoints {
     ssm: Option<Uri>,
     /// The suffix and the mode of the stream URL's host.
     stream: Option<StreamHost>,
-    fips: bool,
-    dual_stack: bool,
+    mode: Mode,
     /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`: neither variables nor the profile say anything.
     ignores_configured: bool,
 }
@@ -86,6 +123,7 @@ pub(super) struct Endpoints {
 /// What a stream URL's host says about the partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct StreamHost {
+    region: String,
     suffix: &'static str,
     fips: bool,
 }
@@ -105,8 +143,10 @@ impl Endpoints {
             configured: configured.clone(),
             ssm: endpoint.and_then(|endpoint| ssm_endpoint(endpoint, target)),
             stream: stream_host.and_then(StreamHost::parse),
-            fips: is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
-            dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            mode: Mode {
+                fips: is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+                dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            },
             ignores_configured: is_on(
                 "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
                 "ignore_configured_endpoint_urls",
@@ -117,58 +157,117 @@ impl Endpoints {
     /// The URL of a service in a region.
     ///
     /// # Errors
-    /// A variable or setting whose value is no URL, or a region that is none.
+    /// A variable or setting whose value is no URL, a region that is none, or a way in the clear for secrets that must not go there.
     pub(super) fn url(&self, service: Service, region: &str) -> Result<Uri, Error> {
+        // Also where an endpoint is given: the region is part of every signature.
+        check_region(region)?;
+        let url = self.given(service).unwrap_or_else(|| {
+            let host = self.host(service, region);
+            let url = format!("https://{host}");
+            parse_url(&url).map_err(|why| Error::Start(format!("the endpoint {url} {why}")))
+        })?;
+        if matches!(service, Service::Sso | Service::SsoOidc)
+            && let Some(host) = clear_text_host(&url)
+        {
+            return Err(Error::Start(format!(
+                "the endpoint for single sign-on, http://{host}, is not encrypted: its tokens go to this machine or through https:// only"
+            )));
+        }
+        Ok(url)
+    }
+
+    /// The region that the stream URL's host names.
+    pub(super) fn region_of_stream(&self) -> Option<String> {
+        Some(self.stream.as_ref()?.region.clone())
+    }
+
+    /// The hosts to which calls go in the clear because somebody wants it so, this machine left out.
+    pub(super) fn clear_text_hosts(&self) -> Vec<String> {
+        let services = [Service::Ssm, Service::Kms, Service::Sts];
+        let given = services
+            .into_iter()
+            .filter_map(|service| self.given(service));
+        let mut hosts: Vec<String> = given
+            .filter_map(|url| clear_text_host(&url.ok()?))
+            .collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+
+    /// The endpoint that the caller, a variable or the profile names.
+    fn given(&self, service: Service) -> Option<Result<Uri, Error>> {
         let parse = |url: Option<&str>, place: &str| {
             let url = url.filter(|_| !self.ignores_configured)?;
             Some(parse_url(url).map_err(|why| Error::Start(format!("the URL in {place} {why}"))))
         };
         let from_variable = |name: &str| parse(self.environment.get(name), name);
-        if let Some(url) = from_variable(service.variable()) {
-            return url;
-        }
-        if let (Service::Ssm, Some(url)) = (service, &self.ssm) {
-            return Ok(url.clone());
-        }
-        if let Some(url) = from_variable("AWS_ENDPOINT_URL") {
-            return url;
-        }
-        let configured = self.configured.endpoint_url(service);
-        if let Some(url) = parse(configured, "the profile's endpoint_url") {
-            return url;
-        }
-        check_region(region)?;
+        let of_caller = || {
+            let url = self.ssm.as_ref().filter(|_| service == Service::Ssm)?;
+            Some(Ok(url.clone()))
+        };
+        let of_profile = || {
+            let configured = self.configured.endpoint_url(service);
+            parse(configured, "the profile's endpoint_url")
+        };
+        from_variable(service.variable())
+            .or_else(of_caller)
+            .or_else(|| from_variable("AWS_ENDPOINT_URL"))
+            .or_else(of_profile)
+    }
+
+    fn host(&self, service: Service, region: &str) -> String {
         // Only SSM follows the stream: other services do not have every kind of endpoint.
         let stream = self.stream.as_ref().filter(|_| service == Service::Ssm);
-        let fips = self.fips || stream.is_some_and(|stream| stream.fips);
-        let suffix = stream.map(|stream| stream.suffix);
-        let suffix = suffix.unwrap_or_else(|| suffix_of_region(region, self.dual_stack));
-        let fips = if fips && !matches!(service, Service::Sso | Service::SsoOidc) {
-            "-fips"
-        } else {
-            ""
+        let of_stream = stream.and_then(|stream| Partition::of_suffix(stream.suffix, region));
+        let (partition, dual_stack) =
+            of_stream.unwrap_or_else(|| (Partition::of_region(region), false));
+        let mode = Mode {
+            fips: self.mode.fips || stream.is_some_and(|stream| stream.fips),
+            dual_stack: self.mode.dual_stack || dual_stack,
         };
-        let url = format!("https://{}{fips}.{region}.{suffix}", service.label());
-        parse_url(&url).map_err(|why| Error::Start(format!("the endpoint {url} {why}")))
+        service.host(region, partition, mode)
     }
 }
 
-/// A region becomes part of a host name, so it must be no more than a label.
+/// The host and port of a URL that is neither encrypted nor on this machine.
+fn clear_text_host(url: &Uri) -> Option<String> {
+    let is_clear = url.scheme_str() == Some("http");
+    let is_elsewhere = !is_loopback(url.host().unwrap_or_default());
+    (is_clear && is_elsewhere).then(|| host_header(url))
+}
+
+/// The host where a service is in a region when nobody names an endpoint, for tests that compare with other tables: none for services that
+/// are not called.
+#[doc(hidden)]
+pub fn standard_host(service: &str, region: &str, fips: bool, dual_stack: bool) -> Option<String> {
+    let service = match service {
+        "ssm" => Service::Ssm,
+        "kms" => Service::Kms,
+        "sts" => Service::Sts,
+        "ecs" => Service::Ecs,
+        "sso" => Service::Sso,
+        "sso-oidc" => Service::SsoOidc,
+        _ => return None,
+    };
+    let mode = Mode { fips, dual_stack };
+    Some(service.host(region, Partition::of_region(region), mode))
+}
+
+/// A region becomes part of a host name and of signatures, so it must be no more than a label.
 fn check_region(region: &str) -> Result<(), Error> {
     let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if region.is_empty() {
-        return Err(Error::Start(
-            "no region is known: set AWS_REGION, or region in the profile, or give --region"
-                .to_owned(),
-        ));
+        return Err(Error::NoRegion);
     }
     if !region.bytes().all(is_label)
         || region.len() > 63
         || region.starts_with('-')
         || region.ends_with('-')
     {
+        let shown: String = region.chars().take(80).collect();
         return Err(Error::Start(format!(
-            "{region:?} is no region; they look like eu-west-1"
+            "{shown:?} is no region; they look like eu-west-1"
         )));
     }
     Ok(())
@@ -188,39 +287,16 @@ fn ssm_endpoint(endpoint: &str, target: Option<&str>) -> Option<Uri> {
 impl StreamHost {
     fn parse(host: &str) -> Option<Self> {
         let host = host.to_ascii_lowercase();
-        let labels: Vec<&str> = host.split('.').collect();
-        let service = labels
-            .iter()
-            .position(|label| matches!(*label, "ssmmessages" | "ssmmessages-fips"))?;
-        let suffix = labels.get(service + 2..)?.join(".");
-        let suffix = suffix.strip_prefix("vpce.").unwrap_or(&suffix);
-        Some(Self {
-            suffix: SUFFIXES.into_iter().find(|known| *known == suffix)?,
-            fips: labels[service] == "ssmmessages-fips",
+        let (before, suffix) = split_suffix(&host)?;
+        let before = before.strip_suffix(".vpce").unwrap_or(before);
+        let (before, region) = before.rsplit_once('.')?;
+        let service = before.rsplit('.').next()?;
+        matches!(service, "ssmmessages" | "ssmmessages-fips").then(|| Self {
+            region: region.to_owned(),
+            suffix,
+            fips: service == "ssmmessages-fips",
         })
     }
-}
-
-/// The partitions' suffixes, as botocore 1.43.11 has them in `data/partitions.json`: regions' prefix, suffix, suffix of the
-/// endpoints with IPv6.
-const PARTITIONS: [(&str, &str, &str); 7] = [
-    ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
-    ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
-    ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
-    ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-    ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
-    ("", "amazonaws.com", "api.aws"),
-];
-
-fn suffix_of_region(region: &str, dual_stack: bool) -> &'static str {
-    let partition = PARTITIONS
-        .iter()
-        .find(|(prefix, ..)| region.starts_with(prefix));
-    let (_, suffix, dual) = partition
-        .copied()
-        .unwrap_or(("", "amazonaws.com", "api.aws"));
-    if dual_stack { dual } else { suffix }
 }
 
 #[cfg(test)]
@@ -370,48 +446,112 @@ mod tests {
     }
 
     #[test]
-    fn partitions_of_botocore() {
-        // Region, suffix, suffix with IPv6: from botocore 1.43.11, data/partitions.json.
-        for (region, suffix, dual) in [
-            ("us-east-1", "amazonaws.com", "api.aws"),
-            ("eu-central-2", "amazonaws.com", "api.aws"),
-            ("mx-central-1", "amazonaws.com", "api.aws"),
-            (
-                "cn-north-1",
-                "amazonaws.com.cn",
-                "api.amazonwebservices.com.cn",
+    fn p114_the_settings_count_and_so_does_the_stream() {
+        let fips = ("AWS_USE_FIPS_ENDPOINT", "True");
+        let dual = ("AWS_USE_DUALSTACK_ENDPOINT", "true");
+        let host = |stream, service, region| url([], None, None, stream, service, region);
+        let both = |service, region| url([fips, dual], None, None, None, service, region);
+        let with_fips = |service, region| url([fips], None, None, None, service, region);
+        assert_eq!(
+            with_fips(Service::Ssm, "us-gov-west-1"),
+            "https://ssm.us-gov-west-1.amazonaws.com/"
+        );
+        assert_eq!(
+            with_fips(Service::Kms, "us-gov-west-1"),
+            "https://kms-fips.us-gov-west-1.amazonaws.com/"
+        );
+        assert_eq!(
+            both(Service::Ssm, "us-gov-west-1"),
+            "https://ssm-fips.us-gov-west-1.api.aws/"
+        );
+        assert_eq!(
+            host(
+                Some("ssmmessages-fips.us-gov-east-1.amazonaws.com"),
+                Service::Ssm,
+                "us-gov-east-1"
             ),
-            ("eusc-de-east-1", "amazonaws.eu", "api.amazonwebservices.eu"),
-            ("us-iso-east-1", "c2s.ic.gov", "api.aws.ic.gov"),
-            ("us-isob-east-1", "sc2s.sgov.gov", "api.aws.scloud"),
-            ("eu-isoe-west-1", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-            ("us-isof-south-1", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
-            ("us-gov-west-1", "amazonaws.com", "api.aws"),
-        ] {
-            for service in [Service::Ssm, Service::Kms, Service::Sts] {
-                let name = service.label();
-                let expected = format!("https://{name}.{region}.{suffix}/");
-                assert_eq!(url([], None, None, None, service, region), expected);
-                let expected = format!("https://{name}.{region}.{dual}/");
-                let on = [("AWS_USE_DUALSTACK_ENDPOINT", "true")];
-                assert_eq!(url(on, None, None, None, service, region), expected);
-                let expected = format!("https://{name}-fips.{region}.{suffix}/");
-                let on = [("AWS_USE_FIPS_ENDPOINT", "True")];
-                assert_eq!(url(on, None, None, None, service, region), expected);
-            }
-            assert!(
-                SUFFIXES.contains(&suffix) && SUFFIXES.contains(&dual),
-                "{region}"
-            );
-        }
+            "https://ssm.us-gov-east-1.amazonaws.com/"
+        );
+        assert_eq!(
+            url([dual], None, None, Some(STREAM), Service::Ssm, "eu-west-1"),
+            "https://ssm.eu-west-1.api.aws/"
+        );
+        assert_eq!(
+            with_fips(Service::Sso, "eu-west-1"),
+            "https://portal.sso-fips.eu-west-1.amazonaws.com/"
+        );
     }
 
     #[test]
-    fn a_region_is_no_more_than_a_label() {
-        for wrong in ["evil.example/", "a.b", "eu-west-1@x", "-x", "A", "é"] {
-            let error = url([], None, None, None, Service::Ssm, wrong);
-            assert!(error.contains("is no region"), "{error}");
+    fn p94_secrets_of_single_sign_on_never_go_in_the_clear() {
+        let to = |host: &str, service| {
+            let all = [("AWS_ENDPOINT_URL", host)];
+            let endpoints = Endpoints::new(
+                &Environment::from(all),
+                &Configured::default(),
+                None,
+                None,
+                None,
+            );
+            (
+                endpoints.url(service, "eu-west-1").is_ok(),
+                endpoints.clear_text_hosts(),
+            )
+        };
+        for here in [
+            "http://127.0.0.1:4566",
+            "http://[::1]:4566",
+            "http://LOCALHOST",
+            "https://gateway.example",
+        ] {
+            assert_eq!(to(here, Service::SsoOidc), (true, vec![]), "{here}");
         }
-        assert!(url([], None, None, None, Service::Ssm, "").contains("AWS_REGION"));
+        let host = vec!["gateway.example:4566".to_owned()];
+        let elsewhere = "http://gateway.example:4566";
+        assert_eq!(to(elsewhere, Service::Sso), (false, host.clone()));
+        assert_eq!(to(elsewhere, Service::SsoOidc), (false, host.clone()));
+        assert_eq!(to(elsewhere, Service::Sts), (true, host));
+    }
+
+    #[test]
+    fn p96_p111_a_region_is_there_and_no_more_than_a_label() {
+        let given = [("AWS_ENDPOINT_URL", "http://127.0.0.1")];
+        for wrong in [
+            "evil.example/",
+            "a.b",
+            "eu-west-1@x",
+            "-x",
+            "A",
+            "é",
+            "eu-west-1\r\nX: y",
+            "eu-west-1\n",
+        ] {
+            for variables in [&[][..], &given] {
+                let environment = variables.iter().copied().collect();
+                let endpoints =
+                    Endpoints::new(&environment, &Configured::default(), None, None, None);
+                let error = endpoints.url(Service::Ssm, wrong).unwrap_err().to_string();
+                assert!(
+                    error.contains("is no region") && !error.contains('\n'),
+                    "{error}"
+                );
+            }
+        }
+        for variables in [vec![], given.to_vec()] {
+            let endpoints = Endpoints::new(
+                &variables.into_iter().collect(),
+                &Configured::default(),
+                None,
+                None,
+                None,
+            );
+            assert!(
+                endpoints
+                    .url(Service::Ssm, "")
+                    .unwrap_err()
+                    .to_string()
+                    .contains("AWS_REGION")
+            );
+        }
     }
 }

@@ -78,6 +78,13 @@ impl ApiError {
         }
     }
 
+    /// A signature that cannot stand in headers: without it nothing is sent.
+    pub(super) fn unsignable() -> Self {
+        Self::Setup(Error::Start(
+            "the region or the credentials cannot stand in a signature".to_owned(),
+        ))
+    }
+
     pub(super) fn stopped(operation: &'static str, stop: Stop, last: Option<Self>) -> Self {
         match (stop, last) {
             // What kept it from succeeding says more than that time ran out.

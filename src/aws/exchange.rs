@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::network::{ConnectError, Limit, Network, Stop};
 
-/// The longest answer that is read, in bytes. Real ones have a few kilobytes.
+/// The longest answer that is read, in bytes: heads, framing and body together, or many small parts would make up a long one. Real answers
+/// have a few kilobytes.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// The longest head of an answer, in bytes.
+/// The longest head of an answer, and the longest line of a chunk's size, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// The most headers of an answer.
 const MAX_HEADERS: usize = 128;
@@ -167,10 +168,12 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     }
 }
 
-/// What came and was not used yet.
+/// An answer as it comes.
 struct Input<'a, R> {
     stream: &'a mut R,
+    /// All that came, [`MAX_ANSWER`] at most.
     bytes: Zeroizing<Vec<u8>>,
+    /// How much of it was used.
     start: usize,
 }
 
@@ -179,10 +182,13 @@ impl<R: Read> Input<'_, R> {
         &self.bytes[self.start..]
     }
 
-    /// Reads some more; false at the end of the stream.
+    /// Reads some more; false at the end of the stream. Every byte of an answer comes through here and is counted.
     fn more(&mut self) -> io::Result<bool> {
         let mut piece = Zeroizing::new([0; 4096]);
         let count = self.stream.read(&mut *piece)?;
+        if count > MAX_ANSWER - self.bytes.len() {
+            return Err(too_long());
+        }
         self.bytes.extend_from_slice(&piece[..count]);
         Ok(count > 0)
     }
@@ -245,11 +251,7 @@ impl<R: Read> Input<'_, R> {
                 .map_err(|_| garbage("its answer's length is none"))?;
             return self.exactly(length);
         }
-        while self.more()? {
-            if self.unused().len() > MAX_ANSWER {
-                return Err(too_long());
-            }
-        }
+        while self.more()? {}
         Ok(Zeroizing::new(self.unused().to_vec()))
     }
 
@@ -265,6 +267,7 @@ impl<R: Read> Input<'_, R> {
         Ok(bytes)
     }
 
+    /// Chunk by chunk; extensions are passed over.
     fn chunks(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
         let mut body = Zeroizing::new(Vec::new());
         loop {
@@ -283,11 +286,14 @@ impl<R: Read> Input<'_, R> {
             if size == 0 {
                 return Ok(body);
             }
-            if size > MAX_ANSWER - body.len() {
+            if size >= MAX_ANSWER {
                 return Err(too_long());
             }
             let chunk = self.exactly(size + 2)?;
-            body.extend_from_slice(&chunk[..size]);
+            let Some(chunk) = chunk.strip_suffix(b"\r\n") else {
+                return Err(garbage("its answer's chunks cannot be read"));
+            };
+            body.extend_from_slice(chunk);
         }
     }
 }
@@ -349,6 +355,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nhello",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nhello",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n",
             b"SSH-2.0-x\r\n\r\n",
         ] {
             read(answer, 1000).unwrap_err();
@@ -359,6 +366,71 @@ mod tests {
         ]
         .concat();
         read(&long, 1000).unwrap_err();
+    }
+
+    /// The same bytes for ever, one head before them.
+    struct Flood {
+        head: &'static [u8],
+        again: Vec<u8>,
+        given: usize,
+    }
+
+    impl Read for Flood {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let rest = if self.head.is_empty() {
+                &self.again[..]
+            } else {
+                self.head
+            };
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            match self.head.split_at_checked(count) {
+                Some((_, rest)) if !self.head.is_empty() => self.head = rest,
+                _ => self.again.rotate_left(count),
+            }
+            self.given += count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn p78_an_endless_answer_is_bounded_in_all() {
+        const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let long = "e".repeat(2000);
+        for (head, again) in [
+            (&b""[..], "HTTP/1.1 100 Continue\r\n\r\n".to_owned()),
+            (
+                b"",
+                format!("HTTP/1.1 103 Early Hints\r\nLink: {long}\r\n\r\n"),
+            ),
+            (b"HTTP/1.1 200 OK\r\n", "A: b\r\n".to_owned()),
+            (b"HTTP/1.1 200 OK\r\nA: ", long.clone()),
+            (CHUNKED, format!("1;{long}\r\nx\r\n")),
+            (CHUNKED, "1\r\nx\r\n".to_owned()),
+            (CHUNKED, long.clone()),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+                long.clone(),
+            ),
+            (b"HTTP/1.1 200 OK\r\n\r\n", long.clone()),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", long),
+        ] {
+            let shown: String = again.chars().take(30).collect();
+            let mut flood = Flood {
+                head,
+                again: again.into_bytes(),
+                given: 0,
+            };
+            read_answer(&mut flood).expect_err(&shown);
+            assert!(flood.given <= MAX_ANSWER + 4096, "{shown}: {}", flood.given);
+        }
+        // What follows the last chunk is not even read.
+        let mut flood = Flood {
+            head: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            again: b"A: b\r\n".to_vec(),
+            given: 0,
+        };
+        read_answer(&mut flood).unwrap();
     }
 
     #[test]

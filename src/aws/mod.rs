@@ -8,6 +8,7 @@ pub mod credentials;
 mod endpoint;
 mod error;
 mod exchange;
+pub(crate) mod partitions;
 pub mod sigv4;
 #[cfg(test)]
 mod test_server;
@@ -18,5 +19,7 @@ mod xml;
 
 pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
 pub use configured::Configured;
+#[doc(hidden)]
+pub use endpoint::standard_host;
 pub use error::{ApiError, Failure, Refusal};
 pub use exchange::HttpError;

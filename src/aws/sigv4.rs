@@ -9,7 +9,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderName, HeaderValue, header};
+use http::header::{self, InvalidHeaderValue};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -181,13 +182,16 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Signs a request, and gives the headers to add to it: `X-Amz-Date`, `X-Amz-Security-Token` for temporary credentials,
 /// `Authorization`. `request.headers` must hold `host` and none of these.
+///
+/// # Errors
+/// When a part of the signature cannot stand in a header: nothing goes out half signed.
 pub fn sign(
     request: &Request<'_>,
     credentials: &Credentials,
     region: &str,
     service: &str,
     now: SystemTime,
-) -> Vec<(HeaderName, HeaderValue)> {
+) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidHeaderValue> {
     let moment = time::compact(now);
     let token = credentials.session_token.as_ref();
     let mut headers = request.headers.to_vec();
@@ -218,11 +222,11 @@ pub fn sign(
         (header::AUTHORIZATION, Some(authorization.as_str())),
     ];
     new.into_iter()
-        .filter_map(|(name, value)| {
-            // Credentials are checked when they are made (`Credentials::new`): nothing in them is unfit for a header.
-            let mut value = HeaderValue::from_str(value?).ok()?;
+        .filter_map(|(name, value)| Some((name, value?)))
+        .map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value)?;
             value.set_sensitive(name != "x-amz-date");
-            Some((name, value))
+            Ok((name, value))
         })
         .collect()
 }
@@ -309,7 +313,7 @@ mod tests {
                 headers: &headers,
                 payload_hash: &payload_hash,
             };
-            let signed = sign(&request, &credentials, &case.region, &case.service, time);
+            let signed = sign(&request, &credentials, &case.region, &case.service, time).unwrap();
             let text = |name: &str| {
                 let value = signed.iter().find(|(found, _)| found == name);
                 value.map(|(_, value)| value.to_str().unwrap())
@@ -357,11 +361,13 @@ mod tests {
             payload_hash: &payload_hash(b""),
         };
         let time = SystemTime::UNIX_EPOCH;
-        let headers = sign(&request, &credentials.unwrap(), "r", "s", time);
+        let credentials = credentials.unwrap();
+        let headers = sign(&request, &credentials, "r", "s", time).unwrap();
         assert_eq!(headers.len(), 3);
         let shown = format!("{headers:?}");
         assert!(!shown.contains("confidential"), "{shown}");
         assert!(!shown.contains("Signature"), "{shown}");
+        sign(&request, &credentials, "r\r\nX: y", "s", time).unwrap_err();
     }
 
     proptest! {

@@ -4,11 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `20150830T123600Z`, as in the header `X-Amz-Date`.
 pub fn compact(time: SystemTime) -> String {
+    rfc3339(time).replace(['-', ':'], "")
+}
+
+/// `2015-08-30T12:36:00Z`.
+pub fn rfc3339(time: SystemTime) -> String {
     // The formatter panics beyond the year 9999, and before 1970: a clock that says so is wrong anyway.
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = seconds.min(Duration::from_secs(253_402_300_799));
-    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string();
-    text.replace(['-', ':'], "")
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string()
 }
 
 /// Reads `20150830T123600Z`.
@@ -51,8 +55,13 @@ pub fn parse(text: &str) -> Option<SystemTime> {
         Some(parts) => parts,
         None => offset.split_at_checked(2)?,
     };
-    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
-    let offset = Duration::from_secs(seconds);
+    // RFC 3339 has two digits each; anything else could stand for any time.
+    let number = |text: &str, below: u64| {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<u64>().ok()?;
+        (is_number && number < below).then_some(number)
+    };
+    let offset = Duration::from_secs(number(hours, 24)? * 3600 + number(minutes, 60)? * 60);
     let time = humantime::parse_rfc3339_weak(&format!("{time}Z")).ok()?;
     match sign {
         "+" => time.checked_sub(offset),
@@ -104,6 +113,33 @@ mod tests {
         }
         assert_eq!(parse("tomorrow"), None);
         assert_eq!(parse("2015-08-30T12:36:00+x"), None);
+    }
+
+    #[test]
+    fn p93_strange_offsets_are_none() {
+        for offset in [
+            "+99:00",
+            "-24:00",
+            "+00:60",
+            "+5:00",
+            "+05",
+            "++5:00",
+            "+05:+1",
+            "+5124095576030431:00",
+            "+18446744073709551615:59",
+            "-00:18446744073709551615",
+        ] {
+            assert_eq!(
+                parse(&format!("2015-08-30T12:36:00{offset}")),
+                None,
+                "{offset}"
+            );
+        }
+        assert_eq!(
+            parse("1970-01-01T00:00:00+23:59"),
+            UNIX_EPOCH.checked_sub(Duration::from_secs(86_340))
+        );
+        parse("9999-12-31T23:59:59-23:59").map(rfc3339);
     }
 
     proptest! {

@@ -67,6 +67,17 @@ impl Dialer {
         let stream = self
             .network
             .open(url.is_secure(), url.host(), url.port(), limit)?;
+        // Names mean what the system's files say: even `localhost` may be another machine.
+        let peer = stream
+            .tcp()
+            .peer_addr()
+            .map(|peer| peer.ip().to_canonical());
+        if !url.is_secure() && !peer.is_ok_and(|peer| peer.is_loopback()) {
+            return Err(DialError::NoWebSocket {
+                host: url.host().to_owned(),
+                reason: "it is another machine, and the URL is not encrypted (ws://)".to_owned(),
+            });
+        }
         limit_unsent(&stream);
         upgrade(stream, url, headers, limit)
     }

@@ -18,7 +18,7 @@ use tungstenite::{Message, WebSocket};
 pub use dial::{DialError, Dialer};
 pub use liveness::{Check, Liveness};
 pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
-pub use stream_url::{SUFFIXES, StreamUrl};
+pub use stream_url::StreamUrl;
 
 use crate::network::Stream;
 use crate::sanitise;

@@ -5,26 +5,10 @@
 
 use http::Uri;
 
+use crate::aws::partitions::{looks_like_region, split_suffix};
 use crate::error::Error;
+use crate::network::{is_loopback, split_authority};
 use crate::settings::{HostPort, Settings};
-
-/// The suffixes of AWS's partitions, as they end the hosts of their services (botocore's `endpoints.json` and `partitions.json`).
-pub const SUFFIXES: [&str; 14] = [
-    "amazonaws.com",
-    "amazonaws.com.cn",
-    "amazonaws.eu",
-    "api.aws",
-    "api.amazonwebservices.com.cn",
-    "api.amazonwebservices.eu",
-    "c2s.ic.gov",
-    "sc2s.sgov.gov",
-    "cloud.adc-e.uk",
-    "csp.hci.ic.gov",
-    "api.aws.ic.gov",
-    "api.aws.scloud",
-    "api.cloud-aws.adc-e.uk",
-    "api.aws.hci.ic.gov",
-];
 
 /// Query parameters of a presigned URL. One of them says that it is signed already.
 const PRESIGNED: [&str; 7] = [
@@ -61,23 +45,18 @@ impl StreamUrl {
             Some("ws") => false,
             _ => return Err(wrong("does not begin with wss://")),
         };
-        let host = uri
-            .host()
-            .map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase())
-            .filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| wrong("names no host"))?;
-        if uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
             return Err(wrong("names a user, which no URL of AWS does"));
         }
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let (host, port) = split_authority(authority).ok_or_else(|| {
+            wrong("names no host, or not as a URL does: brackets are for IPv6, ports go from 1 to 65535")
+        })?;
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
         let is_allowed = settings.allow_stream_host.iter().any(|allowed| {
             allowed.host == host && allowed.port.is_none_or(|allowed| allowed == port)
         });
-        let may_be_plain = is_allowed && is_loopback(&host);
-        if !secure && !may_be_plain {
+        if !secure && !(is_allowed && is_loopback(&host)) {
             return Err(wrong(
                 "is not encrypted (ws://); that is for loopback hosts only, and for those that SSM_PLUGIN_ALLOW_STREAM_HOST names",
             ));
@@ -103,6 +82,13 @@ impl StreamUrl {
 
     /// The same with another host, where a VPC endpoint takes the service's place.
     fn replaced(&self, endpoint: &HostPort) -> Result<Self, Error> {
+        if !self.secure && !is_loopback(&endpoint.host) {
+            return Err(Error::Start(
+                "the StreamUrl of the session is not encrypted (ws://), and SSM_PLUGIN_STREAM_ENDPOINT leads to another machine: that is \
+                 for loopback hosts only"
+                    .to_owned(),
+            ));
+        }
         let port = endpoint.port.unwrap_or(self.port);
         let is_v6 = endpoint.host.contains(':');
         let bracketed = if is_v6 {
@@ -180,35 +166,26 @@ fn unusable_endpoint() -> Error {
     Error::Start("SSM_PLUGIN_STREAM_ENDPOINT cannot take the place of the StreamUrl's host: give host or host:port".to_owned())
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 /// `ssmmessages[-fips].REGION.SUFFIX`, or `vpce-….ssmmessages[-fips].REGION.vpce.SUFFIX`.
 fn is_session_manager(host: &str) -> bool {
-    SUFFIXES.iter().any(|suffix| {
-        let Some(before) = host
-            .strip_suffix(suffix)
-            .and_then(|before| before.strip_suffix('.'))
-        else {
-            return false;
-        };
-        let labels: Vec<_> = before.split('.').collect();
-        if labels.iter().any(|label| label.is_empty()) {
-            return false;
+    let Some((before, _)) = split_suffix(host) else {
+        return false;
+    };
+    let is_service = |label: &str| matches!(label, "ssmmessages" | "ssmmessages-fips");
+    let is_endpoint = |label: &str| {
+        let id = label.strip_prefix("vpce-").unwrap_or_default();
+        !id.is_empty()
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match before.split('.').collect::<Vec<_>>().as_slice() {
+        [service, region] => is_service(service) && looks_like_region(region),
+        [endpoint, service, region, "vpce"] => {
+            is_endpoint(endpoint) && is_service(service) && looks_like_region(region)
         }
-        let is_service = |label: &str| matches!(label, "ssmmessages" | "ssmmessages-fips");
-        match labels.as_slice() {
-            [service, _region] => is_service(service),
-            [endpoint, service, _region, "vpce"] => {
-                is_service(service) && endpoint.starts_with("vpce-")
-            }
-            _ => false,
-        }
-    })
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_refused_before_they_hear_a_word() {
+    fn p92_other_hosts_are_refused_before_they_hear_a_word() {
         for url in [
             "wss://example.com/v1/data-channel/s",
             "wss://ssmmessages.eu-west-1.amazonaws.com.evil.org/",
@@ -267,6 +244,16 @@ mod tests {
             "wss://ssm.eu-west-1.amazonaws.com/",
             "ws://ssmmessages.eu-west-1.amazonaws.com/",
             "https://ssmmessages.eu-west-1.amazonaws.com/",
+            "wss://ssmmessages.s3.amazonaws.com/",
+            "wss://ssmmessages.s3-us-west-2.amazonaws.com/",
+            "wss://ssmmessages.vpce.amazonaws.com/",
+            "wss://vpce-1.ssmmessages.s3.vpce.amazonaws.com/",
+            "wss://vpce-.ssmmessages.eu-west-1.vpce.amazonaws.com/",
+            "wss://ssmmessages.eu-west-1.amazonaws.com:0/",
+            "wss://ssmmessages.eu-west-1.amazonaws.com:99999/",
+            "wss://ssmmessages.eu-west-1.amazonaws.com:/",
+            "wss://[ssmmessages.eu-west-1.amazonaws.com]/",
+            "wss://[ssmmessages.eu-west-1.amazonaws.com]:443/",
             "wss://",
             "wss:///path",
             "",
@@ -303,6 +290,22 @@ mod tests {
             "wss://vpce.example:8443/v1/data-channel/s?role=publish_subscribe&cell-number=A"
         );
         assert_eq!(url.service_host(), "ssmmessages.eu-west-1.amazonaws.com");
+    }
+
+    #[test]
+    fn p87_clear_text_stays_on_this_machine_after_every_replacement() {
+        let parse = |endpoint| {
+            let allowed = ["127.0.0.1:9000", "localhost"];
+            let url =
+                StreamUrl::parse("ws://127.0.0.1:9000/x", &settings(&allowed, Some(endpoint)));
+            url.map(|url| url.host().to_owned())
+        };
+        for elsewhere in ["gateway.example", "10.0.0.1:9000", "[2001:db8::1]:9000"] {
+            let error = parse(elsewhere).unwrap_err().to_string();
+            assert!(error.contains("SSM_PLUGIN_STREAM_ENDPOINT"), "{error}");
+        }
+        assert_eq!(parse("localhost:8000").as_deref(), Ok("localhost"));
+        assert_eq!(parse("[::1]").as_deref(), Ok("::1"));
     }
 
     #[test]

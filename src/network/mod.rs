@@ -3,6 +3,7 @@
 mod authorities;
 mod certificate;
 mod connect;
+mod host;
 mod limit;
 mod no_proxy;
 mod proxy;
@@ -15,6 +16,7 @@ mod trust;
 mod tunnel;
 
 pub use connect::ConnectError;
+pub(crate) use host::{bare, is_loopback, split_authority};
 pub use limit::{Cancel, Limit, Stop};
 pub use proxy::{Proxy, ProxySettings};
 pub use read_ahead::ReadAhead;
@@ -28,7 +30,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::settings::Environment;
-use proxy::{ProxyScheme, bare};
+use proxy::ProxyScheme;
 
 /// How this machine reaches others. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use log::warn;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use super::host::bare;
 use super::no_proxy::NoProxy;
 use crate::error::Error;
 use crate::settings::Environment;
@@ -222,14 +223,6 @@ pub(super) fn host_and_port(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
-}
-
-/// Takes the brackets off an IPv6 address from a URL.
-pub(super) fn bare(host: &str) -> &str {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    inner.unwrap_or(host)
 }
 
 fn is_local(host: &str) -> bool {

@@ -84,6 +84,8 @@ impl Waiting<'_> {
         mut act: impl FnMut(&mut Stream) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
+            // Not only before a wait: a peer that always has more to say would never let one come.
+            self.limit.remaining()?;
             match act(self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.limit.wait(self.stream.as_fd(), for_what)?;
@@ -108,5 +110,39 @@ impl Write for Waiting<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.retry(PollFlags::OUT, Stream::flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::super::limit::Stop;
+    use super::*;
+
+    #[test]
+    fn p78_a_deadline_is_seen_while_data_floods_in() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let to = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            while socket.write_all(&[b'x'; 65536]).is_ok() {}
+        });
+        let socket = TcpStream::connect(to).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut stream = Stream::Tcp(socket);
+        let limit = Limit::within(Duration::from_millis(100));
+        let mut waiting = stream.waiting(&limit);
+        let begin = Instant::now();
+        let mut one = [0];
+        let error = loop {
+            // A byte at a time: there is always more.
+            if let Err(error) = waiting.read(&mut one) {
+                break error;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "unseen");
+        };
+        assert_eq!(Stop::of(&error), Some(Stop::TimedOut));
     }
 }

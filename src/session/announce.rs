@@ -77,8 +77,8 @@ impl Announcer {
     /// Why there is no session, or none any more: on stdout as callers expect, and on stderr.
     pub fn failed(&self, error: &Error) {
         match error {
-            Error::Start(reason) | Error::Taken(reason) => {
-                self.say(&format!("Cannot perform start session: {reason}\n"));
+            Error::Start(_) | Error::Taken(_) | Error::NoRegion => {
+                self.say(&format!("Cannot perform start session: {error}\n"));
             }
             Error::Lost(reason) if self.place() == Place::Stdout => self.say(&self.exiting(reason)),
             Error::Lost(_) | Error::Usage(_) => {}

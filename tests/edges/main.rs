@@ -6,6 +6,8 @@ mod support;
 #[path = "../trust_support/mod.rs"]
 mod trust_support;
 
+mod api;
 mod gateway;
 mod text;
 mod trust;
+mod urls;

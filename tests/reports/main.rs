@@ -5,4 +5,5 @@ mod support;
 #[path = "../trust_support/mod.rs"]
 mod trust_support;
 
+mod endpoints;
 mod trust;

@@ -10,6 +10,7 @@
 //! ```
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod api;
 pub mod gateway;
 mod output;
 mod plugin;

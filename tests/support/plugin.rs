@@ -103,6 +103,11 @@ impl Plugin {
         self
     }
 
+    /// Its home, which is empty.
+    pub fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.retain(|(other, _)| other != name);

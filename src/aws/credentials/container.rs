@@ -1,7 +1,5 @@
 //! Credentials of a container: ECS, EKS, and whoever sets the same variables.
 
-use std::net::IpAddr;
-
 use http::{Request, Uri};
 
 use super::CredentialsError;
@@ -9,6 +7,7 @@ use super::chain::{Found, Search};
 use super::metadata::{Document, Failure, fetch};
 use crate::aws::exchange::parse_url;
 use crate::files;
+use crate::network::{bare, is_loopback};
 use crate::secret::Secret;
 use crate::settings::Environment;
 
@@ -64,12 +63,8 @@ fn address(environment: &Environment) -> Result<Option<Uri>, String> {
         return Ok(None);
     };
     let uri = parse_url(full).map_err(|why| format!("the URL in {FULL} {why}"))?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let is_loopback = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if uri.scheme_str() == Some("http") && !is_loopback && !CLEAR_HOSTS.contains(&host) {
+    let host = bare(uri.host().unwrap_or_default());
+    if uri.scheme_str() == Some("http") && !is_loopback(host) && !CLEAR_HOSTS.contains(&host) {
         return Err(format!(
             "the URL in {FULL} is not encrypted and leads to {host}, which is neither this machine nor ECS nor EKS"
         ));

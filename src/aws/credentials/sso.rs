@@ -24,6 +24,9 @@ use crate::secret::Secret;
 /// A token that lasts no longer is refreshed (as in botocore).
 const REFRESH_WINDOW: Duration = Duration::from_secs(15 * 60);
 
+/// No token lasts longer, whatever the service says: a file of the AWS CLI must hold no moment that other programs cannot read.
+const MAXIMUM_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// What a profile says about single sign-on.
 struct Settings<'a> {
     profile: &'a str,
@@ -195,11 +198,12 @@ fn base(endpoint: &str) -> String {
 /// Writes the refreshed token where the AWS CLI looks for it: the old refresh token may work no more.
 fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()> {
     let mut token: Value = serde_json::from_slice(before)?;
-    let expires = SystemTime::now() + Duration::from_secs(refreshed.expires_in);
+    let lifetime = Duration::from_secs(refreshed.expires_in).min(MAXIMUM_LIFETIME);
+    let expires = SystemTime::now()
+        .checked_add(lifetime)
+        .unwrap_or(UNIX_EPOCH);
     token["accessToken"] = refreshed.access_token.expose().into();
-    token["expiresAt"] = humantime::format_rfc3339_seconds(expires)
-        .to_string()
-        .into();
+    token["expiresAt"] = time::rfc3339(expires).into();
     if let Some(refresh_token) = &refreshed.refresh_token {
         token["refreshToken"] = refresh_token.expose().into();
     }
