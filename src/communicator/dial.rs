@@ -3,13 +3,16 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use http::header::{CONNECTION, DATE, HOST, HeaderName, HeaderValue, UPGRADE, USER_AGENT};
+use http::header::{
+    CONNECTION, DATE, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE, USER_AGENT,
+};
 use http::{Request, StatusCode};
 use rustix::event::PollFlags;
 use tungstenite::error::Error as WebSocketError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::client::{ClientHandshake, generate_key};
 
+use super::metered::Metered;
 use super::{Connection, LONGEST_REASON, StreamUrl};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
 use crate::sanitise;
@@ -123,14 +126,26 @@ fn upgrade(
     let request = request
         .body(())
         .map_err(|error| no_websocket(error.to_string()))?;
-    let attempt = ClientHandshake::start(stream, request, Some(Connection::config()));
+    let attempt = ClientHandshake::start(Metered::new(stream), request, Some(Connection::config()));
     let mut attempt = attempt.map_err(|error| no_websocket(error.to_string()))?;
     loop {
         match attempt.handshake() {
-            Ok((websocket, _)) => return Ok(Connection::new(websocket)),
+            Ok((websocket, response)) => {
+                // RFC 6455, 4.1: an extension that was not offered fails the connection; tungstenite leaves that to its caller.
+                let extensions = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS);
+                let is_one = |value: &&HeaderValue| !value.as_bytes().trim_ascii().is_empty();
+                if let Some(extension) = extensions.iter().find(is_one) {
+                    let name = String::from_utf8_lossy(extension.as_bytes());
+                    return Err(no_websocket(format!(
+                        "it uses an extension that was not offered ({})",
+                        sanitise::line_within(&name, LONGEST_REASON)
+                    )));
+                }
+                return Ok(Connection::new(websocket));
+            }
             Err(HandshakeError::Interrupted(later)) => {
                 limit
-                    .wait(later.get_ref().get_ref().as_fd(), PollFlags::IN)
+                    .wait(later.get_ref().get_ref().get_ref().as_fd(), PollFlags::IN)
                     .map_err(|error| stopped(&error, url.host()))?;
                 attempt = later;
             }

@@ -2,6 +2,7 @@
 
 mod dial;
 mod liveness;
+mod metered;
 mod reconnect;
 mod stream_url;
 
@@ -20,14 +21,22 @@ pub use liveness::{Check, Liveness};
 pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
 pub use stream_url::StreamUrl;
 
-use crate::network::Stream;
 use crate::sanitise;
 use crate::waker::WakeReceiver;
+use metered::Metered;
 
 /// Near one TLS record: measured, larger and smaller ones are slower.
 const BUFFER_SIZE: usize = 16 * 1024;
 /// Far above anything an agent sends (16 KiB of data, 32 KiB in newer ones), far below what would hurt.
 const MAXIMUM_FRAME: usize = 1024 * 1024;
+/// Bytes that are read before it is another's turn: all fragments count, empty ones too.
+const READ_BUDGET: usize = 256 * 1024;
+/// More than this without a whole message are fragments that never make one, bytes.
+const MAXIMUM_UNFINISHED: usize = 2 * MAXIMUM_FRAME;
+/// The hard bound of what waits for a socket that takes nothing. What is [written](Connection::write) stays far below.
+const MAXIMUM_UNSENT: usize = 512 * 1024;
+/// Frames above this have the buffer that they came in for themselves, bytes.
+const LARGE_FRAME: usize = 64 * 1024;
 
 /// The most of the other side's own words that a reason holds, in characters.
 const LONGEST_REASON: usize = 200;
@@ -35,9 +44,11 @@ const LONGEST_REASON: usize = 200;
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
-    websocket: WebSocket<Stream>,
+    websocket: WebSocket<Metered>,
     /// Whether the socket takes no more at the moment.
     blocked: bool,
+    /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
+    large: Option<Bytes>,
 }
 
 /// What was read.
@@ -92,10 +103,11 @@ impl Broken {
 }
 
 impl Connection {
-    fn new(websocket: WebSocket<Stream>) -> Self {
+    fn new(websocket: WebSocket<Metered>) -> Self {
         Self {
             websocket,
             blocked: false,
+            large: None,
         }
     }
 
@@ -103,29 +115,73 @@ impl Connection {
         WebSocketConfig::default()
             .read_buffer_size(BUFFER_SIZE)
             .write_buffer_size(BUFFER_SIZE)
+            .max_write_buffer_size(MAXIMUM_UNSENT)
             .max_frame_size(Some(MAXIMUM_FRAME))
             .max_message_size(Some(MAXIMUM_FRAME))
     }
 
-    /// The next frame, or None when nothing more has come. Call it until it says None before [`wait`](Self::wait): bytes stand in
-    /// the buffers of TLS and of the websocket where poll(2) cannot see them.
+    /// Allows [`read`](Self::read) another budget of bytes.
+    pub fn refill(&mut self) {
+        self.websocket.get_mut().refill(READ_BUDGET);
+    }
+
+    /// Whether [`read`](Self::read) said None because its budget was used up: there may be more to read.
+    pub fn is_used_up(&self) -> bool {
+        self.websocket.get_ref().is_used_up()
+    }
+
+    /// The next frame, or None when nothing more has come or the budget is used up. Call it until it says None before
+    /// [`wait`](Self::wait): bytes stand in the buffers of TLS and of the websocket where poll(2) cannot see them.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is gone, or the other side sends fragments that never make a message.
     pub fn read(&mut self) -> Result<Option<Incoming>, Broken> {
+        // While the socket takes nothing, pongs do not pile up before it: one waits, the newest.
+        self.set_pongs_held(self.blocked);
         loop {
-            return match self.websocket.read() {
-                Ok(Message::Binary(frame)) => Ok(Some(Incoming::Frame(frame))),
-                Ok(Message::Text(text)) => Ok(Some(Incoming::Frame(text.into()))),
-                Ok(Message::Ping(_) | Message::Pong(_)) => Ok(Some(Incoming::Sign)),
-                Ok(Message::Close(frame)) => Err(Broken::closed(frame.as_ref())),
+            let result = self.websocket.read();
+            if result.is_ok() {
+                self.websocket.get_mut().message();
+            }
+            self.large = None;
+            let frame = match result {
+                Ok(Message::Binary(frame)) => frame,
+                Ok(Message::Text(text)) => text.into(),
+                Ok(Message::Ping(_)) => {
+                    // Answered at once. If that fails, so does the next read.
+                    if !self.blocked {
+                        let _ = self.flush();
+                    }
+                    return Ok(Some(Incoming::Sign));
+                }
+                Ok(Message::Pong(_)) => return Ok(Some(Incoming::Sign)),
+                Ok(Message::Close(frame)) => return Err(Broken::closed(frame.as_ref())),
                 Ok(Message::Frame(_)) => continue,
-                Err(error) => match waits(&error) {
-                    true => Ok(None),
-                    false => Err(broken(&error)),
-                },
+                Err(error) if !waits(&error) => return Err(broken(&error)),
+                Err(_) if self.websocket.get_ref().unfinished() > MAXIMUM_UNFINISHED => {
+                    return Err(Broken::new("the other side sends fragments without an end"));
+                }
+                Err(_) => return Ok(None),
             };
+            if frame.len() > LARGE_FRAME {
+                self.large = Some(frame.clone());
+            }
+            return Ok(Some(Incoming::Frame(frame)));
         }
+    }
+
+    /// Whether a pong waits outside of the buffer that is on its way to the socket, where the next one takes its place.
+    fn set_pongs_held(&mut self, held: bool) {
+        self.websocket.set_config(|config| {
+            // A buffer that has no room; what is in it stays.
+            let (size, most) = if held {
+                (0, 1)
+            } else {
+                (BUFFER_SIZE, MAXIMUM_UNSENT)
+            };
+            config.write_buffer_size = size;
+            config.max_write_buffer_size = most;
+        });
     }
 
     /// Gives a frame to the socket, or to the small buffer before it. After this said that the socket is [blocked](Self::is_blocked),
@@ -154,6 +210,7 @@ impl Connection {
     }
 
     fn message(&mut self, message: Message) -> Result<(), Broken> {
+        self.set_pongs_held(false);
         match self.websocket.write(message) {
             Ok(()) => Ok(()),
             // It stands in the buffer all the same.
@@ -170,6 +227,7 @@ impl Connection {
     /// # Errors
     /// When the connection is gone.
     pub fn flush(&mut self) -> Result<(), Broken> {
+        self.set_pongs_held(false);
         match self.websocket.flush() {
             Ok(()) => self.blocked = false,
             Err(error) if waits(&error) => self.blocked = true,
@@ -200,7 +258,7 @@ impl Connection {
         let mut descriptors = vec![PollFd::new(wake_receiver, PollFlags::IN)];
         // A descriptor without events still reports a hang-up: left out, or it would spin.
         if !events.is_empty() {
-            descriptors.push(PollFd::new(self.websocket.get_ref(), events));
+            descriptors.push(PollFd::new(self.websocket.get_ref().get_ref(), events));
         }
         // Rounded up: waking a moment too early only means to sleep again.
         let left =

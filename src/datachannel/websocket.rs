@@ -246,6 +246,7 @@ impl Driver {
     /// Reads frames, up to a budget: how many, and whether those were all, or the connection is gone after them.
     fn read(&mut self, connection: &mut Connection) -> (usize, Result<bool, Broken>) {
         let mut bytes = 0;
+        connection.refill();
         for count in 0..READ_BUDGET {
             match connection.read() {
                 Ok(Some(Incoming::Frame(frame))) => {
@@ -253,7 +254,7 @@ impl Driver {
                     self.frames.push(frame);
                 }
                 Ok(Some(Incoming::Sign)) => {}
-                Ok(None) => return (count, Ok(true)),
+                Ok(None) => return (count, Ok(!connection.is_used_up())),
                 Err(broken) => return (count, Err(broken)),
             }
             if bytes >= READ_BUDGET_BYTES {

@@ -52,6 +52,7 @@ pub struct Gateway {
 #[derive(Default)]
 struct Shared {
     stopped: AtomicBool,
+    goes_on: AtomicBool,
     dials: AtomicUsize,
     sockets: Mutex<Vec<TcpStream>>,
     scripts: Mutex<Vec<JoinHandle<()>>>,
@@ -81,6 +82,11 @@ impl Gateway {
             shared,
             acceptor: Some(acceptor),
         }
+    }
+
+    /// Lets scripts go on that [wait](Peer::wait_for_test).
+    pub fn go_on(&self) {
+        self.shared.goes_on.store(true, Ordering::SeqCst);
     }
 
     /// Ends scripts that [stay deaf](Peer::stay_deaf).

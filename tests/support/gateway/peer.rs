@@ -148,6 +148,17 @@ impl Peer {
         Ok(())
     }
 
+    /// Reads nothing of what the client sends until [`Gateway::go_on`](super::Gateway::go_on).
+    pub fn wait_for_test(&self) -> io::Result<()> {
+        while !self.shared.goes_on.load(Ordering::SeqCst) {
+            if self.shared.stopped.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// A whole handshake with these actions: request, response, complete. The response.
     pub fn shake_hands(&mut self, actions: &[Value]) -> io::Result<Received> {
         self.request(actions)?;
