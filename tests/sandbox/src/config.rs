@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::faults::Faults;
+use crate::target::{AuthorizedKeys, Target, Task};
 
 /// The whole sandbox.
 #[derive(Debug, Clone)]
@@ -33,6 +34,14 @@ pub struct Config {
     pub certificate_names: Vec<String>,
     /// Sessions that are started over the API.
     pub session: SessionConfig,
+    /// The nodes that there are. Without any, every identifier is one that is online.
+    pub targets: Vec<Target>,
+    /// The tasks of ECS that there are. Without any, every name is one that runs, with the container `web`.
+    pub tasks: Vec<Task>,
+    /// Where the keys of EC2 Instance Connect are put.
+    pub authorized_keys: Option<AuthorizedKeys>,
+    /// How long Run Command waits for a node that is away, in place of the call's TimeoutSeconds, whose least value is 30.
+    pub delivery_timeout: Option<Duration>,
     /// Whether what happens is printed to stderr.
     pub print: bool,
     /// Where else it is written, one event a line.
@@ -53,6 +62,10 @@ impl Default for Config {
             clock_skew: None,
             certificate_names: Vec::new(),
             session: SessionConfig::default(),
+            targets: Vec::new(),
+            tasks: Vec::new(),
+            authorized_keys: None,
+            delivery_timeout: None,
             print: false,
             log_file: None,
         }

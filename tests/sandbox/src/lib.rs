@@ -64,6 +64,9 @@
 //! | API calls that fail, hang, are throttled or answer without a token | [`Sandbox::fail_next`], [`Failure`] |
 //! | signatures: required, refused, of a skewed clock | [`Config`] |
 //! | credentials of STS, SSO, containers, instances | [`Sandbox::api_url`] with [`well_known`] |
+//! | several nodes with tags, states, versions; tasks of ECS | [`Target`], [`Task`] in [`Config`]; [`Sandbox::change_target`] |
+//! | Run Command on all of them | [`RunBehaviour`], [`Sandbox::fail_next`] |
+//! | keys of EC2 Instance Connect, for a real sshd | [`AuthorizedKeys`], [`Sandbox::pushed_keys`] |
 //! | proxies, with passwords, and broken ones | [`Sandbox::start_proxy`] |
 //! | everything else that happened | [`Sandbox::events`], [`Sandbox::wait_for_events`] |
 //! | the agent's rules in one thread with a virtual clock | [`agent::stream::Stream`]; [`faults::Link`] is the network for it |
@@ -82,9 +85,11 @@ mod kms;
 mod proxy;
 mod queue;
 mod record;
+mod run_command;
 mod sandbox;
 mod session;
 mod signature;
+mod target;
 mod threads;
 
 pub use api::{Failure, well_known};
@@ -93,3 +98,4 @@ pub use proxy::{ProxyBehaviour, ProxyConfig, ProxyKind};
 pub use record::{Event, Frame, MAX_FRAMES, Sender};
 pub use sandbox::{Sandbox, Started};
 pub use session::Session;
+pub use target::{AuthorizedKeys, Platform, PushedKey, RunBehaviour, Target, TargetState, Task};

@@ -9,7 +9,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox::faults::{Bandwidth, Faults};
-use sandbox::{AgentConfig, Check, Config, GatewayConfig, KmsConfig, Sandbox, SessionConfig};
+use sandbox::{
+    AgentConfig, AuthorizedKeys, Check, Config, GatewayConfig, KmsConfig, Sandbox, SessionConfig,
+    Target,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -62,6 +65,15 @@ struct Arguments {
     /// Tokens expire after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     token_lifetime: Option<u64>,
+    /// A node with this tag Name, i-00000000000000001 and so on; may be repeated. Without any, every identifier is a node.
+    #[arg(long, value_name = "NAME")]
+    target: Vec<String>,
+    /// So many further nodes, node-1 and so on, each with the tag Fleet=sandbox.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    fleet: u16,
+    /// Keys of EC2 Instance Connect go to this file of authorized_keys for a minute.
+    #[arg(long, value_name = "FILE")]
+    authorized_keys: Option<PathBuf>,
     /// Writes the variables to a file that a shell can source.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
@@ -147,6 +159,14 @@ fn config(arguments: &Arguments) -> Config {
         upgrade_signatures: check,
         print: !arguments.quiet && arguments.action.is_none(),
         log_file: arguments.log.clone(),
+        targets: targets(arguments),
+        authorized_keys: arguments
+            .authorized_keys
+            .clone()
+            .map(|path| AuthorizedKeys {
+                path,
+                lifetime: Duration::from_secs(60),
+            }),
         session: SessionConfig {
             agent: AgentConfig {
                 version: arguments.agent_version.clone(),
@@ -167,6 +187,21 @@ fn config(arguments: &Arguments) -> Config {
         },
         ..Config::default()
     }
+}
+
+fn targets(arguments: &Arguments) -> Vec<Target> {
+    let named = arguments
+        .target
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| Target::new(number, name));
+    // Their numbers begin where nobody names so many.
+    let fleet = (1..=arguments.fleet).map(|number| {
+        let mut target = Target::new(number.saturating_add(1000), &format!("node-{number}"));
+        target.tags.push(("Fleet".to_owned(), "sandbox".to_owned()));
+        target
+    });
+    named.chain(fleet).collect()
 }
 
 /// Lines that a shell can source.

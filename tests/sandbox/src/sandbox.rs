@@ -12,15 +12,17 @@ use serde_json::{Value, json};
 use tungstenite::WebSocket;
 use uuid::Uuid;
 
-use crate::api::{self, Failure, Issued};
+use crate::api::{self, Failure, Issued, Pushed};
 use crate::certificates::Certificates;
 use crate::config::{Config, SessionConfig};
 use crate::gateway::{Gateway, Socket};
 use crate::kms::Kms;
 use crate::proxy::{self, ProxyConfig};
 use crate::record::{Event, Journal};
+use crate::run_command::SentCommand;
 use crate::session::Session;
 use crate::signature;
+use crate::target::{PushedKey, Target, Task};
 use crate::threads::{Threads, lock};
 
 /// The other side of Session Manager, on loopback. Dropping it ends all its threads, connections and processes.
@@ -42,6 +44,11 @@ pub(crate) struct Shared {
     pub(crate) issued: Mutex<Vec<Issued>>,
     /// What goes wrong with which API calls.
     pub(crate) failures: Mutex<VecDeque<(String, Failure)>>,
+    pub(crate) targets: Mutex<Vec<Target>>,
+    pub(crate) tasks: Mutex<Vec<Task>>,
+    pub(crate) pushed_keys: Mutex<Vec<Pushed>>,
+    /// Run Command's, by their ids.
+    pub(crate) commands: Mutex<HashMap<String, Arc<SentCommand>>>,
     gateway_address: OnceLock<SocketAddr>,
     sessions: Mutex<Sessions>,
     /// Connections that are silent for ever.
@@ -164,6 +171,10 @@ impl Sandbox {
             kms: Kms::default(),
             issued: Mutex::default(),
             failures: Mutex::default(),
+            targets: Mutex::new(config.targets.clone()),
+            tasks: Mutex::new(config.tasks.clone()),
+            pushed_keys: Mutex::default(),
+            commands: Mutex::default(),
             gateway_address: OnceLock::new(),
             sessions: Mutex::new(Sessions {
                 config: config.session.clone(),
@@ -191,6 +202,32 @@ impl Sandbox {
     /// What sessions that are started over the API are like from now on, but for their document.
     pub fn set_session_config(&self, config: SessionConfig) {
         lock(&self.shared.sessions).config = config;
+    }
+
+    /// Changes a node: it goes away or comes back, gets another tag. Nothing when there is none of this id.
+    pub fn change_target(&self, id: &str, change: impl FnOnce(&mut Target)) {
+        if let Some(target) = lock(&self.shared.targets)
+            .iter_mut()
+            .find(|target| target.id == id)
+        {
+            change(target);
+        }
+    }
+
+    /// A further node.
+    pub fn add_target(&self, target: Target) {
+        lock(&self.shared.targets).push(target);
+    }
+
+    /// Changes the tasks of ECS.
+    pub fn change_tasks(&self, change: impl FnOnce(&mut Vec<Task>)) {
+        change(&mut lock(&self.shared.tasks));
+    }
+
+    /// The keys that EC2 Instance Connect was given, expired ones too.
+    pub fn pushed_keys(&self) -> Vec<PushedKey> {
+        let pushed = lock(&self.shared.pushed_keys);
+        pushed.iter().map(|pushed| pushed.key.clone()).collect()
     }
 
     /// A session by its id.

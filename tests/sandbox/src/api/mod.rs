@@ -1,9 +1,12 @@
-//! The APIs over HTTP: SSM, KMS, ECS, STS, SSO, and the metadata services of containers and instances. One port for all.
+//! The APIs over HTTP: SSM, KMS, ECS, EC2, EC2 Instance Connect, STS, SSO, and the metadata services of containers and instances. One port for all.
 
 mod credentials;
 mod documents;
 mod ecs;
+mod instance_connect;
 mod kms;
+mod nodes;
+mod run_command;
 mod ssm;
 
 use std::io::Write;
@@ -24,6 +27,7 @@ use crate::threads::{lock, reset};
 
 pub(crate) use credentials::Issued;
 pub use credentials::well_known;
+pub(crate) use instance_connect::Pushed;
 
 /// What goes wrong with an API call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +124,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> std::io::Result<SocketAddr> {
     })
 }
 
-fn serve(socket: TcpStream, shared: &Shared) {
+fn serve(socket: TcpStream, shared: &Arc<Shared>) {
     let Ok(_watch) = shared.threads.watch(&socket) else {
         return;
     };
@@ -215,6 +219,7 @@ fn operation(request: &Request) -> String {
             "AmazonSSM" => "ssm",
             "TrentService" => "kms",
             "AmazonEC2ContainerServiceV20141113" => "ecs",
+            "AWSEC2InstanceConnectService" => "ec2-instance-connect",
             other => other,
         };
         return format!("{service}:{name}");
@@ -222,10 +227,18 @@ fn operation(request: &Request) -> String {
     let path = request.path();
     if request.method == "POST" && path == "/" {
         let body = String::from_utf8_lossy(&request.body);
-        let action = pairs(&body)
-            .into_iter()
-            .find_map(|(key, value)| (key == "Action").then_some(value));
-        return format!("sts:{}", action.unwrap_or_default());
+        let form = pairs(&body);
+        let field = |name: &str| {
+            form.iter()
+                .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+        };
+        // The two services with the query protocol are told apart by their versions.
+        let service = if field("Version").is_some_and(|version| version.starts_with("2016-11-15")) {
+            "ec2"
+        } else {
+            "sts"
+        };
+        return format!("{service}:{}", field("Action").unwrap_or_default());
     }
     match path {
         "/token" => "oidc:CreateToken".into(),
@@ -244,10 +257,10 @@ fn respond(
     operation: &str,
     signed: &Result<Option<String>, Denied>,
     no_token: bool,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> Response {
     let needs_signature = match service(operation) {
-        "ssm" | "kms" | "ecs" => true,
+        "ssm" | "kms" | "ecs" | "ec2" | "ec2-instance-connect" => true,
         "sts" => operation != "sts:AssumeRoleWithWebIdentity",
         _ => return credentials::respond(request, operation, shared),
     };
@@ -267,6 +280,11 @@ fn respond(
     if service(operation) == "sts" {
         return credentials::sts(request, operation, shared);
     }
+    if operation == "ec2:DescribeInstances" {
+        let body = String::from_utf8_lossy(&request.body);
+        return nodes::describe_instances(&pairs(&body), shared)
+            .unwrap_or_else(|failed| error(operation, &failed));
+    }
     let input: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let answer = match operation {
         "ssm:StartSession" => ssm::start(&input, no_token, shared),
@@ -275,7 +293,15 @@ fn respond(
         "kms:GenerateDataKey" => kms::generate(&input, shared),
         "kms:Decrypt" => kms::decrypt(&input, shared),
         "ecs:ExecuteCommand" => ecs::execute(&input, shared),
-        "ecs:DescribeTasks" => Ok(ecs::describe(&input)),
+        "ecs:DescribeTasks" => Ok(ecs::describe(&input, shared)),
+        "ecs:ListTasks" => ecs::list(&input, shared),
+        "ssm:DescribeInstanceInformation" => nodes::describe_information(&input, shared),
+        "ssm:SendCommand" => run_command::send(&input, shared),
+        "ssm:ListCommands" => run_command::list(&input, shared),
+        "ssm:ListCommandInvocations" => run_command::list_invocations(&input, shared),
+        "ssm:GetCommandInvocation" => run_command::get_invocation(&input, shared),
+        "ssm:CancelCommand" => run_command::cancel(&input, shared),
+        "ec2-instance-connect:SendSSHPublicKey" => instance_connect::send(&input, shared),
         _ => Err(ApiError::new(
             "UnknownOperationException",
             "Unknown operation",
@@ -291,6 +317,7 @@ fn respond(
 fn error(operation: &str, failed: &ApiError) -> Response {
     match service(operation) {
         "sts" => credentials::sts_error(failed),
+        "ec2" => nodes::ec2_error(failed),
         "oidc" => Response::json(
             failed.status,
             &json!({ "error": failed.code, "error_description": failed.message }),

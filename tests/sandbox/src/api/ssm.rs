@@ -8,6 +8,8 @@ use super::documents::document;
 use super::{Answer, ApiError};
 use crate::sandbox::Shared;
 use crate::session::Session;
+use crate::target::{Target, TargetState};
+use crate::threads::lock;
 
 /// A target that is never connected.
 const NOT_CONNECTED: &str = "i-00000000000000bad";
@@ -32,8 +34,40 @@ pub(super) fn start(input: &Value, no_token: bool, shared: &Shared) -> Answer {
     let mut config = shared.session_config();
     config.document = document(input)?;
     target.clone_into(&mut config.agent.instance_id);
+    if let Some(node) = node(target, shared)? {
+        config.agent.version = node.agent_version;
+        let names = [
+            ("SSM_INSTANCE_ID", node.id),
+            ("SSM_COMPUTER_NAME", node.computer_name),
+        ];
+        let names = names.map(|(name, value)| (name.to_owned(), value));
+        config.agent.environment.extend(names);
+    }
     let started = shared.start_session(config);
     Ok(without_token(started.response(), no_token))
+}
+
+/// The node of this id, where the sandbox has nodes at all.
+fn node(id: &str, shared: &Shared) -> Result<Option<Target>, ApiError> {
+    let targets = lock(&shared.targets);
+    if targets.is_empty() || id.starts_with("ecs:") {
+        return Ok(None);
+    }
+    let node = targets.iter().find(|target| target.id == id);
+    if node.is_some_and(|node| node.is_denied) {
+        return Err(ApiError::new(
+            "AccessDeniedException",
+            format!(
+                "User: arn:aws:iam::111122223333:user/sandbox is not authorized to perform: ssm:StartSession on resource: \
+                 arn:aws:ec2:eu-central-1:111122223333:instance/{id} because no identity-based policy allows the ssm:StartSession action"
+            ),
+        ));
+    }
+    let node = node
+        .filter(|node| node.state == TargetState::Online)
+        .cloned();
+    node.map(Some)
+        .ok_or_else(|| ApiError::new("TargetNotConnected", format!("{id} is not connected.")))
 }
 
 fn without_token(mut response: Value, no_token: bool) -> Value {
