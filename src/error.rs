@@ -37,3 +37,28 @@ impl Error {
         }
     }
 }
+
+/// What went wrong on the way to AWS or to a connection: what that means for a session that should go on, and what its user is told.
+///
+/// It is made where the failure happens (STS, SSO, metadata, a credential process, an API, a dial, a closed websocket), and kept as it is
+/// up to where it is decided whether there is another try ([`datachannel::Recovery`](crate::datachannel::Recovery)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What to do.
+    pub meaning: Meaning,
+    /// In words for the user.
+    pub reason: String,
+    /// Whether somebody answered. Silence is no answer, nor is a network that leads nowhere: it says nothing about the session.
+    pub is_answer: bool,
+}
+
+/// What a failure means for a session that should go on (PITFALLS P20, P67, P68).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// It may work later: network, throttling, a service's own trouble.
+    Temporary,
+    /// We may not, or cannot prove that we may: other credentials, or the token at hand, may still do.
+    Denied,
+    /// No try will change it.
+    Gone,
+}

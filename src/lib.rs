@@ -9,7 +9,7 @@
 //! | [`cli`], [`settings`], [`error`], [`logging`] | what comes from the caller, and what goes back |
 //! | [`session`] | what a person does with the stream: shells, commands, ports |
 //! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
-//! | [`service`] | what a session wants of AWS |
+//! | [`session_api`] | what a session wants of AWS |
 //! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its one thread |
 //! | [`communicator`] | one websocket: dial, liveness, when to try again |
 //! | [`aws`] | credentials, signatures, endpoints, API calls |
@@ -37,8 +37,8 @@ pub mod network;
 pub mod program;
 pub mod sanitise;
 pub mod secret;
-pub mod service;
 pub mod session;
+pub mod session_api;
 pub mod settings;
 pub mod smux;
 pub mod terminal;

@@ -10,13 +10,13 @@ use crate::VERSION;
 use crate::aws::{Client, Configured, Options, StartRequest};
 use crate::cli::{Call, Connection, Invocation, Own, Start, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
-use crate::datachannel::{Config, DataChannel, Link};
+use crate::datachannel::{Config, DataChannel, Reconnector};
 use crate::error::Error;
 use crate::logging;
 use crate::network::{Limit, Network};
-use crate::service::Service;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Caller, Context, out_of_resources};
+use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::Signals;
 use crate::terminal::{print, raw};
@@ -84,7 +84,7 @@ fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
         stderr_to_stdout: call.stderr_to_stdout,
         is_exec: false,
     };
-    run_session(&call, caller, &announcer, settings, environment, None)
+    run_session(&call, None, caller, &announcer, settings, environment)
         .unwrap_or_else(|error| give_up(&announcer, &error))
 }
 
@@ -102,18 +102,18 @@ fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment
         stderr_to_stdout: false,
         is_exec: own.is_exec(),
     };
-    let (call, network) = match start_session(start, &environment) {
+    let (call, client) = match start_session(start, &environment) {
         Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place), &error),
     };
     let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
     run_session(
         &call,
+        Some(client),
         caller,
         &announcer,
         settings,
         environment,
-        Some(network),
     )
     .unwrap_or_else(|error| give_up(&announcer, &error))
 }
@@ -130,7 +130,7 @@ fn tell_of_clear_text(client: &Client) {
 }
 
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
-fn start_session(start: Start, environment: &Environment) -> Result<(Call, Network), Error> {
+fn start_session(start: Start, environment: &Environment) -> Result<(Call, Client), Error> {
     let Start {
         target, connection, ..
     } = start;
@@ -150,7 +150,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<(Call, Netwo
     };
     let configured = Configured::load(environment, profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
-    let client = Client::new(options, environment, &configured, network.clone())?;
+    let client = Client::new(options, environment, &configured, network)?;
     tell_of_clear_text(&client);
     let request = StartRequest {
         target: target.clone(),
@@ -175,17 +175,17 @@ fn start_session(start: Start, environment: &Environment) -> Result<(Call, Netwo
         endpoint: endpoint_url,
         caller_waits: false,
     };
-    Ok((call, network))
+    Ok((call, client))
 }
 
-/// Runs a session to its end. `network` is the one that has already been used, if any: it has read the roots.
+/// Runs a session to its end. `client` is what started it, if we did: it has found credentials, and read the roots.
 fn run_session(
     call: &Call,
+    client: Option<Client>,
     caller: Caller,
     announcer: &Arc<Announcer>,
     settings: Settings,
     environment: Environment,
-    network: Option<Network>,
 ) -> Result<u8, Error> {
     raw::restore_at_panic();
     let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
@@ -196,44 +196,39 @@ fn run_session(
             log::warn!("without what the profile says: {error}");
             Configured::default()
         });
-    let is_ours = network.is_some();
-    let network = match network {
-        Some(network) => network,
+    let network = match &client {
+        Some(client) => client.network().clone(),
         None => Network::new(&environment, configured.ca_bundle().as_deref())?,
     };
-    let client = client(
-        call,
-        &stream_url,
-        &settings,
-        &environment,
-        &configured,
-        &network,
-    )?;
+    let is_ours = client.is_some();
+    let client = match client {
+        _ if settings.skip_client_configure => None,
+        Some(client) => Some(client.with_stream_host(stream_url.service_host())),
+        None => client_of_call(call, &stream_url, &environment, &configured, &network)?,
+    };
     announcer.starting();
-    let service = client.map(|client| {
-        // Of ours the one that started the session has told already.
-        if !is_ours {
-            tell_of_clear_text(&client);
-        }
-        Service::new(client, &call.session.session_id, &settings)
-    });
+    // Of ours the one that started the session has told already.
+    if !is_ours && let Some(client) = &client {
+        tell_of_clear_text(client);
+    }
+    let service = client.map(|client| SessionApi::new(client, &call.session.session_id, &settings));
     let is_presigned = stream_url.is_presigned();
     let for_connection = service.as_ref().filter(|_| !is_presigned);
     let (sender, notices) = unbounded();
     let channel = DataChannel::open(
         Config {
-            link: Link {
+            reconnector: Reconnector {
                 stream_url,
                 token: call.session.token.clone(),
                 dialer: Dialer { network },
-                sign: for_connection.map(Service::sign),
-                resume: for_connection.map(Service::resume),
+                sign: for_connection.map(SessionApi::sign),
+                resume: for_connection.map(SessionApi::resume),
             },
             payload_size: settings.payload_size,
             make_key: service
                 .as_ref()
                 .filter(|_| !call.legacy)
-                .map(Service::make_key),
+                .map(SessionApi::make_key),
         },
         sender,
     )?;
@@ -245,22 +240,18 @@ fn run_session(
         settings,
         environment: Arc::new(environment),
         caller,
-        terminate: service.as_ref().map(Service::terminate),
+        terminate: service.as_ref().map(SessionApi::terminate),
     })
 }
 
-/// AWS, unless the user wants none of it, or nobody says where it is: the token may do without signatures.
-fn client(
+/// AWS for a session that somebody else has started, unless nobody says where it is: the token may do without signatures.
+fn client_of_call(
     call: &Call,
     stream_url: &StreamUrl,
-    settings: &Settings,
     environment: &Environment,
     configured: &Configured,
     network: &Network,
 ) -> Result<Option<Client>, Error> {
-    if settings.skip_client_configure {
-        return Ok(None);
-    }
     let options = Options {
         region: Some(call.region.clone()),
         profile: call.profile.clone(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::communicator::{Dialer, StreamUrl};
-use session_manager_plugin::datachannel::{self, DataChannel, Delivery, End, Link, Urgency};
+use session_manager_plugin::datachannel::{self, DataChannel, Delivery, End, Reconnector, Urgency};
 use session_manager_plugin::network::Network;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 
@@ -20,7 +20,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
     let response = started.response();
     let text = |key: &str| response[key].as_str().expect("a text").to_owned();
     let config = datachannel::Config {
-        link: Link {
+        reconnector: Reconnector {
             stream_url: StreamUrl::parse(&text("StreamUrl"), &settings)
                 .expect("the sandbox's URL is allowed"),
             token: text("TokenValue").into(),

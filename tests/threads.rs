@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use sandbox::faults::Faults;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::communicator::{Dialer, StreamUrl};
-use session_manager_plugin::datachannel::{self, DataChannel, Delivery, Link, Urgency};
+use session_manager_plugin::datachannel::{self, DataChannel, Delivery, Reconnector, Urgency};
 use session_manager_plugin::message::content::Size;
 use session_manager_plugin::network::Network;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
@@ -86,7 +86,7 @@ fn open(sandbox: &Sandbox) -> DataChannel {
     let response = started.response();
     let text = |key: &str| response[key].as_str().expect("a text").to_owned();
     let config = datachannel::Config {
-        link: Link {
+        reconnector: Reconnector {
             stream_url: StreamUrl::parse(&text("StreamUrl"), &settings).expect("allowed"),
             token: text("TokenValue").into(),
             dialer: Dialer {

@@ -10,10 +10,11 @@ use super::credentials::Credentials;
 use super::error::{ApiError, Refusal};
 use super::exchange::{Answer, exchange, host_header};
 use super::sigv4;
+use crate::error::Meaning;
 use crate::network::{Limit, Network};
 
-/// How often a call is tried (the AWS SDKs' number).
-const ATTEMPTS: u32 = 3;
+/// How often a call is tried where nobody above tries again (the AWS SDKs' number).
+pub(super) const ATTEMPTS: u32 = 3;
 /// How long one try may take where the caller allows more: a lost packet must not use up all its time.
 const ATTEMPT_TIME: Duration = Duration::from_secs(15);
 /// The longest back-off before the second try; each later one may be twice as long.
@@ -24,6 +25,8 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 pub(super) struct Caller<'a> {
     pub(super) network: &'a Network,
     pub(super) clock: &'a Clock,
+    /// How often a call is tried.
+    pub(super) attempts: u32,
 }
 
 /// What a call says.
@@ -73,11 +76,15 @@ impl Caller<'_> {
                     }
                     error
                 }
-                Err(error) if error.failure() != super::Failure::Temporary => return Err(error),
+                Err(error)
+                    if error.is_given_up() || error.failure().meaning != Meaning::Temporary =>
+                {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             log::info!("try {attempt}: {error}");
-            if attempt >= ATTEMPTS {
+            if attempt >= self.attempts {
                 return Err(error);
             }
             let pause = random_part(BACK_OFF * 2u32.pow(attempt - 1));

@@ -10,14 +10,14 @@ use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::call::{Call, Caller, sign_upgrade};
+use super::call::{ATTEMPTS, Call, Caller, sign_upgrade};
 use super::clock::Clock;
 use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
 use super::endpoint::{Endpoints, Service};
 use super::error::ApiError;
 use crate::encryption::DATA_KEY_SIZE;
-use crate::error::Error;
+use crate::error::{Error, Meaning};
 use crate::network::{Limit, Network};
 use crate::secret::Secret;
 use crate::settings::Environment;
@@ -49,8 +49,8 @@ struct Shared {
     endpoints: Endpoints,
     region: String,
     target: Option<String>,
-    credentials: Chain,
-    clock: Clock,
+    credentials: Arc<Chain>,
+    clock: Arc<Clock>,
 }
 
 /// A session that stands.
@@ -132,14 +132,34 @@ impl Client {
             endpoints,
             region,
             target: options.target,
-            credentials,
-            clock: Clock::default(),
+            credentials: Arc::new(credentials),
+            clock: Arc::default(),
         })))
     }
 
     /// The hosts that are called in the clear, this machine left out: the user should know.
     pub fn clear_text_hosts(&self) -> Vec<String> {
         self.0.endpoints.clear_text_hosts()
+    }
+
+    /// The same for a session whose stream is at this host: with the credentials that were found (P108).
+    #[must_use]
+    pub fn with_stream_host(&self, stream_host: &str) -> Self {
+        let mut endpoints = self.0.endpoints.clone();
+        endpoints.follow(stream_host);
+        Self(Arc::new(Shared {
+            network: self.0.network.clone(),
+            endpoints,
+            region: self.0.region.clone(),
+            target: self.0.target.clone(),
+            credentials: Arc::clone(&self.0.credentials),
+            clock: Arc::clone(&self.0.clock),
+        }))
+    }
+
+    /// How it reaches others.
+    pub fn network(&self) -> &Network {
+        &self.0.network
     }
 
     /// The region in which we are.
@@ -166,8 +186,25 @@ impl Client {
         )
     }
 
-    /// Asks for a token with which a session's data channel can be opened again. Looks for credentials anew, as those at hand may be the
-    /// reason why the channel broke.
+    /// Finds the credentials for [`resume_session`](Self::resume_session): those at hand while they are good, so that the call itself can
+    /// have a shorter limit than a source that asks its user. The network's sources are asked once, as the caller tries again.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn prepare_resume(&self, limit: &Limit) -> Result<(), CredentialsError> {
+        self.0
+            .credentials
+            .get(true, &self.0.region, self.caller(1), limit)
+            .map(drop)
+    }
+
+    /// The service refused something that was signed with the credentials at hand: the next call looks for others.
+    pub fn credentials_denied(&self) {
+        self.0.credentials.denied();
+    }
+
+    /// Asks for a token with which a session's data channel can be opened again. Once: the caller tries again, by the clock of the whole
+    /// outage.
     ///
     /// # Errors
     /// See [`ApiError`]; [`ApiError::failure`] says what to do.
@@ -178,13 +215,17 @@ impl Client {
             token_value: Option<String>,
             stream_url: Option<String>,
         }
-        let credentials = self.fresh_credentials(limit)?;
+        let credentials = self
+            .0
+            .credentials
+            .get(true, &self.0.region, self.caller(1), limit)?;
         let request = SessionRequest { session_id };
-        let answer: Answer = self.ssm(
+        let answer: Answer = self.json(
+            Service::Ssm,
             "ResumeSession",
             "AmazonSSM.ResumeSession",
             &request,
-            &credentials,
+            (&credentials, 1),
             limit,
         )?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -263,7 +304,7 @@ impl Client {
             OPERATION,
             "TrentService.GenerateDataKey",
             &request,
-            &credentials,
+            (&credentials, ATTEMPTS),
             limit,
         )?;
         let malformed = || ApiError::Malformed("holds no key of 64 bytes", OPERATION);
@@ -303,19 +344,16 @@ impl Client {
     }
 
     fn credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
-        self.0.credentials.get(&self.0.region, self.caller(), limit)
-    }
-
-    fn fresh_credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
         self.0
             .credentials
-            .refresh(&self.0.region, self.caller(), limit)
+            .get(false, &self.0.region, self.caller(ATTEMPTS), limit)
     }
 
-    fn caller(&self) -> Caller<'_> {
+    fn caller(&self, attempts: u32) -> Caller<'_> {
         Caller {
             network: &self.0.network,
             clock: &self.0.clock,
+            attempts,
         }
     }
 
@@ -327,7 +365,8 @@ impl Client {
         credentials: &Credentials,
         limit: &Limit,
     ) -> Result<T, ApiError> {
-        self.json(Service::Ssm, operation, target, request, credentials, limit)
+        let caller = (credentials, ATTEMPTS);
+        self.json(Service::Ssm, operation, target, request, caller, limit)
     }
 
     fn json<T: for<'de> Deserialize<'de>>(
@@ -336,7 +375,7 @@ impl Client {
         operation: &'static str,
         target: &'static str,
         request: &impl Serialize,
-        credentials: &Credentials,
+        (credentials, attempts): (&Credentials, u32),
         limit: &Limit,
     ) -> Result<T, ApiError> {
         let malformed = |_| ApiError::Malformed("is not as expected", operation);
@@ -351,7 +390,14 @@ impl Client {
             content_type: AMZ_JSON,
             body: &body,
         };
-        let answer = self.caller().call(&call, Some(credentials), limit)?;
+        let answer = self
+            .caller(attempts)
+            .call(&call, Some(credentials), limit)
+            .inspect_err(|error| {
+                if error.failure().meaning == Meaning::Denied {
+                    self.credentials_denied();
+                }
+            })?;
         serde_json::from_slice(answer.body()).map_err(malformed)
     }
 }

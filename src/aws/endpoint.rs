@@ -154,6 +154,11 @@ impl Endpoints {
         }
     }
 
+    /// SSM's endpoint follows the stream, whose host is known now.
+    pub(super) fn follow(&mut self, stream_host: &str) {
+        self.stream = StreamHost::parse(stream_host);
+    }
+
     /// The URL of a service in a region.
     ///
     /// # Errors

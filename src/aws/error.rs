@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::credentials::CredentialsError;
 use super::exchange::{Answer, HttpError};
-use crate::error::Error;
+use crate::error::{Error, Failure, Meaning};
 use crate::network::{ConnectError, Stop};
 use crate::sanitise;
 
@@ -42,39 +42,22 @@ pub enum ApiError {
     GivenUp(&'static str),
 }
 
-/// What a failure means for a session that should go on (PITFALLS P20).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The session does not exist any more.
-    Gone,
-    /// We may not, or cannot prove that we may: the token at hand may still open the channel.
-    Denied,
-    /// It may work later: network, throttling, the service's own trouble.
-    Temporary,
-    /// It will not work however often it is tried.
-    Final,
-    /// The caller wanted it to end.
-    Cancelled,
-}
-
 impl ApiError {
-    /// What the failure means.
+    /// What it means, and what to tell.
     pub fn failure(&self) -> Failure {
-        match self {
-            Self::Credentials(CredentialsError::Cancelled) => Failure::Cancelled,
-            Self::Credentials(_) => Failure::Denied,
-            Self::Refused { refusal, .. } => refusal.failure(),
-            Self::Http {
-                error: HttpError::Connect(ConnectError::Cancelled),
-                ..
-            }
-            | Self::GivenUp(_) => Failure::Cancelled,
-            Self::Http {
-                error: HttpError::Connect(ConnectError::Trust(_)),
-                ..
-            } => Failure::Final,
-            Self::Http { .. } | Self::Malformed(..) => Failure::Temporary,
-            Self::Setup(_) => Failure::Final,
+        let (meaning, is_answer) = match self {
+            Self::Credentials(error) => return error.failure(),
+            Self::Refused { refusal, .. } => (refusal.meaning(), true),
+            Self::Http { error, .. } => (error.failure().meaning, false),
+            Self::Malformed(..) => (Meaning::Temporary, true),
+            // What will never work with the API may still work with the token at hand.
+            Self::Setup(_) => (Meaning::Denied, false),
+            Self::GivenUp(_) => (Meaning::Temporary, false),
+        };
+        Failure {
+            meaning,
+            reason: self.to_string(),
+            is_answer,
         }
     }
 
@@ -83,6 +66,19 @@ impl ApiError {
         Self::Setup(Error::Start(
             "the region or the credentials cannot stand in a signature".to_owned(),
         ))
+    }
+
+    /// Whether the caller gave it up, so that nothing is to be tried any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(
+            self,
+            Self::GivenUp(_)
+                | Self::Credentials(CredentialsError::Cancelled)
+                | Self::Http {
+                    error: HttpError::Connect(ConnectError::Cancelled),
+                    ..
+                }
+        )
     }
 
     pub(super) fn stopped(operation: &'static str, stop: Stop, last: Option<Self>) -> Self {
@@ -150,17 +146,20 @@ impl Refusal {
         }
     }
 
-    fn failure(&self) -> Failure {
-        if self.code == "DoesNotExistException"
-            || self.message.to_ascii_lowercase().contains("terminated")
-        {
-            Failure::Gone
-        } else if self.is_temporary() {
-            Failure::Temporary
-        } else if self.status == 401 || self.status == 403 || self.is_about_credentials() {
-            Failure::Denied
+    /// Only an answer that blames the request (4xx) and names its error can end a session: anything else may come from a service that
+    /// has trouble, or from somebody in between (P68).
+    pub(super) fn meaning(&self) -> Meaning {
+        let is_temporary = self.is_temporary();
+        let is_final = (400..500).contains(&self.status) && !self.code.is_empty() && !is_temporary;
+        let is_denied = matches!(self.status, 401 | 403) || self.is_about_credentials();
+        // SSM says "terminated" under more than one code.
+        let says_terminated = || self.message.to_ascii_lowercase().contains("terminated");
+        if is_final && (self.code == "DoesNotExistException" || (!is_denied && says_terminated())) {
+            Meaning::Gone
+        } else if is_temporary {
+            Meaning::Temporary
         } else {
-            Failure::Final
+            Meaning::Denied
         }
     }
 
@@ -271,31 +270,58 @@ mod tests {
                 code,
                 message,
             }
-            .failure()
+            .meaning()
         };
-        assert_eq!(failure(400, "DoesNotExistException", ""), Failure::Gone);
-        assert_eq!(failure(400, "InternalServerError", ""), Failure::Temporary);
+        assert_eq!(failure(400, "DoesNotExistException", ""), Meaning::Gone);
+        assert_eq!(failure(400, "InternalServerError", ""), Meaning::Temporary);
         assert_eq!(
             failure(400, "InvalidRequest", "Session is already terminated"),
-            Failure::Gone
+            Meaning::Gone
         );
         assert_eq!(
             failure(400, "ThrottlingException", "Rate exceeded"),
-            Failure::Temporary
+            Meaning::Temporary
         );
-        assert_eq!(failure(429, "", ""), Failure::Temporary);
-        assert_eq!(failure(503, "", ""), Failure::Temporary);
-        assert_eq!(failure(403, "", ""), Failure::Denied);
-        assert_eq!(failure(400, "ExpiredTokenException", ""), Failure::Denied);
-        assert_eq!(failure(400, "AccessDeniedException", ""), Failure::Denied);
+        assert_eq!(failure(429, "", ""), Meaning::Temporary);
+        assert_eq!(failure(503, "", ""), Meaning::Temporary);
+        assert_eq!(failure(403, "", ""), Meaning::Denied);
+        assert_eq!(failure(400, "ExpiredTokenException", ""), Meaning::Denied);
+        assert_eq!(failure(400, "AccessDeniedException", ""), Meaning::Denied);
         assert_eq!(
             failure(400, "UnrecognizedClientException", ""),
-            Failure::Denied
+            Meaning::Denied
         );
         assert_eq!(
             failure(400, "InvalidSignatureException", ""),
-            Failure::Denied
+            Meaning::Denied
         );
-        assert_eq!(failure(400, "ValidationException", ""), Failure::Final);
+        assert_eq!(failure(400, "ValidationException", ""), Meaning::Denied);
+    }
+
+    #[test]
+    fn p68_only_a_named_4xx_answer_ends_a_session() {
+        let meaning = |status, code: &str| {
+            let message = "the session was terminated".to_owned();
+            let code = code.to_owned();
+            Refusal {
+                status,
+                code,
+                message,
+            }
+            .meaning()
+        };
+        for (status, code, expected) in [
+            (500, "DoesNotExistException", Meaning::Temporary),
+            (503, "InternalServerError", Meaning::Temporary),
+            (503, "", Meaning::Temporary),
+            (302, "Found", Meaning::Denied),
+            (400, "ThrottlingException", Meaning::Temporary),
+            (404, "", Meaning::Denied),
+            (403, "AccessDeniedException", Meaning::Denied),
+            (400, "InvalidRequest", Meaning::Gone),
+            (400, "DoesNotExistException", Meaning::Gone),
+        ] {
+            assert_eq!(meaning(status, code), expected, "{status} {code}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode, Uri};
 use httparse::Status;
 use zeroize::Zeroizing;
 
+use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit, Network, Stop};
 
 /// The longest answer that is read, in bytes: heads, framing and body together, or many small parts would make up a long one. Real answers
@@ -40,6 +41,20 @@ pub enum HttpError {
         /// What happened.
         reason: String,
     },
+}
+
+impl HttpError {
+    /// What it means, and what to tell.
+    pub(super) fn failure(&self) -> Failure {
+        Failure {
+            meaning: match self {
+                Self::Connect(error) => error.meaning(),
+                Self::Broken { .. } => Meaning::Temporary,
+            },
+            reason: self.to_string(),
+            is_answer: false,
+        }
+    }
 }
 
 /// Sends a request to its URL's host and reads the answer, whatever its status.

@@ -21,5 +21,5 @@ pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
 pub use configured::Configured;
 #[doc(hidden)]
 pub use endpoint::standard_host;
-pub use error::{ApiError, Failure, Refusal};
+pub use error::{ApiError, Refusal};
 pub use exchange::HttpError;

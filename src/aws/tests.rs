@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::test_server::{Asked, Server};
 use super::*;
+use crate::error::Meaning;
 use crate::network::{Cancel, Limit, Network};
 use crate::settings::Environment;
 
@@ -141,7 +142,7 @@ fn p20_refusals_keep_awss_words() {
         r#"{"__type":"DoesNotExistException","message":"Session does not exist"}"#,
     );
     let error = client(&server).resume_session("s", &limit()).unwrap_err();
-    assert_eq!(error.failure(), Failure::Gone);
+    assert_eq!(error.failure().meaning, Meaning::Gone);
     assert_eq!(
         error.to_string(),
         "ResumeSession failed: Session does not exist (DoesNotExistException)"
@@ -168,7 +169,7 @@ fn throttling_and_server_errors_are_tried_again() {
     let error = client(&server)
         .terminate_session("s", &limit())
         .unwrap_err();
-    assert_eq!(error.failure(), Failure::Temporary);
+    assert_eq!(error.failure().meaning, Meaning::Temporary);
     assert_eq!(
         error.to_string(),
         "TerminateSession failed: HTTP status 503"
@@ -185,10 +186,10 @@ fn cancelling_ends_the_waits_between_tries() {
     let error = client
         .terminate_session("s", &limit().or_cancelled(&cancel))
         .unwrap_err();
-    assert_eq!(error.failure(), Failure::Cancelled);
+    assert!(error.is_given_up());
     let short = Limit::until(Instant::now());
     let error = client.terminate_session("s", &short).unwrap_err();
-    assert_eq!(error.failure(), Failure::Temporary);
+    assert_eq!(error.failure().meaning, Meaning::Temporary);
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_signature_that_is_wrong_anyway_is_not_tried_again() {
     let error = client(&server)
         .terminate_session("s", &limit())
         .unwrap_err();
-    assert_eq!(error.failure(), Failure::Denied);
+    assert_eq!(error.failure().meaning, Meaning::Denied);
     assert_eq!(server.asked().len(), 1);
 }
 

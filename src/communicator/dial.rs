@@ -14,6 +14,7 @@ use tungstenite::handshake::client::{ClientHandshake, generate_key};
 
 use super::metered::Metered;
 use super::{Connection, LONGEST_REASON, StreamUrl};
+use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
 use crate::sanitise;
 
@@ -54,6 +55,31 @@ pub enum DialError {
         /// What was wrong.
         reason: String,
     },
+}
+
+impl DialError {
+    /// What it means for a session that should go on: a status says no or later, and networks come back.
+    pub fn failure(&self) -> Failure {
+        let meaning = match self {
+            Self::Connect(ConnectError::Trust(_)) => Meaning::Gone,
+            Self::Refused { status, .. } if says_no(*status) => Meaning::Denied,
+            _ => Meaning::Temporary,
+        };
+        Failure {
+            meaning,
+            reason: self.to_string(),
+            is_answer: !matches!(self, Self::Connect(_)),
+        }
+    }
+}
+
+/// Whether a status says no, in contrast to one that says later.
+fn says_no(status: StatusCode) -> bool {
+    status.is_client_error()
+        && !matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 impl Dialer {
@@ -184,4 +210,33 @@ fn stopped(error: &io::Error, host: &str) -> DialError {
             step: "opening the websocket",
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p20_what_a_refused_dial_means() {
+        for (status, meaning) in [
+            (403, Meaning::Denied),
+            (404, Meaning::Denied),
+            (408, Meaning::Temporary),
+            (429, Meaning::Temporary),
+            (302, Meaning::Temporary),
+            (500, Meaning::Temporary),
+            (503, Meaning::Temporary),
+        ] {
+            let refused = DialError::Refused {
+                host: "gateway".to_owned(),
+                status: StatusCode::from_u16(status).unwrap(),
+                text: String::new(),
+                date: None,
+            };
+            assert_eq!(refused.failure().meaning, meaning, "{status}");
+        }
+        let to = "gateway:443".to_owned();
+        let failure = DialError::Connect(ConnectError::Refused { to }).failure();
+        assert_eq!(failure.meaning, Meaning::Temporary);
+    }
 }

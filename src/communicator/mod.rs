@@ -3,7 +3,6 @@
 mod dial;
 mod liveness;
 mod metered;
-mod reconnect;
 mod stream_url;
 
 use std::io;
@@ -18,9 +17,9 @@ use tungstenite::{Message, WebSocket};
 
 pub use dial::{DialError, Dialer};
 pub use liveness::{Check, Liveness};
-pub use reconnect::{Fruitless, GaveUp, Outage, is_trouble_of_the_service};
 pub use stream_url::StreamUrl;
 
+use crate::error::{Failure, Meaning};
 use crate::sanitise;
 use crate::waker::WakeReceiver;
 use metered::Metered;
@@ -77,6 +76,8 @@ pub struct Broken {
     pub reason: String,
     /// Whether the service said no (close code 1008), in contrast to a connection that just ended.
     pub is_refusal: bool,
+    /// Whether the service said anything at all.
+    pub is_answer: bool,
 }
 
 impl Broken {
@@ -85,6 +86,20 @@ impl Broken {
         Self {
             reason: reason.into(),
             is_refusal: false,
+            is_answer: false,
+        }
+    }
+
+    /// What it means for a session that should go on.
+    pub fn failure(&self) -> Failure {
+        Failure {
+            meaning: if self.is_refusal {
+                Meaning::Denied
+            } else {
+                Meaning::Temporary
+            },
+            reason: self.reason.clone(),
+            is_answer: self.is_answer,
         }
     }
 
@@ -98,6 +113,7 @@ impl Broken {
         Self {
             reason: format!("the service closed the connection ({code} {reason})"),
             is_refusal: frame.code == CloseCode::Policy,
+            is_answer: true,
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct AckWatchdog {
     told: bool,
     /// Whether nothing is read at the moment.
     reading_paused: bool,
+    /// Whether there is no connection at the moment (P71).
+    is_cut_off: bool,
     /// When that ended last.
     hears_since: Option<Instant>,
 }
@@ -19,7 +21,8 @@ pub struct AckWatchdog {
 impl AckWatchdog {
     /// When the user has to be told, if `waiting_since` is when the oldest unacknowledged message went out.
     pub fn due_at(&self, waiting_since: Option<Instant>) -> Option<Instant> {
-        let since = waiting_since.filter(|_| !self.told && !self.reading_paused)?;
+        let since =
+            waiting_since.filter(|_| !self.told && !self.reading_paused && !self.is_cut_off)?;
         Some(self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
     }
 
@@ -31,6 +34,19 @@ impl AckWatchdog {
     /// Something was acknowledged.
     pub const fn over(&mut self) {
         self.told = false;
+    }
+
+    /// There is no connection: what was sent over it may be lost, and is no reason to complain.
+    pub const fn disconnected(&mut self) {
+        self.is_cut_off = true;
+    }
+
+    /// There is one again, over which everything is sent once more.
+    pub const fn connected(&mut self, now: Instant) {
+        if self.is_cut_off {
+            self.is_cut_off = false;
+            self.hears_since = Some(now);
+        }
     }
 
     /// Says whether anything is read at the moment.

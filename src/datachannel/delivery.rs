@@ -1,7 +1,6 @@
 //! What the data channel tells its session.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -76,16 +75,11 @@ pub enum Notice {
     Silent,
     /// The oldest message waits for its acknowledgement since 60 s.
     Unacknowledged,
-    /// The connection is gone since 3 s.
+    /// The connection is gone since 3 s. In one outage it is said twice at most.
     Reconnecting {
         /// What broke it.
         reason: String,
     },
-    /// The connection is back.
-    Reconnected {
-        /// How long it was gone.
-        after: Duration,
-        /// Whether a `Reconnecting` was said before, so that this is news.
-        was_told: bool,
-    },
+    /// The connection is back. Follows a `Reconnecting`, always and only.
+    Reconnected,
 }

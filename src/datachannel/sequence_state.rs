@@ -12,12 +12,13 @@ use super::acknowledge::{Acknowledgements, acknowledged_number};
 use super::decode_failures::DecodeFailures;
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Verdict};
+use super::reconnect::{GaveUp, Recovery};
 use super::reorder::{Accepted, ReorderBuffer};
 use super::send_window::SendWindow;
 use super::sent_message::{Reservation, Urgency};
 use super::{Delivery, End, Notice, Started, challenge};
 use crate::encryption::Encrypter;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::message::content::{
     ChannelClosed, HandshakeResponse, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
 };
@@ -42,6 +43,7 @@ pub struct SequenceState {
     sender_blocked: bool,
     watchdog: AckWatchdog,
     decode_failures: DecodeFailures,
+    recovery: Recovery,
     deliveries: VecDeque<Delivery>,
     notices: VecDeque<Notice>,
     key_request: Option<KmsEncryptionParameters>,
@@ -86,6 +88,7 @@ impl SequenceState {
             sender_blocked: false,
             watchdog: AckWatchdog::default(),
             decode_failures: DecodeFailures::default(),
+            recovery: Recovery::default(),
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
             key_request: None,
@@ -95,11 +98,32 @@ impl SequenceState {
 
     /// A connection stands, the first or another one.
     pub fn connected(&mut self, now: Instant) {
+        self.recovery.connected(now);
+        self.watchdog.connected(now);
         self.window.reconnected(now);
         self.decode_failures.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.connected(now);
         }
+    }
+
+    /// The connection broke.
+    ///
+    /// # Errors
+    /// When it is not worth while to make another.
+    pub fn disconnected(&mut self, failure: &Failure, now: Instant) -> Result<(), GaveUp> {
+        self.watchdog.disconnected();
+        self.recovery.disconnected(failure, self.has_started(), now)
+    }
+
+    /// The other side gave a sign of life that is no message.
+    pub fn sign(&mut self) {
+        self.recovery.sign();
+    }
+
+    /// What decides on other connections.
+    pub const fn recovery(&mut self) -> &mut Recovery {
+        &mut self.recovery
     }
 
     /// A frame that is no message.
@@ -111,6 +135,7 @@ impl SequenceState {
     /// A message came. `payload` is its payload as a slice of the frame it came in, so that it need not be copied.
     pub fn handle_message(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
         self.decode_failures.forget();
+        self.recovery.message();
         match message.message_type {
             MessageType::OutputStreamData => self.handle_stream(message, payload, now),
             MessageType::Acknowledge => {
@@ -387,7 +412,8 @@ impl SequenceState {
 
     /// What the user may want to know.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        let of_recovery = || self.recovery.poll_notice();
+        self.notices.pop_front().or_else(of_recovery)
     }
 
     /// A data key that the agent asks for; answer with [`provide_key`](Self::provide_key).
@@ -417,6 +443,7 @@ impl SequenceState {
             self.decode_failures.due_at(),
             self.watchdog_at(),
             self.window.next_timeout(),
+            self.recovery.next_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -430,6 +457,7 @@ impl SequenceState {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.window.handle_timeout(now);
+        self.recovery.handle_timeout(now);
         if let Phase::Running { ready_at, .. } = &mut self.phase
             && ready_at.is_some_and(|at| at <= now)
         {

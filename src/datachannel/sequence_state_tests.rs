@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::datachannel::SessionType;
 use crate::datachannel::acknowledge::LIMIT;
+use crate::error::Meaning;
 use crate::message::content::Acknowledge;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -226,6 +227,31 @@ fn p61_a_time_without_reading_is_no_time_without_acknowledgements() {
     harness.sequence.set_reading_paused(true, harness.now);
     harness.wait(3_600_000);
     harness.sequence.set_reading_paused(false, harness.now);
+    harness.wait(59_000);
+    assert_eq!(harness.sequence.poll_notice(), None);
+    harness.wait(1000);
+    assert_eq!(harness.sequence.poll_notice(), Some(Notice::Unacknowledged));
+}
+
+#[test]
+fn p71_an_outage_is_no_time_without_acknowledgements() {
+    let mut harness = Harness::shell();
+    harness.acknowledge(0);
+    assert!(harness.try_send(b"x"));
+    harness.sent();
+    let failure = Failure {
+        meaning: Meaning::Temporary,
+        reason: "broken".to_owned(),
+        is_answer: false,
+    };
+    harness
+        .sequence
+        .disconnected(&failure, harness.now)
+        .unwrap();
+    harness.wait(600_000);
+    let notice = harness.sequence.poll_notice();
+    assert!(matches!(notice, Some(Notice::Reconnecting { .. })));
+    harness.sequence.connected(harness.now);
     harness.wait(59_000);
     assert_eq!(harness.sequence.poll_notice(), None);
     harness.wait(1000);

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use uuid::Uuid;
 
-use super::resume::{Link, OutageNotice};
+use super::reconnector::Reconnector;
 use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, SequenceState, Shared, State};
-use crate::communicator::{Broken, Check, Connection, Fruitless, Incoming, Liveness, Outage};
+use crate::communicator::{Broken, Check, Connection, Incoming, Liveness};
 use crate::error::Error;
 use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
@@ -34,7 +34,7 @@ pub type MakeKey =
 /// What a channel needs.
 pub struct Config {
     /// How connections are made.
-    pub link: Link,
+    pub reconnector: Reconnector,
     /// Bytes of data in a message.
     pub payload_size: usize,
     /// None for callers that cannot have encrypted sessions.
@@ -43,17 +43,13 @@ pub struct Config {
 
 /// The connection thread's own.
 pub(super) struct Driver {
-    link: Link,
+    reconnector: Reconnector,
     make_key: Option<Arc<MakeKey>>,
     shared: Arc<Shared>,
     wake_receiver: WakeReceiver,
     notices: Sender<Notice>,
     /// The same in every OpenDataChannel of this process.
     client_id: Uuid,
-    /// Whether anything came over the present connection.
-    heard: bool,
-    /// The outage that is over when something comes: a service may accept a connection only to say no over it.
-    outage: Option<OutageNotice>,
     /// Whether what comes is read; closed while the session does not take it.
     gate_is_open: bool,
     /// Whether everything was acknowledged at the last look, so that only the news is told.
@@ -80,14 +76,12 @@ impl Driver {
         notices: Sender<Notice>,
     ) -> Self {
         Self {
-            link: config.link,
+            reconnector: config.reconnector,
             make_key: config.make_key,
             shared,
             wake_receiver,
             notices,
             client_id: Uuid::new_v4(),
-            heard: false,
-            outage: None,
             gate_is_open: true,
             was_acknowledged: true,
             batch: Vec::new(),
@@ -108,10 +102,9 @@ impl Driver {
     /// Connects, and again whenever the connection breaks, until the session is over.
     fn serve(&mut self) -> Result<(), End> {
         let mut connection = self
-            .link
+            .reconnector
             .connect(&self.shared.cancel)
             .map_err(End::Failed)?;
-        let mut fruitless = Fruitless::default();
         loop {
             let Err(broken) = self.drive(connection) else {
                 return Ok(());
@@ -121,27 +114,10 @@ impl Driver {
             if self.dispatch(Instant::now()) == Flow::Over {
                 return Ok(());
             }
-            let stood = self.shared.state().sequence.has_started();
-            fruitless.ended(self.heard);
-            let is_answer = fruitless.is_an_answer() && (!stood || broken.is_refusal);
-            if self.link.resume.is_none() || is_answer {
-                let reason = broken.reason;
-                return Err(End::Failed(if stood {
-                    Error::Lost(reason)
-                } else {
-                    Error::Start(reason)
-                }));
-            }
-            let outage = Outage::new(
-                broken.reason.clone(),
-                stood,
-                fruitless.count(),
-                Instant::now(),
-            );
-            if self.outage.is_none() {
-                self.outage = Some(OutageNotice::begin(broken.reason, &self.notices));
-            }
-            connection = match self.link.reconnect(outage, stood, &self.shared.cancel)? {
+            let next = self
+                .reconnector
+                .reconnect(&broken, &self.shared, &self.notices)?;
+            connection = match next {
                 Some(connection) => connection,
                 None => return Ok(()),
             };
@@ -151,15 +127,17 @@ impl Driver {
     /// Serves one connection until the session is over or the connection breaks.
     fn drive(&mut self, mut connection: Connection) -> Result<(), Broken> {
         let now = Instant::now();
-        let open =
-            OpenDataChannel::client(self.link.token.expose(), self.client_id, crate::VERSION);
+        let open = OpenDataChannel::client(
+            self.reconnector.token.expose(),
+            self.client_id,
+            crate::VERSION,
+        );
         connection.write_text(String::from_utf8(to_json(&open)).unwrap_or_default())?;
         {
             let mut state = self.shared.state();
             state.sequence.connected(now);
             state.sequence.set_reading_paused(!self.gate_is_open, now);
         }
-        self.heard = false;
         let mut liveness = Liveness::new(now, SystemTime::now());
         // Whether it is worth a look: something may be there.
         let mut may_read = true;
@@ -221,14 +199,11 @@ impl Driver {
         if count > 0 {
             let now = Instant::now();
             liveness.heard(now);
-            self.heard = true;
-            if let Some(outage) = self.outage.take() {
-                outage.end();
-            }
             // Decoded and hashed without the lock.
             let messages = self.frames.iter().map(|frame| Message::decode(frame));
             let messages: Vec<_> = messages.collect();
             let sequence = &mut self.shared.state().sequence;
+            sequence.sign();
             for (frame, message) in self.frames.iter().zip(messages) {
                 match message {
                     Ok(message) => {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::limit::{Limit, Stop};
 use super::proxy::host_and_port;
+use crate::error::Meaning;
 
 /// How long one address may try alone before the next is tried beside it (RFC 8305, section 5: "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -98,6 +99,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What it means for an API call: networks come back, roots that cannot be had do not.
+    pub const fn meaning(&self) -> Meaning {
+        match self {
+            Self::Trust(_) => Meaning::Denied,
+            _ => Meaning::Temporary,
+        }
+    }
+
     /// Puts a failure of I/O with `to` into words.
     pub(super) fn from_io(to: String, step: &'static str, error: &io::Error) -> Self {
         match Stop::of(error) {

@@ -89,8 +89,10 @@ pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error>
             last_words(context, &text, outcome.is_hurried);
             Ok(exit_code(context, outcome.exit_code))
         }
-        // The session exists, and nobody will ever use it.
-        Ending::Over(End::Failed(error @ Error::Start(_))) if context.terminate.is_some() => {
+        // The session exists, or may, and nobody will ever use it (P90).
+        Ending::Over(End::Failed(error @ (Error::Start(_) | Error::Lost(_))))
+            if context.terminate.is_some() =>
+        {
             context.announcer.failed(&error);
             if let Some(failure) = end_remote(context, RemoteEnd::Api).failure {
                 log::info!("the remote session could not be ended: {failure}");

@@ -147,9 +147,7 @@ pub fn tell(notice: &Notice, how_to_leave: &str) {
             "the connection is broken ({}); reconnecting ({how_to_leave})",
             sanitise::line(reason)
         )),
-        Notice::Reconnected { was_told: true, .. } => print::notice("the connection is back"),
-        // Nobody noticed.
-        Notice::Reconnected { .. } => {}
+        Notice::Reconnected => print::notice("the connection is back"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Where credentials come from, in the AWS SDKs' order, and how long they are kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::config::{Profiles, profile_name};
+use super::kept::{Choice, Kept};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
@@ -12,13 +13,10 @@ use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
 use crate::settings::Environment;
 
-/// Credentials that expire within this time are replaced (botocore's "mandatory" time is 10 minutes, the Go SDK's 5).
-const EXPIRY_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// The longest a configured source in the network may take.
 const NETWORK_TIME: Duration = Duration::from_secs(10);
-
-/// How long it is believed that there are none: looking where nothing answers takes seconds, and is done before every dial.
-const MISSING_TIME: Duration = Duration::from_secs(300);
+/// How often somebody who waits for another's look asks whether it is over.
+const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Finds credentials and keeps them while they last.
 pub(in crate::aws) struct Chain {
@@ -27,16 +25,8 @@ pub(in crate::aws) struct Chain {
     profile: Option<String>,
     endpoints: Endpoints,
     kept: Mutex<Kept>,
-}
-
-/// What came of the last look.
-#[derive(Clone, Default)]
-enum Kept {
-    #[default]
-    Nothing,
-    Found(Arc<Credentials>),
-    /// There were none anywhere, then.
-    Missing(Instant),
+    /// Held by who looks: a source that asks its user must not ask twice at a time.
+    turn: Mutex<()>,
 }
 
 /// One look through the sources.
@@ -63,6 +53,7 @@ impl Chain {
             profile: profile.filter(|profile| !profile.is_empty()),
             endpoints,
             kept: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -79,60 +70,68 @@ impl Chain {
             .or_else(of_profile)
     }
 
-    /// Credentials that last a while yet.
+    /// Credentials that last a while yet. `for_resume` says that a session waits for them, so that even where there were none it is
+    /// worth another look.
     pub(in crate::aws) fn get(
         &self,
+        for_resume: bool,
         region: &str,
         caller: Caller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        match self.kept() {
-            Kept::Found(kept) if lasts(&kept, EXPIRY_WINDOW) => Ok(kept),
-            Kept::Missing(since) if since.elapsed() < MISSING_TIME => {
-                Err(CredentialsError::NotFound)
+        let choose = || {
+            self.kept()
+                .choose(for_resume, Instant::now(), SystemTime::now())
+        };
+        let mut choice = choose();
+        let mut _turn = None;
+        if matches!(choice, Choice::Look) {
+            _turn = Some(self.wait_for_turn(limit)?);
+            // Somebody else may have looked meanwhile.
+            choice = choose();
+        }
+        match choice {
+            Choice::Use(credentials) => Ok(credentials),
+            Choice::Fail(error) => Err(error),
+            Choice::Look => self.look(region, caller, limit),
+        }
+    }
+
+    /// The service refused these: the next to ask looks for others.
+    pub(in crate::aws) fn denied(&self) {
+        self.kept().denied();
+    }
+
+    /// Waits while somebody else looks.
+    fn wait_for_turn(&self, limit: &Limit) -> Result<MutexGuard<'_, ()>, CredentialsError> {
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Ok(turn),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => limit.pause(TURN_INTERVAL).map_err(|stop| {
+                    CredentialsError::stopped(stop, "another look for AWS credentials")
+                })?,
             }
-            _ => self.refresh(region, caller, limit),
         }
     }
 
     /// Credentials from their source. If that fails, those at hand as long as they last.
-    pub(in crate::aws) fn refresh(
+    pub(super) fn look(
         &self,
         region: &str,
         caller: Caller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        match self.find(region, caller, limit) {
-            Ok(credentials) => {
-                log::debug!("credentials with key {}", credentials.access_key_id);
-                let credentials = Arc::new(credentials);
-                self.keep(Kept::Found(Arc::clone(&credentials)));
-                Ok(credentials)
-            }
-            Err(error) => match self.kept() {
-                Kept::Found(kept) if lasts(&kept, Duration::ZERO) => {
-                    log::warn!("{error}; those at hand are used");
-                    Ok(kept)
-                }
-                _ => {
-                    if error == CredentialsError::NotFound {
-                        self.keep(Kept::Missing(Instant::now()));
-                    }
-                    Err(error)
-                }
-            },
+        let found = self.find(region, caller, limit).map(Arc::new);
+        match &found {
+            Ok(credentials) => log::debug!("credentials with key {}", credentials.access_key_id),
+            Err(error) => log::info!("{error}"),
         }
+        self.kept().looked(found, Instant::now(), SystemTime::now())
     }
 
-    fn kept(&self) -> Kept {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn keep(&self, kept: Kept) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn profile_name(&self) -> &str {
@@ -187,15 +186,4 @@ impl Search<'_> {
     pub(super) fn network_limit(&self) -> Limit {
         self.limit.at_most(NETWORK_TIME)
     }
-}
-
-fn lasts(credentials: &Credentials, at_least: Duration) -> bool {
-    let left = |expires: SystemTime| {
-        expires
-            .duration_since(SystemTime::now())
-            .unwrap_or_default()
-    };
-    credentials
-        .expires
-        .is_none_or(|expires| left(expires) > at_least)
 }

@@ -4,7 +4,7 @@ use http::{Request, Uri};
 
 use super::CredentialsError;
 use super::chain::{Found, Search};
-use super::metadata::{Document, Failure, fetch};
+use super::metadata::{Document, FetchError, fetch};
 use crate::aws::exchange::parse_url;
 use crate::files;
 use crate::network::{bare, is_loopback};
@@ -36,15 +36,15 @@ pub(super) fn find(search: &Search<'_>) -> Found {
     let limit = search.network_limit();
     let answer = match fetch(search, &request, &limit) {
         // Such agents are busy for a moment when many containers start.
-        Err(Failure::Refused(500.., _) | Failure::Http(_)) => fetch(search, &request, &limit),
+        Err(error) if error.is_temporary() => fetch(search, &request, &limit),
         other => other,
     };
-    let answer = answer.map_err(|failure| failure.of(what))?;
+    let answer = answer.map_err(|error| error.of(what))?;
     let document: Option<Document> = serde_json::from_slice(answer.body()).ok();
     let found = document.and_then(Document::credentials);
     found
         .map(Some)
-        .ok_or_else(|| failed(format!("{what}: the answer holds none")))
+        .ok_or_else(|| FetchError::unusable("the answer holds none").of(what))
 }
 
 fn address(environment: &Environment) -> Result<Option<Uri>, String> {

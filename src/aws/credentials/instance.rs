@@ -6,7 +6,7 @@ use http::{Method, Request};
 
 use super::CredentialsError;
 use super::chain::{Found, Search};
-use super::metadata::{Document, Failure, fetch};
+use super::metadata::{Document, FetchError, fetch};
 use crate::aws::exchange::parse_url;
 
 /// For a service that may not exist, in all (P26).
@@ -34,18 +34,24 @@ pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
     let endpoint = get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(standard);
     match ask(search, endpoint.trim_end_matches('/'), sure) {
         Ok(found) => Ok(Some(found)),
-        Err(Failure::Cancelled) => Err(CredentialsError::Cancelled),
-        // It exists, and the instance has no role.
-        Err(Failure::Refused(404, _)) if !sure => Ok(None),
-        Err(Failure::Refused(_, why) | Failure::Http(why)) if !sure => {
-            log::info!("no credentials from instance metadata: {why}");
+        Err(FetchError::Cancelled) => Err(CredentialsError::Cancelled),
+        // It exists, and has trouble of its own.
+        Err(error @ FetchError::Refused(_)) if error.is_temporary() => {
+            Err(error.of("the instance's credentials"))
+        }
+        Err(error) if !sure => {
+            let reason = error.failure().map(|failure| failure.reason);
+            log::info!(
+                "no credentials from instance metadata: {}",
+                reason.unwrap_or_default()
+            );
             Ok(None)
         }
-        Err(failure) => Err(failure.of("the instance's credentials")),
+        Err(error) => Err(error.of("the instance's credentials")),
     }
 }
 
-fn ask(search: &Search<'_>, endpoint: &str, sure: bool) -> Result<super::Credentials, Failure> {
+fn ask(search: &Search<'_>, endpoint: &str, sure: bool) -> Result<super::Credentials, FetchError> {
     let limit = if sure {
         search.network_limit()
     } else {
@@ -53,13 +59,14 @@ fn ask(search: &Search<'_>, endpoint: &str, sure: bool) -> Result<super::Credent
     };
     let get = |method: Method, path: &str, header: (&str, &str)| {
         let uri = parse_url(&format!("{endpoint}/{path}"));
-        let uri = uri.map_err(|why| Failure::Http(format!("the metadata endpoint {why}")))?;
+        let uri =
+            uri.map_err(|why| FetchError::unusable(format!("the metadata endpoint {why}")))?;
         let request = Request::builder()
             .method(&method)
             .uri(uri)
             .header(header.0, header.1);
         let request = request.body(&b""[..]);
-        let request = request.map_err(|_| Failure::Http("its token is none".to_owned()))?;
+        let request = request.map_err(|_| FetchError::unusable("its token is none"))?;
         let limit = if method == Method::PUT {
             limit.at_most(FIRST_TIME)
         } else {
@@ -78,10 +85,10 @@ fn ask(search: &Search<'_>, endpoint: &str, sure: bool) -> Result<super::Credent
     let roles = String::from_utf8_lossy(roles.body());
     let role = roles.lines().next().unwrap_or_default().trim();
     if role.is_empty() {
-        return Err(Failure::Refused(404, "the instance has no role".to_owned()));
+        return Err(FetchError::unusable("the instance has no role"));
     }
     let answer = get(Method::GET, &format!("{ROLES}{role}"), header)?;
     let document: Option<Document> = serde_json::from_slice(answer.body()).ok();
     let found = document.and_then(Document::credentials);
-    found.ok_or_else(|| Failure::Http("the answer holds none".to_owned()))
+    found.ok_or_else(|| FetchError::unusable("the answer holds none"))
 }

@@ -8,6 +8,7 @@ use super::{Credentials, CredentialsError};
 use crate::aws::error::Refusal;
 use crate::aws::exchange::{Answer, HttpError, exchange};
 use crate::aws::time;
+use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit};
 use crate::secret::Secret;
 
@@ -36,22 +37,51 @@ impl Document {
 }
 
 /// Why there is no good answer.
-pub(super) enum Failure {
+pub(super) enum FetchError {
     Cancelled,
-    /// In words.
-    Http(String),
-    /// The status, and in words.
-    Refused(u16, String),
+    /// No answer, or one that cannot be used, in words.
+    Http(Failure),
+    /// An answer that is an error.
+    Refused(Refusal),
 }
 
-impl Failure {
+impl FetchError {
+    /// Somebody answered, with something that is not what was asked for.
+    pub(super) fn unusable(reason: impl Into<String>) -> Self {
+        Self::Http(Failure {
+            meaning: Meaning::Temporary,
+            reason: reason.into(),
+            is_answer: true,
+        })
+    }
+
     /// As an error of a source that somebody configured.
     pub(super) fn of(self, what: &str) -> CredentialsError {
+        match self.failure() {
+            Some(failure) => CredentialsError::of(failure, what),
+            None => CredentialsError::Cancelled,
+        }
+    }
+
+    /// What it means; nothing where the caller gave up.
+    pub(super) fn failure(self) -> Option<Failure> {
         match self {
-            Self::Cancelled => CredentialsError::Cancelled,
-            Self::Http(reason) | Self::Refused(_, reason) => {
-                CredentialsError::Failed(format!("{what}: {reason}"))
-            }
+            Self::Cancelled => None,
+            Self::Http(failure) => Some(failure),
+            Self::Refused(refusal) => Some(Failure {
+                meaning: refusal.meaning(),
+                reason: refusal.to_string(),
+                is_answer: true,
+            }),
+        }
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Cancelled => false,
+            Self::Http(failure) => failure.meaning == Meaning::Temporary,
+            Self::Refused(refusal) => refusal.meaning() == Meaning::Temporary,
         }
     }
 }
@@ -61,14 +91,11 @@ pub(super) fn fetch(
     search: &Search<'_>,
     request: &Request<&[u8]>,
     limit: &Limit,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, FetchError> {
     match exchange(search.caller.network, request, limit) {
         Ok(answer) if answer.status().is_success() => Ok(answer),
-        Ok(answer) => {
-            let refusal = Refusal::parse(&answer);
-            Err(Failure::Refused(refusal.status, refusal.to_string()))
-        }
-        Err(HttpError::Connect(ConnectError::Cancelled)) => Err(Failure::Cancelled),
-        Err(error) => Err(Failure::Http(error.to_string())),
+        Ok(answer) => Err(FetchError::Refused(Refusal::parse(&answer))),
+        Err(HttpError::Connect(ConnectError::Cancelled)) => Err(FetchError::Cancelled),
+        Err(error) => Err(FetchError::Http(error.failure())),
     }
 }

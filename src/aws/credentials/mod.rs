@@ -5,6 +5,7 @@ mod config;
 mod container;
 mod environment;
 mod instance;
+mod kept;
 mod metadata;
 mod process;
 mod profile;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::time::SystemTime;
 
+use crate::error::{Failure, Meaning};
 use crate::network::Stop;
 use crate::secret::Secret;
 
@@ -29,9 +31,17 @@ pub enum CredentialsError {
         "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
     )]
     NotFound,
-    /// Those that are configured cannot be had.
+    /// Those that are configured cannot be had: something is wrong with them, or they are refused.
     #[error("no AWS credentials: {0}")]
     Failed(String),
+    /// They cannot be had at the moment: their source is not reached, has trouble of its own or takes too long.
+    #[error("no AWS credentials at the moment: {reason}")]
+    Temporary {
+        /// In words for the user.
+        reason: String,
+        /// Whether their source answered.
+        is_answer: bool,
+    },
     /// The caller gave up.
     #[error("looking for AWS credentials was given up")]
     Cancelled,
@@ -41,7 +51,36 @@ impl CredentialsError {
     fn stopped(stop: Stop, what: &str) -> Self {
         match stop {
             Stop::Cancelled => Self::Cancelled,
-            Stop::TimedOut => Self::Failed(format!("{what} took too long")),
+            Stop::TimedOut => Self::Temporary {
+                reason: format!("{what} took too long"),
+                is_answer: false,
+            },
+        }
+    }
+
+    /// Of a failure, with whose credentials they were to be.
+    fn of(failure: Failure, whose: &str) -> Self {
+        let reason = format!("{whose}: {}", failure.reason);
+        match failure.meaning {
+            Meaning::Temporary => Self::Temporary {
+                reason,
+                is_answer: failure.is_answer,
+            },
+            Meaning::Denied | Meaning::Gone => Self::Failed(reason),
+        }
+    }
+
+    /// What it means, and what to tell. That there are no credentials says nothing about the session: the token at hand may still do.
+    pub fn failure(&self) -> Failure {
+        let (meaning, is_answer) = match self {
+            Self::NotFound | Self::Failed(_) => (Meaning::Denied, true),
+            Self::Temporary { is_answer, .. } => (Meaning::Temporary, *is_answer),
+            Self::Cancelled => (Meaning::Temporary, false),
+        };
+        Failure {
+            meaning,
+            reason: self.to_string(),
+            is_answer,
         }
     }
 }
@@ -60,6 +99,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Whether both are the same, however long they are said to last.
+    fn is_same_key(&self, other: &Self) -> bool {
+        self.access_key_id == other.access_key_id && self.session_token == other.session_token
+    }
+
     /// Puts credentials together; `None` if a part is empty or cannot stand in a header.
     pub fn new(
         access_key_id: String,

@@ -91,11 +91,22 @@ fn run(
         #[serde(flatten)]
         document: Document,
     }
-    let failed = |why: String| CredentialsError::Failed(format!("{what} {why}"));
+    // Whatever it was, it may be gone the next time: only the program knows.
+    let failed = |why: String| CredentialsError::Temporary {
+        reason: format!("{what} {why}"),
+        is_answer: true,
+    };
     let output =
         output(search, words, &search.limit.at_most(time)).map_err(|error| {
             match Stop::of(&error) {
                 Some(stop) => CredentialsError::stopped(stop, what),
+                None if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+                {
+                    CredentialsError::Failed(format!("{what} failed: {error}"))
+                }
                 None => failed(format!("failed: {error}")),
             }
         })?;

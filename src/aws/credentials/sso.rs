@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::chain::{Found, Search};
 use super::config::{Section, aws_directory};
-use super::metadata::{Failure, fetch};
+use super::metadata::{FetchError, fetch};
 use super::sts::{encode, sha1_hex};
 use super::{Credentials, CredentialsError};
 use crate::aws::endpoint::Service;
@@ -68,8 +68,13 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
     let mut token: Token = serde_json::from_slice(&json).map_err(|_| expired())?;
     let left = left(&token.expires_at);
     if left < REFRESH_WINDOW {
-        match refresh(search, &settings, &token)? {
-            Some(answer) => {
+        match refresh(search, &settings, &token) {
+            // Good for a while yet, and the service may be back by then.
+            Err(error) if !left.is_zero() && error != CredentialsError::Cancelled => {
+                log::info!("{error}");
+            }
+            Err(error) => return Err(error),
+            Ok(Some(answer)) => {
                 let kept = keep(&file, &json, &answer);
                 kept.unwrap_or_else(|error| {
                     log::warn!(
@@ -79,8 +84,8 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
                 });
                 token.access_token = answer.access_token;
             }
-            None if left.is_zero() => return Err(expired()),
-            None => {}
+            Ok(None) if left.is_zero() => return Err(expired()),
+            Ok(None) => {}
         }
     }
     role_credentials(search, &settings, &token.access_token, expired).map(Some)
@@ -182,9 +187,15 @@ fn refresh(
         .map_err(|_| failed("its URL cannot be asked".to_owned()))?;
     match fetch(search, &request, &search.network_limit()) {
         Ok(answer) => Ok(serde_json::from_slice(answer.body()).ok()),
-        Err(Failure::Cancelled) => Err(CredentialsError::Cancelled),
-        Err(Failure::Refused(_, why) | Failure::Http(why)) => {
-            log::info!("the token of {} was not refreshed: {why}", settings.what());
+        Err(error @ (FetchError::Cancelled | FetchError::Http(_))) => {
+            Err(error.of(&settings.what()))
+        }
+        Err(error) if error.is_temporary() => Err(error.of(&settings.what())),
+        Err(FetchError::Refused(refusal)) => {
+            log::info!(
+                "the token of {} was not refreshed: {refusal}",
+                settings.what()
+            );
             Ok(None)
         }
     }
@@ -257,12 +268,12 @@ fn role_credentials(
     let request = request.body(&b""[..]).map_err(|_| expired())?;
     let limit = search.network_limit();
     let answer = match fetch(search, &request, &limit) {
-        Err(Failure::Refused(429 | 500.., _) | Failure::Http(_)) => fetch(search, &request, &limit),
+        Err(error) if error.is_temporary() => fetch(search, &request, &limit),
         other => other,
     };
-    let answer = answer.map_err(|failure| match failure {
-        Failure::Refused(401, _) => expired(),
-        failure => failure.of(&settings.what()),
+    let answer = answer.map_err(|error| match error {
+        FetchError::Refused(refusal) if refusal.status == 401 => expired(),
+        error => error.of(&settings.what()),
     })?;
     let answer: Option<Answer> = serde_json::from_slice(answer.body()).ok();
     let found = answer.and_then(|answer| {
@@ -274,5 +285,6 @@ fn role_credentials(
             UNIX_EPOCH.checked_add(Duration::from_millis(keys.expiration)),
         )
     });
-    found.ok_or_else(|| failed("the answer holds no credentials".to_owned()))
+    found
+        .ok_or_else(|| FetchError::unusable("the answer holds no credentials").of(&settings.what()))
 }

@@ -10,12 +10,11 @@ use sha1::{Digest, Sha1};
 use super::chain::{Found, Search};
 use super::config::{Section, aws_directory};
 use super::{Credentials, CredentialsError};
-use crate::aws::HttpError;
 use crate::aws::call::Call;
 use crate::aws::endpoint::Service;
 use crate::aws::{ApiError, time, xml};
 use crate::files;
-use crate::network::{ConnectError, Limit};
+use crate::network::Limit;
 use crate::secret::Secret;
 
 /// The version of STS's API.
@@ -249,12 +248,9 @@ fn call(
     source: Option<&Credentials>,
     whose: &str,
 ) -> Result<Credentials, CredentialsError> {
-    let failed = |error: ApiError| match error {
-        ApiError::Http {
-            error: HttpError::Connect(ConnectError::Cancelled),
-            ..
-        } => CredentialsError::Cancelled,
-        error => CredentialsError::Failed(format!("{whose} cannot be had: {error}")),
+    let failed = |error: ApiError| match error.is_given_up() {
+        true => CredentialsError::Cancelled,
+        false => CredentialsError::of(error.failure(), &format!("{whose} cannot be had")),
     };
     let url = search
         .endpoints

@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
     fn handle_notice(&self, notice: &Notice) {
         match notice {
             Notice::Reconnecting { .. } => self.control.connected.store(false, Ordering::SeqCst),
-            Notice::Reconnected { .. } => self.control.connected.store(true, Ordering::SeqCst),
+            Notice::Reconnected => self.control.connected.store(true, Ordering::SeqCst),
             Notice::Silent | Notice::Unacknowledged => {}
         }
         tell(notice, "Ctrl-C leaves");

@@ -93,6 +93,6 @@ fn p26_metadata_that_does_not_answer_costs_seconds_at_most() {
     let cancel = Cancel::new().unwrap();
     cancel.cancel();
     let limit = Limit::within(Duration::from_secs(30)).or_cancelled(&cancel);
-    let error = call(Chain::refresh, &user.chain(None), &limit).unwrap_err();
+    let error = call(Chain::look, &user.chain(None), &limit).unwrap_err();
     assert_eq!(error, CredentialsError::Cancelled);
 }

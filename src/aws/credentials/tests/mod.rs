@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::chain::Chain;
 use super::sts::sha1_hex;
 use super::*;
-use crate::aws::call::Caller;
+use crate::aws::call::{ATTEMPTS, Caller};
 use crate::aws::clock::Clock;
 use crate::aws::configured::Configured;
 use crate::aws::endpoint::Endpoints;
@@ -104,20 +104,21 @@ fn call(
     let caller = Caller {
         network: &network,
         clock: &clock,
+        attempts: ATTEMPTS,
     };
     of(chain, "eu-west-1", caller, limit)
 }
 
 fn refresh(chain: &Chain) -> Result {
-    call(
-        Chain::refresh,
-        chain,
-        &Limit::within(Duration::from_secs(30)),
-    )
+    call(Chain::look, chain, &Limit::within(Duration::from_secs(30)))
 }
 
 fn get(chain: &Chain) -> Result {
-    call(Chain::get, chain, &Limit::within(Duration::from_secs(30)))
+    call(
+        |chain, region, caller, limit| chain.get(false, region, caller, limit),
+        chain,
+        &Limit::within(Duration::from_secs(30)),
+    )
 }
 
 fn key(found: Result) -> String {

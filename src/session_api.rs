@@ -1,29 +1,32 @@
 //! What a session wants of AWS: signatures, a new token after a break, a data key, its end. All of it through [`Client`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::aws::{ApiError, Client, Failure};
+use crate::aws::{ApiError, Client};
 use crate::communicator::StreamUrl;
-use crate::datachannel::{DataKey, MakeKey, Resume, ResumeError, Resumed, Sign};
+use crate::datachannel::{DataKey, MakeKey, Resume, ResumeError, ResumeTry, Resumed, Sign};
 use crate::encryption::Encrypter;
-use crate::error::Error;
+use crate::error::{Error, Failure, Meaning};
 use crate::message::content::KmsEncryptionResult;
 use crate::network::Limit;
 use crate::session::TerminateSession;
 use crate::settings::Settings;
 
+/// How long looking for credentials may take before ResumeSession: a source may ask somebody.
+const CREDENTIALS_TIME: Duration = Duration::from_secs(60);
+
 /// AWS for one session. Cheap to clone.
 #[derive(Clone)]
-pub struct Service {
+pub struct SessionApi {
     client: Client,
     session_id: String,
     settings: Arc<Settings>,
 }
 
-impl Service {
+impl SessionApi {
     /// For this session.
     pub fn new(client: Client, session_id: &str, settings: &Arc<Settings>) -> Self {
         Self {
@@ -42,31 +45,50 @@ impl Service {
             }
             let headers = client.sign_upgrade(url.uri(), limit).map_err(|error| {
                 warn!("the connection is not signed: {error}");
-                error.to_string()
+                error.failure()
             })?;
             Ok(Some(headers))
         })
     }
 
-    /// Asks for a new token, with fresh credentials.
+    /// Asks for a new token, with credentials that are good.
     pub fn resume(&self) -> Box<Resume> {
         let service = self.clone();
-        Box::new(move |limit| {
-            let answer = service.client.resume_session(&service.session_id, limit);
-            let answer = answer.map_err(|error| {
+        Box::new(move |ask| service.resume_once(ask))
+    }
+
+    fn resume_once(&self, ask: &ResumeTry<'_>) -> Result<Resumed, ResumeError> {
+        if ask.was_denied {
+            self.client.credentials_denied();
+        }
+        self.client
+            .prepare_resume(&ask.limit.at_most(CREDENTIALS_TIME))
+            .map_err(|error| ResumeError::NoCredentials(error.failure()))?;
+        let answer = self
+            .client
+            .resume_session(&self.session_id, &ask.limit.at_most(ask.time))
+            .map_err(|error| {
                 info!("not resumed: {error}");
-                resume_error(&error)
+                match error {
+                    ApiError::Credentials(error) => ResumeError::NoCredentials(error.failure()),
+                    error => ResumeError::Failed(error.failure()),
+                }
             })?;
-            let Some(token) = answer.token else {
-                return Err(ResumeError::TimedOut);
-            };
-            let parse = |url: String| StreamUrl::parse(&url, &service.settings);
-            let stream_url = answer.stream_url.map(parse).transpose();
-            Ok(Resumed {
-                token,
+        let Some(token) = answer.token else {
+            return Err(ResumeError::TimedOut);
+        };
+        let parse = |url: String| StreamUrl::parse(&url, &self.settings);
+        let stream_url = answer.stream_url.map(parse).transpose();
+        Ok(Resumed {
+            token,
+            stream_url: stream_url.map_err(|error| {
                 // Such a host will not become another one by waiting.
-                stream_url: stream_url.map_err(|error| ResumeError::Gone(error.to_string()))?,
-            })
+                ResumeError::Failed(Failure {
+                    meaning: Meaning::Gone,
+                    reason: error.to_string(),
+                    is_answer: true,
+                })
+            })?,
         })
     }
 
@@ -106,20 +128,9 @@ impl Service {
                 .terminate_session(&service.session_id, &limit)
             {
                 // It has ended already.
-                Err(error) if error.failure() == Failure::Gone => Ok(()),
+                Err(error) if error.failure().meaning == Meaning::Gone => Ok(()),
                 result => result.map_err(|error| Error::Lost(error.to_string())),
             }
         })
-    }
-}
-
-/// What is to be done after a refusal (P20).
-fn resume_error(error: &ApiError) -> ResumeError {
-    let text = error.to_string();
-    match error.failure() {
-        Failure::Gone => ResumeError::Gone(text),
-        // What will never work with the API may still work with the token at hand.
-        Failure::Denied | Failure::Final => ResumeError::Denied(text),
-        Failure::Temporary | Failure::Cancelled => ResumeError::Later(text),
     }
 }

@@ -1,0 +1,462 @@
+//! When a connection that broke is followed by another, and when not: all that recovery decides, without I/O or clock.
+//!
+//! One clock runs over a whole outage, from the break to a connection that has [proven](Recovery) itself. Dials that lead to nothing change
+//! neither that clock nor the back-off: a gateway that accepts, answers and closes must not be dialled without pause (P65), and must not
+//! keep a session for ever that leads nowhere (P66). It stands under the state's lock, so that one clock orders what the user is told (P70).
+//!
+//! | an outage's age | dials begin |
+//! |---|---|
+//! | up to 10 s | at once, then after up to 1, 2, 4 and 4 s: five at most |
+//! | up to a minute | 3 to 8 s apart |
+//! | from then on | 5 to 20 s apart |
+//!
+//! A try has less time than would keep the next one waiting beyond that, and full jitter is within these bounds: many clients that lose the
+//! same gateway must not come back in step. After a connection that carried messages the shortest distance is taken.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::Notice;
+use crate::error::{Failure, Meaning};
+
+/// A session that stood is worth an hour of trying: laptops sleep, networks come back.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// One that never stood is not: somebody waits for the first prompt.
+const PATIENCE_AT_START: Duration = Duration::from_secs(30);
+/// A connection that has carried messages for so long is a good one.
+const PROOF: Duration = Duration::from_secs(10);
+/// So is one of an idle session, which carries nothing but pongs, after so long.
+const IDLE_PROOF: Duration = Duration::from_secs(60);
+/// An outage that is over sooner is not worth a line. A connection on which only pongs came is told to be back after this.
+const UNNOTICED: Duration = Duration::from_secs(3);
+/// Being refused once may be a token that has just expired; twice in a row is an answer.
+const REFUSALS: u32 = 2;
+/// So many silent connections in a row are an answer, where nothing was ever heard or the service says no.
+const SILENT_CONNECTIONS: u32 = 3;
+/// Tries of the first connection, where the service answers that it has trouble.
+const FIRST_TRIES: u32 = 3;
+
+/// The first dials of an outage, which it may have in [`FIRST_TIME`]; by how much they are apart at most.
+const FIRST_GAPS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(4),
+];
+const FIRST_TIME: Duration = Duration::from_secs(10);
+/// From then on, and after the first minute: how far dials are apart.
+const GAP: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(8));
+const FIRST_MINUTE: Duration = Duration::from_secs(60);
+const LATE_GAP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+/// However long the last connection or try took, the next dial comes within this.
+const LATEST: Duration = Duration::from_millis(500);
+/// When the first try has to be over, and how long a later one may take.
+const FIRST_TRY_TIME: Duration = Duration::from_secs(11);
+const TRY_TIME: Duration = Duration::from_secs(24);
+
+/// Follows the connections of one session.
+///
+/// A connection is proven when it carried messages of the session and lasted [`PROOF`], or answered pings for [`IDLE_PROOF`]. Nothing less
+/// ends an outage.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// The present connection.
+    connection: Option<Standing>,
+    /// Since the last proven connection broke.
+    outage: Option<Outage>,
+    silent: SilentConnections,
+    notices: VecDeque<Notice>,
+}
+
+/// A connection that stands.
+#[derive(Debug)]
+struct Standing {
+    since: Instant,
+    /// A pong, or anything else that no message is.
+    has_sign: bool,
+    /// A message of the session.
+    has_message: bool,
+}
+
+#[derive(Debug)]
+struct Outage {
+    began: Instant,
+    /// When trying ends.
+    until: Instant,
+    /// Whether the session had begun; with one that had not there is less patience.
+    stood: bool,
+    /// Tries so far, and when the last one began.
+    tries: u32,
+    last_try: Option<Instant>,
+    /// When the next one begins, once it was asked for.
+    next_try: Option<Instant>,
+    /// Whether the last connection carried messages, though it did not last.
+    talked: bool,
+    /// Dials in a row that were refused, but for those that are excused.
+    refusals: u32,
+    is_excused: bool,
+    reasons: Reasons,
+    /// Whether the user was told that there is one, and not yet that it is over.
+    told: bool,
+    /// Whether it was told to be over, and was not.
+    returned: bool,
+    /// When the newest connection broke.
+    broken_at: Instant,
+}
+
+/// What went wrong last: of those who answer, and on the way to them.
+#[derive(Debug, Default)]
+struct Reasons {
+    answer: Option<String>,
+    /// Failures without an answer since then, and the last of them.
+    unanswered: (u32, Option<String>),
+}
+
+/// Counts connections in a row that ended in silence, or with the service's refusal.
+#[derive(Debug, Default)]
+struct SilentConnections(u32);
+
+/// Why a session that broke is not going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GaveUp {
+    /// In words for the user: the last answer of the service, and how often and how long it was tried (P119).
+    pub reason: String,
+}
+
+impl Recovery {
+    /// A connection stands, the first or another one.
+    pub fn connected(&mut self, now: Instant) {
+        self.connection = Some(Standing {
+            since: now,
+            has_sign: false,
+            has_message: false,
+        });
+        if let Some(outage) = &mut self.outage {
+            outage.refusals = 0;
+        }
+    }
+
+    /// The other side gave a sign of life that is no message: a pong.
+    pub fn sign(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.has_sign = true;
+        }
+    }
+
+    /// A message of the session came.
+    pub fn message(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && !connection.has_message
+        {
+            connection.has_message = true;
+            if let Some(outage) = self.outage.as_mut().filter(|outage| !outage.returned) {
+                outage.tell_return(&mut self.notices);
+            }
+        }
+    }
+
+    /// The connection broke, or led to nothing; `stood` says whether the session ever began.
+    ///
+    /// # Errors
+    /// When another one would end the same.
+    pub fn disconnected(
+        &mut self,
+        failure: &Failure,
+        stood: bool,
+        now: Instant,
+    ) -> Result<(), GaveUp> {
+        self.handle_timeout(now);
+        let connection = self.connection.take();
+        let has_message = connection.is_some_and(|connection| connection.has_message);
+        let outage = self.outage.get_or_insert_with(|| Outage::new(stood, now));
+        let is_refusal = failure.meaning == Meaning::Denied && !outage.is_excused;
+        if !has_message || is_refusal {
+            self.silent.0 = self.silent.0.saturating_add(1);
+        }
+        if stood && !outage.stood {
+            outage.stood = true;
+            outage.until = outage.began + PATIENCE;
+        }
+        outage.broken_at = now;
+        outage.talked = has_message;
+        outage.next_try = None;
+        outage.reasons.note(failure);
+        if self.silent.is_an_answer() && (!stood || is_refusal) {
+            return Err(outage.gave_up(now));
+        }
+        Ok(())
+    }
+
+    /// When the next try begins. `chance` is from 0 to 1, and counts once a try.
+    pub fn next_try(&mut self, chance: f64, now: Instant) -> Instant {
+        let outage = self.outage.get_or_insert_with(|| Outage::new(false, now));
+        outage.next_try(chance, now)
+    }
+
+    /// The next try begins: how long it may take, so that another can follow in time.
+    ///
+    /// # Errors
+    /// When trying has lasted long enough.
+    pub fn begin_try(&mut self, now: Instant) -> Result<Duration, GaveUp> {
+        let outage = self.outage.get_or_insert_with(|| Outage::new(false, now));
+        if now >= outage.until {
+            return Err(outage.gave_up(now));
+        }
+        let most = if outage.tries == 0 {
+            (outage.began + FIRST_TRY_TIME).saturating_duration_since(now)
+        } else {
+            TRY_TIME
+        };
+        outage.tries = outage.tries.saturating_add(1);
+        outage.last_try = Some(now);
+        outage.is_excused = false;
+        outage.next_try = None;
+        Ok(most.min(outage.until.saturating_duration_since(now)))
+    }
+
+    /// When trying ends; none while nothing is broken.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.outage.as_ref().map(|outage| outage.until)
+    }
+
+    /// The present try lacks what a later one may have, a signature for one: if it is refused, that is no answer (P67).
+    pub fn excuse_try(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.is_excused = true;
+        }
+    }
+
+    /// The service gave no token, and no connection was tried.
+    ///
+    /// # Errors
+    /// When another try would end the same.
+    pub fn resume_failed(&mut self, failure: &Failure, now: Instant) -> Result<(), GaveUp> {
+        self.failed(failure, false, now)
+    }
+
+    /// No connection was made.
+    ///
+    /// # Errors
+    /// When another try would end the same.
+    pub fn dial_failed(&mut self, failure: &Failure, now: Instant) -> Result<(), GaveUp> {
+        self.failed(failure, failure.meaning == Meaning::Denied, now)
+    }
+
+    fn failed(&mut self, failure: &Failure, is_refusal: bool, now: Instant) -> Result<(), GaveUp> {
+        let Some(outage) = &mut self.outage else {
+            return Ok(());
+        };
+        match (is_refusal, outage.is_excused) {
+            (true, true) => {}
+            (true, false) => outage.refusals += 1,
+            (false, _) => outage.refusals = 0,
+        }
+        // A try that is cut off by the end of all trying says nothing.
+        if now < outage.until || failure.is_answer || outage.reasons.is_empty() {
+            outage.reasons.note(failure);
+        }
+        if failure.meaning == Meaning::Gone {
+            let reason = failure.reason.clone();
+            return Err(GaveUp { reason });
+        }
+        if outage.refusals >= REFUSALS {
+            return Err(outage.gave_up(now));
+        }
+        Ok(())
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let outage = self.outage.as_ref()?;
+        let Some(connection) = &self.connection else {
+            return (!outage.told).then(|| outage.notice_at());
+        };
+        let notice = (!outage.told && !connection.is_heard()).then(|| outage.notice_at());
+        let back = (outage.told && !outage.returned && connection.has_sign)
+            .then(|| connection.since + UNNOTICED);
+        [notice, back, connection.proven_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(outage) = &mut self.outage else {
+            return;
+        };
+        let is_heard = self.connection.as_ref().is_some_and(Standing::is_heard);
+        if !outage.told && !is_heard && outage.notice_at() <= now {
+            outage.told = true;
+            let reason = outage.reasons.text();
+            self.notices.push_back(Notice::Reconnecting { reason });
+        }
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if !outage.returned && connection.has_sign && connection.since + UNNOTICED <= now {
+            outage.tell_return(&mut self.notices);
+        }
+        if connection.proven_at().is_some_and(|at| at <= now) {
+            outage.tell_return(&mut self.notices);
+            self.outage = None;
+            self.silent = SilentConnections::default();
+        }
+    }
+
+    /// What the user may want to know.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+}
+
+impl Standing {
+    const fn is_heard(&self) -> bool {
+        self.has_sign || self.has_message
+    }
+
+    fn proven_at(&self) -> Option<Instant> {
+        match (self.has_message, self.has_sign) {
+            (true, _) => Some(self.since + PROOF),
+            (false, true) => Some(self.since + IDLE_PROOF),
+            (false, false) => None,
+        }
+    }
+}
+
+impl Outage {
+    fn new(stood: bool, now: Instant) -> Self {
+        let patience = if stood { PATIENCE } else { PATIENCE_AT_START };
+        Self {
+            began: now,
+            until: now + patience,
+            stood,
+            tries: 0,
+            last_try: None,
+            next_try: None,
+            talked: false,
+            refusals: 0,
+            is_excused: false,
+            reasons: Reasons::default(),
+            told: false,
+            returned: false,
+            broken_at: now,
+        }
+    }
+
+    fn next_try(&mut self, chance: f64, now: Instant) -> Instant {
+        if let Some(at) = self.next_try {
+            return at;
+        }
+        let chance = chance.clamp(0.0, 1.0);
+        let between = |(least, most): (Duration, Duration)| {
+            let spread = most.saturating_sub(least).mul_f64(chance);
+            least + if self.talked { spread / 10 } else { spread }
+        };
+        let last = self.last_try.unwrap_or(self.began);
+        let first = usize::try_from(self.tries).ok();
+        let at = match first.and_then(|tries| FIRST_GAPS.get(tries)) {
+            Some(gap) => last + between((Duration::ZERO, *gap)),
+            None => (last + between(GAP)).max(self.began + FIRST_TIME),
+        };
+        // A connection or a try may have outlasted it.
+        let mut at = at.max(
+            now + LATEST
+                .min(at.saturating_duration_since(last))
+                .mul_f64(chance),
+        );
+        if at >= self.began + FIRST_MINUTE {
+            at = at.max(last + between(LATE_GAP));
+        }
+        let at = at.min(self.until);
+        self.next_try = Some(at);
+        at
+    }
+
+    /// When the user is told that the connection is broken.
+    fn notice_at(&self) -> Instant {
+        let since = if self.returned {
+            self.broken_at
+        } else {
+            self.began
+        };
+        since + UNNOTICED
+    }
+
+    fn tell_return(&mut self, notices: &mut VecDeque<Notice>) {
+        if std::mem::take(&mut self.told) {
+            self.returned = true;
+            notices.push_back(Notice::Reconnected);
+        }
+    }
+
+    fn gave_up(&self, now: Instant) -> GaveUp {
+        let reason = self.reasons.text();
+        let times = match self.tries {
+            0 => return GaveUp { reason },
+            1 => "one try".to_owned(),
+            tries => format!("{tries} tries"),
+        };
+        let seconds = now.saturating_duration_since(self.began).as_secs();
+        let time = match seconds {
+            0 | 1 => "a second".to_owned(),
+            2..120 => format!("{seconds} seconds"),
+            _ => format!("{} minutes", seconds / 60),
+        };
+        GaveUp {
+            reason: format!("{reason}; gave up after {times} in {time}"),
+        }
+    }
+}
+
+impl Reasons {
+    fn note(&mut self, failure: &Failure) {
+        let reason = failure.reason.clone();
+        if failure.is_answer {
+            self.answer = Some(reason);
+            self.unanswered = (0, None);
+        } else {
+            self.unanswered = (self.unanswered.0.saturating_add(1), Some(reason));
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.answer.is_none() && self.unanswered.1.is_none()
+    }
+
+    /// An answer says more than silence, unless that has lasted since.
+    fn text(&self) -> String {
+        match (&self.answer, &self.unanswered) {
+            (Some(answer), (2.., Some(reason))) => format!("{answer}; since then: {reason}"),
+            (Some(answer), _) => answer.clone(),
+            (None, (_, reason)) => reason.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl SilentConnections {
+    const fn is_an_answer(&self) -> bool {
+        self.0 >= SILENT_CONNECTIONS
+    }
+}
+
+/// The tries of the very first connection. Nobody wants to wait for a prompt that may never come: only what the service itself calls
+/// trouble is tried again, a few times.
+#[derive(Debug, Default)]
+pub struct FirstTries(u32);
+
+impl FirstTries {
+    /// A dial failed: how long to wait before the next, if there is one.
+    pub fn failed(&mut self, failure: &Failure, is_excused: bool, chance: f64) -> Option<Duration> {
+        self.0 += 1;
+        let is_trouble = failure.is_answer && (failure.meaning == Meaning::Temporary || is_excused);
+        let gap = FIRST_GAPS.get(usize::try_from(self.0).ok()?)?;
+        (is_trouble && self.0 < FIRST_TRIES).then(|| gap.mul_f64(chance.clamp(0.0, 1.0)))
+    }
+}
+
+#[cfg(test)]
+#[path = "reconnect_tests.rs"]
+mod tests;

@@ -1,0 +1,504 @@
+//! The rules of recovery one by one, and over thousands of random outages in virtual time.
+
+use super::*;
+
+fn second(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+fn failure(meaning: Meaning, reason: &str) -> Failure {
+    Failure {
+        meaning,
+        reason: reason.to_owned(),
+        is_answer: true,
+    }
+}
+
+fn bye() -> Failure {
+    failure(Meaning::Temporary, "1000 Bye")
+}
+
+fn denied() -> Failure {
+    failure(Meaning::Denied, "403 no")
+}
+
+fn unreachable() -> Failure {
+    Failure {
+        is_answer: false,
+        ..failure(Meaning::Temporary, "no route")
+    }
+}
+
+/// A session that stood and whose connection, a good one, broke just now.
+fn broken(now: Instant) -> Recovery {
+    let mut recovery = Recovery::default();
+    recovery.connected(now);
+    recovery.message();
+    recovery.disconnected(&bye(), true, now).unwrap();
+    recovery
+}
+
+/// Tries until it gives up, each try failing at once: when they began, and why it gave up.
+fn fail_on(
+    recovery: &mut Recovery,
+    start: Instant,
+    mut fail: impl FnMut(&mut Recovery, Instant) -> Result<(), GaveUp>,
+) -> (Vec<Duration>, String) {
+    let mut now = start;
+    let mut tries = Vec::new();
+    loop {
+        now = now.max(recovery.next_try(fastrand::f64(), now));
+        let failed = recovery.begin_try(now).and_then(|_| {
+            tries.push(now - start);
+            fail(recovery, now)
+        });
+        if let Err(gave_up) = failed {
+            return (tries, gave_up.reason);
+        }
+    }
+}
+
+fn assert_paced(dials: &[Duration], age_at_end: Duration) {
+    let early = dials.iter().filter(|at| **at < second(10)).count();
+    assert!(early <= 5, "{early} dials in the first 10 s: {dials:?}");
+    for pair in dials.windows(2) {
+        if pair[1] >= second(60) {
+            let gap = pair[1] - pair[0];
+            assert!(gap >= second(5), "{gap:?} before {:?}", pair[1]);
+        }
+    }
+    let per_minute = dials
+        .iter()
+        .map(|at| {
+            dials
+                .iter()
+                .filter(|other| at <= *other && **other < *at + second(60))
+                .count()
+        })
+        .max();
+    assert!(per_minute.unwrap_or(0) <= 24, "{per_minute:?} in a minute");
+    assert!(age_at_end < second(2) || dials[0] <= second(2));
+    assert!(age_at_end < second(12) || dials[1] <= second(12));
+}
+
+#[test]
+fn p65_dials_are_paced_and_never_too_rare() {
+    for _ in 0..500 {
+        let now = Instant::now();
+        let mut recovery = broken(now);
+        let (tries, _) = fail_on(&mut recovery, now, |recovery, now| {
+            recovery.dial_failed(&unreachable(), now)
+        });
+        assert_paced(&tries, second(3600));
+        for pair in tries.windows(2) {
+            assert!(pair[1] - pair[0] <= second(25), "{pair:?}");
+        }
+    }
+}
+
+#[test]
+fn p65_a_connection_that_answers_and_closes_changes_nothing() {
+    for has_message in [false, true] {
+        let now = Instant::now();
+        let mut recovery = broken(now);
+        let (tries, reason) = fail_on(&mut recovery, now, |recovery, now| {
+            recovery.connected(now);
+            recovery.sign();
+            if has_message {
+                recovery.message();
+            }
+            recovery.disconnected(&bye(), true, now + second(1))
+        });
+        assert_paced(&tries, second(3600));
+        assert!(tries.len() > 100, "{}", tries.len());
+        assert!(*tries.last().unwrap() > second(3500));
+        assert!(reason.starts_with("1000 Bye; gave up after "), "{reason}");
+    }
+}
+
+#[test]
+fn p65_a_connection_that_lasts_ends_the_outage() {
+    let now = Instant::now();
+    for (sign, message, lasted, is_new) in [
+        (true, true, 11, true),
+        (false, true, 11, true),
+        (true, true, 9, false),
+        (true, false, 11, false),
+        (true, false, 61, true),
+        (false, false, 61, false),
+    ] {
+        let mut recovery = broken(now);
+        recovery.begin_try(now).unwrap();
+        recovery.connected(now);
+        if sign {
+            recovery.sign();
+        }
+        if message {
+            recovery.message();
+        }
+        let end = now + second(lasted);
+        recovery.disconnected(&bye(), true, end).unwrap();
+        assert_eq!(
+            recovery.ends_at(),
+            Some(if is_new { end } else { now } + PATIENCE),
+            "{sign} {message} {lasted}"
+        );
+    }
+}
+
+#[test]
+fn p66_the_hour_begins_once() {
+    let start = Instant::now();
+    let mut recovery = broken(start);
+    let (tries, reason) = fail_on(&mut recovery, start, |recovery, now| {
+        recovery.connected(now);
+        recovery.disconnected(&unreachable(), true, now + second(2))
+    });
+    assert!(*tries.last().unwrap() < PATIENCE);
+    assert!(reason.contains("no route"), "{reason}");
+    assert!(reason.ends_with(" tries in 60 minutes"), "{reason}");
+}
+
+#[test]
+fn p20_two_refusals_in_a_row_are_an_answer() {
+    let now = Instant::now();
+    let mut recovery = broken(now);
+    recovery.begin_try(now).unwrap();
+    assert_eq!(recovery.dial_failed(&denied(), now), Ok(()));
+    assert_eq!(recovery.dial_failed(&bye(), now), Ok(()));
+    assert_eq!(recovery.dial_failed(&denied(), now), Ok(()));
+    let gave_up = recovery.dial_failed(&denied(), now).unwrap_err();
+    assert_eq!(gave_up.reason, "403 no; gave up after one try in a second");
+}
+
+#[test]
+fn p67_refusals_while_no_credentials_can_be_had_do_not_count() {
+    let now = Instant::now();
+    let mut recovery = broken(now);
+    for _ in 0..50 {
+        recovery.begin_try(now).unwrap();
+        recovery.excuse_try();
+        assert_eq!(recovery.dial_failed(&denied(), now), Ok(()));
+    }
+    for _ in 0..50 {
+        recovery.begin_try(now).unwrap();
+        recovery.excuse_try();
+        recovery.connected(now);
+        assert_eq!(recovery.disconnected(&denied(), true, now), Ok(()));
+    }
+    recovery.begin_try(now).unwrap();
+    assert_eq!(recovery.dial_failed(&denied(), now), Ok(()));
+    recovery.begin_try(now).unwrap();
+    assert!(recovery.dial_failed(&denied(), now).is_err());
+}
+
+#[test]
+fn p68_what_is_gone_is_told_in_the_services_words() {
+    let now = Instant::now();
+    let mut recovery = broken(now);
+    recovery.begin_try(now).unwrap();
+    let gone = failure(Meaning::Gone, "no such session");
+    let gave_up = recovery.resume_failed(&gone, now).unwrap_err();
+    assert_eq!(gave_up.reason, "no such session");
+}
+
+#[test]
+fn silent_connections_are_an_answer_only_where_nothing_stood_or_the_service_says_no() {
+    let now = Instant::now();
+    for (stood, failure, ends) in [
+        (false, unreachable(), true),
+        (false, bye(), true),
+        (true, bye(), false),
+        (true, denied(), true),
+    ] {
+        let mut recovery = Recovery::default();
+        let mut ended = Ok(());
+        for _ in 0..3 {
+            assert_eq!(ended, Ok(()));
+            recovery.connected(now);
+            recovery.sign();
+            ended = recovery.disconnected(&failure, stood, now);
+        }
+        assert_eq!(ended.is_err(), ends, "{stood} {failure:?}");
+    }
+}
+
+#[test]
+fn p70_what_the_user_is_told_is_in_order() {
+    let start = Instant::now();
+    let mut recovery = broken(start);
+    assert_eq!(recovery.next_timeout(), Some(start + second(3)));
+    recovery.handle_timeout(start + second(2));
+    assert_eq!(recovery.poll_notice(), None);
+    recovery.handle_timeout(start + second(3));
+    let reason = "1000 Bye".to_owned();
+    let reconnecting = Some(Notice::Reconnecting { reason });
+    assert_eq!(recovery.poll_notice(), reconnecting);
+    assert_eq!(recovery.next_timeout(), None);
+    // A word, and it is back; but not for long.
+    recovery.connected(start + second(4));
+    recovery.message();
+    assert_eq!(recovery.poll_notice(), Some(Notice::Reconnected));
+    recovery
+        .disconnected(&bye(), true, start + second(5))
+        .unwrap();
+    assert_eq!(recovery.next_timeout(), Some(start + second(8)));
+    recovery.handle_timeout(start + second(8));
+    assert_eq!(recovery.poll_notice(), reconnecting);
+    // From now on a word is not enough.
+    recovery.connected(start + second(9));
+    recovery.message();
+    assert_eq!(recovery.poll_notice(), None);
+    assert_eq!(recovery.next_timeout(), Some(start + second(19)));
+    recovery.handle_timeout(start + second(19));
+    assert_eq!(recovery.poll_notice(), Some(Notice::Reconnected));
+    assert_eq!(recovery.poll_notice(), None);
+    assert_eq!(recovery.next_timeout(), None);
+}
+
+#[test]
+fn p70_an_outage_that_is_over_soon_is_not_told() {
+    let start = Instant::now();
+    let mut recovery = broken(start);
+    recovery.connected(start + second(2));
+    recovery.message();
+    recovery.handle_timeout(start + second(4));
+    recovery.handle_timeout(start + second(100));
+    assert_eq!(recovery.poll_notice(), None);
+}
+
+#[test]
+fn p70_an_idle_session_is_told_to_be_back_by_its_pongs() {
+    let start = Instant::now();
+    let mut recovery = broken(start);
+    recovery.handle_timeout(start + second(5));
+    assert!(recovery.poll_notice().is_some());
+    recovery.connected(start + second(6));
+    recovery.sign();
+    assert_eq!(recovery.next_timeout(), Some(start + second(9)));
+    recovery.handle_timeout(start + second(9));
+    assert_eq!(recovery.poll_notice(), Some(Notice::Reconnected));
+}
+
+#[test]
+fn p119_the_reason_is_the_last_answer() {
+    let now = Instant::now();
+    let trouble = failure(Meaning::Temporary, "HTTP 500");
+    let mut recovery = Recovery::default();
+    recovery.connected(now);
+    recovery.disconnected(&unreachable(), false, now).unwrap();
+    let (tries, reason) = fail_on(&mut recovery, now, |recovery, now| {
+        recovery.resume_failed(&trouble, now)?;
+        // The one that the deadline cuts off.
+        recovery.resume_failed(&unreachable(), now + second(30))
+    });
+    let count = tries.len();
+    assert_eq!(
+        reason,
+        format!("HTTP 500; gave up after {count} tries in 30 seconds")
+    );
+
+    let mut recovery = broken(now);
+    recovery.begin_try(now).unwrap();
+    recovery.dial_failed(&trouble, now).unwrap();
+    for _ in 0..2 {
+        recovery.dial_failed(&unreachable(), now).unwrap();
+    }
+    let gave_up = recovery.begin_try(now + PATIENCE).unwrap_err();
+    assert_eq!(
+        gave_up.reason,
+        "HTTP 500; since then: no route; gave up after one try in 60 minutes"
+    );
+}
+
+#[test]
+fn p25_the_first_connection_is_tried_again_only_where_the_service_has_trouble() {
+    let trouble = failure(Meaning::Temporary, "503");
+    for (failure, is_excused, tries) in [
+        (&trouble, false, 3),
+        (&unreachable(), false, 1),
+        (&denied(), false, 1),
+        (&denied(), true, 3),
+    ] {
+        let mut first = FirstTries::default();
+        let mut count = 1;
+        while first.failed(failure, is_excused, 0.5).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, tries, "{failure:?}");
+    }
+}
+
+/// How the world behaves for a while.
+#[derive(Debug, Clone, Copy)]
+enum Weather {
+    /// Everything works.
+    Good,
+    /// Nothing is reached, and tries end at their time limit.
+    Nothing,
+    /// Nothing listens.
+    Refused,
+    /// ResumeSession fails so fast.
+    Api,
+    /// No credentials, and unsigned dials are refused.
+    Credentials,
+    /// The gateway accepts, says so many words and closes after so long.
+    Talks(bool, Duration),
+    /// The gateway refuses with a status of its own trouble.
+    Trouble,
+}
+
+impl Weather {
+    fn random(random: &mut fastrand::Rng) -> Self {
+        match random.u8(..6) {
+            0 => Self::Nothing,
+            1 => Self::Refused,
+            2 => Self::Api,
+            3 => Self::Credentials,
+            4 => Self::Talks(random.bool(), Duration::from_millis(random.u64(..9900))),
+            _ => Self::Trouble,
+        }
+    }
+}
+
+/// One outage of random weather, which ends at a random time or never.
+struct Storm {
+    random: fastrand::Rng,
+    start: Instant,
+    now: Instant,
+    good_at: Duration,
+    weather: Weather,
+    changes_at: Instant,
+    recovery: Recovery,
+    dials: Vec<Duration>,
+    calls: Vec<Duration>,
+    notices: Vec<Notice>,
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let start = Instant::now();
+        let good_at = match random.u8(..3) {
+            0 => second(random.u64(..60)),
+            1 => second(random.u64(..3500)),
+            _ => second(1 << 30),
+        };
+        Self {
+            weather: Weather::random(&mut random),
+            random,
+            start,
+            now: start,
+            good_at,
+            changes_at: start,
+            recovery: broken(start),
+            dials: Vec::new(),
+            calls: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn weather(&mut self) -> Weather {
+        if self.now >= self.start + self.good_at {
+            return Weather::Good;
+        }
+        if self.now >= self.changes_at {
+            self.weather = Weather::random(&mut self.random);
+            self.changes_at = self.now + second(self.random.u64(1..600));
+        }
+        self.weather
+    }
+
+    /// Lets time pass, with its timers.
+    fn pass(&mut self, until: Instant) {
+        while let Some(at) = self.recovery.next_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.recovery.handle_timeout(self.now);
+            self.notices
+                .extend(std::iter::from_fn(|| self.recovery.poll_notice()));
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// Until a connection lasts, or it is given up.
+    fn run(&mut self) -> Result<(), GaveUp> {
+        loop {
+            let at = self.recovery.next_try(self.random.f64(), self.now);
+            self.pass(at);
+            let limit = self.recovery.begin_try(self.now)?;
+            let age = self.now - self.start;
+            self.calls.push(age);
+            match self.weather() {
+                Weather::Good => {
+                    self.dials.push(age);
+                    self.recovery.connected(self.now);
+                    self.recovery.message();
+                    self.pass(self.now + second(11));
+                    return Ok(());
+                }
+                Weather::Nothing => {
+                    self.dials.push(age);
+                    self.pass(self.now + limit);
+                    self.recovery.dial_failed(&unreachable(), self.now)?;
+                }
+                Weather::Refused => {
+                    self.dials.push(age);
+                    self.recovery.dial_failed(&unreachable(), self.now)?;
+                }
+                Weather::Api => self.recovery.resume_failed(&bye(), self.now)?,
+                Weather::Credentials => {
+                    self.dials.push(age);
+                    self.recovery.excuse_try();
+                    self.recovery.dial_failed(&denied(), self.now)?;
+                }
+                Weather::Talks(has_message, time) => {
+                    self.dials.push(age);
+                    self.recovery.connected(self.now);
+                    self.recovery.sign();
+                    if has_message {
+                        self.recovery.message();
+                    }
+                    self.pass(self.now + time);
+                    self.recovery.disconnected(&bye(), true, self.now)?;
+                }
+                Weather::Trouble => {
+                    self.dials.push(age);
+                    self.recovery.dial_failed(&bye(), self.now)?;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn p65_p66_no_storm_no_early_end_no_late_end() {
+    for seed in 0..3000 {
+        let mut storm = Storm::new(seed);
+        let ended = storm.run();
+        let age = storm.now - storm.start;
+        assert_paced(&storm.dials, second(0));
+        assert_paced(&storm.calls, age);
+        for pair in storm.calls.windows(2) {
+            assert!(pair[1] - pair[0] <= second(25), "{seed}: {pair:?}");
+        }
+        match ended {
+            Ok(()) => assert!(age <= storm.good_at + second(25 + 11), "{seed}: {age:?}"),
+            Err(gave_up) => {
+                assert!(
+                    storm.good_at > second(3500),
+                    "{seed}: {gave_up:?} after {age:?}"
+                );
+                assert!(
+                    (second(3600)..second(3610)).contains(&age),
+                    "{seed}: {age:?}"
+                );
+            }
+        }
+        // Told in turn, beginning with the outage, and few lines however long it lasts.
+        for (number, notice) in storm.notices.iter().enumerate() {
+            let is_return = *notice == Notice::Reconnected;
+            assert_eq!(is_return, number % 2 == 1, "{seed}: {:?}", storm.notices);
+        }
+        assert!(storm.notices.len() <= 4, "{seed}: {:?}", storm.notices);
+    }
+}
