@@ -71,7 +71,7 @@ fn p20_every_bye_of_the_service_is_resumed() {
     let sandbox = support::sandbox();
     // Paced as the real one: an agent that has sent everything at once resends it at ten messages a second.
     let mut config = SessionConfig::from(Document::command("seq 1 60000"));
-    config.to_client = cuts(6, 50_000, 0, &Ending::bye());
+    config.to_client = cuts(5, 50_000, 0, &Ending::bye());
     // The agent resends ten messages a second, and hangs up when that takes longer than this.
     config.agent.drain_timeout = PATIENCE;
     let started = sandbox.start_session(config);
@@ -163,8 +163,8 @@ fn p21_multiplexed_connections_live_on() {
         }
     });
     let config = SessionConfig {
-        to_agent: cuts(4, 100_000, 20, &Ending::Reset),
-        to_client: cuts(4, 90_000, 20, &Ending::bye()),
+        to_agent: cuts(2, 100_000, 20, &Ending::Reset),
+        to_client: cuts(2, 90_000, 20, &Ending::bye()),
         ..unpaced(Document::port(port))
     };
     let started = sandbox.start_session(config);
@@ -308,14 +308,12 @@ fn p20_trouble_of_the_service_is_waited_out() {
     let sandbox = support::sandbox();
     let started = sandbox.start_session(shell());
     let running = interactive(&sandbox, &started);
-    sandbox.fail_next("ResumeSession", 3, Failure::throttled());
-    sandbox.fail_next("ResumeSession", 3, Failure::internal());
-    started.session.set_upgrades([
-        Upgrade::Status(503),
-        Upgrade::Reset,
-        Upgrade::Status(429),
-        Upgrade::Accept,
-    ]);
+    // As many as are tried in the first ten seconds.
+    sandbox.fail_next("ResumeSession", 1, Failure::throttled());
+    sandbox.fail_next("ResumeSession", 1, Failure::internal());
+    started
+        .session
+        .set_upgrades([Upgrade::Status(503), Upgrade::Reset, Upgrade::Accept]);
     started.session.end_connection(Ending::Eof);
     assert!(started.session.wait_for_connection(2, PATIENCE));
     running.type_in(b"echo still'' here\r");
