@@ -1,10 +1,7 @@
 //! Stdin to a session: one thread that reads, looks for escapes, and keeps what the session does not take yet.
 
 use std::io;
-use std::mem;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -15,7 +12,7 @@ use rustix::stdio::stdin;
 
 use super::escape::{Escape, Escapes};
 use super::raw;
-use crate::waker::{WakeReceiver, Waker, waker};
+use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
 /// The most that one read takes, in bytes: what a pipe holds on Linux.
 const READ_SIZE: usize = 64 * 1024;
@@ -50,16 +47,19 @@ pub enum InputEvent {
 /// The thread's handle.
 #[derive(Debug)]
 pub struct Pump {
-    waker: Waker,
-    shared: Arc<Shared>,
+    orders: Mailbox<Order>,
     events: Receiver<InputEvent>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    put: Mutex<Vec<u8>>,
-    paused: AtomicBool,
-    stopped: AtomicBool,
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    /// Send these bytes after all that came so far.
+    Put(Vec<u8>),
+    /// Read the terminal again.
+    Resume,
+    /// End.
+    Stop,
 }
 
 impl Pump {
@@ -75,16 +75,15 @@ impl Pump {
         source: Source,
         send: impl FnMut(&[u8]) -> Option<usize> + Send + 'static,
     ) -> io::Result<Self> {
-        let (waker, wake_receiver) = waker()?;
+        let (mailbox, orders) = mailbox()?;
         let (events, receiver) = unbounded();
-        let shared = Arc::new(Shared::default());
         let mut thread = PumpThread {
             open: !matches!(source, Source::Nothing),
             source,
             send,
-            wake_receiver,
+            orders,
             events,
-            shared: Arc::clone(&shared),
+            is_background: false,
             pending: Vec::new(),
             last_byte: b'\n',
         };
@@ -92,15 +91,14 @@ impl Pump {
             .name("input".to_owned())
             .spawn(move || thread.run())?;
         Ok(Self {
-            waker,
-            shared,
+            orders: mailbox,
             events: receiver,
         })
     }
 
     /// To be woken when the session takes bytes again.
-    pub fn waker(&self) -> &Waker {
-        &self.waker
+    pub const fn waker(&self) -> &Waker {
+        self.orders.waker()
     }
 
     /// What happened. Disconnected when the thread has ended.
@@ -110,24 +108,17 @@ impl Pump {
 
     /// Sends these bytes after all that came so far.
     pub fn put(&self, bytes: &[u8]) {
-        self.shared
-            .put
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
-        self.waker.wake();
+        self.orders.post(Order::Put(bytes.to_vec()));
     }
 
     /// Reads the terminal again after [`InputEvent::Background`].
     pub fn resume(&self) {
-        self.shared.paused.store(false, Ordering::SeqCst);
-        self.waker.wake();
+        self.orders.post(Order::Resume);
     }
 
     /// Ends the thread, and waits for it until the deadline.
     pub fn stop(self, deadline: Instant) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        self.waker.wake();
+        self.orders.post(Order::Stop);
         while self.events.recv_deadline(deadline).is_ok() {}
     }
 }
@@ -137,9 +128,10 @@ struct PumpThread<S> {
     /// Whether there may be more to read.
     open: bool,
     send: S,
-    wake_receiver: WakeReceiver,
+    orders: MailboxReceiver<Order>,
     events: Sender<InputEvent>,
-    shared: Arc<Shared>,
+    /// The terminal is another program's.
+    is_background: bool,
     /// What the session has not taken yet.
     pending: Vec<u8>,
     last_byte: u8,
@@ -150,18 +142,13 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         let mut buffer = vec![0; READ_SIZE];
         let mut is_end_told = !self.open;
         loop {
-            self.wake_receiver.clear();
-            if self.shared.stopped.load(Ordering::SeqCst) {
-                return;
+            for order in self.orders.take() {
+                match order {
+                    Order::Put(bytes) => self.pending.extend_from_slice(&bytes),
+                    Order::Resume => self.is_background = false,
+                    Order::Stop => return,
+                }
             }
-            let put = mem::take(
-                &mut *self
-                    .shared
-                    .put
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-            self.pending.extend_from_slice(&put);
             if !self.send_pending() {
                 return;
             }
@@ -197,13 +184,13 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
             Source::Stdin => self.pending.is_empty(),
             Source::Terminal(_) => self.pending.len() < KEPT_FROM_TERMINAL,
         };
-        room && self.open && !self.shared.paused.load(Ordering::SeqCst)
+        room && self.open && !self.is_background
     }
 
     /// Sleeps until something is to be done; says whether stdin is to be read.
     fn wait(&self) -> bool {
         let mut polled = [
-            PollFd::new(&self.wake_receiver, PollFlags::IN),
+            PollFd::new(&self.orders, PollFlags::IN),
             PollFd::from_borrowed_fd(stdin(), PollFlags::IN),
         ];
         let count = if self.wants_input() { 2 } else { 1 };
@@ -219,7 +206,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         let is_terminal = matches!(self.source, Source::Terminal(_));
         // A background process that reads its terminal is stopped.
         if is_terminal && !raw::in_foreground() {
-            self.shared.paused.store(true, Ordering::SeqCst);
+            self.is_background = true;
             self.tell(InputEvent::Background);
             return true;
         }

@@ -2,8 +2,6 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -16,7 +14,7 @@ use rustix::net::{SendFlags, send};
 use rustix::pipe::PIPE_BUF;
 use rustix::stdio::{stderr, stdout};
 
-use crate::waker::{WakeReceiver, Waker, waker};
+use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
 /// Small messages are written together up to this size, in bytes: what a pipe holds on Linux.
 const BATCH: usize = 64 * 1024;
@@ -45,11 +43,14 @@ pub enum OutputEvent {
     Failed(Errno),
 }
 
+/// The order to end.
+#[derive(Debug)]
+struct Stopped;
+
 /// The thread's handle.
 #[derive(Debug)]
 pub struct Writer {
-    waker: Waker,
-    stopped: Arc<AtomicBool>,
+    stop: Mailbox<Stopped>,
     events: Receiver<OutputEvent>,
 }
 
@@ -60,29 +61,26 @@ impl Writer {
     /// # Errors
     /// When the process is out of descriptors or threads.
     pub fn start(next: impl FnMut() -> Piece + Send + 'static) -> io::Result<Self> {
-        let (waker, wake_receiver) = waker()?;
+        let (stop, stopped) = mailbox()?;
         // One event, and the end of the thread shows as a disconnected channel.
         let (events, receiver) = bounded(1);
-        let stopped = Arc::new(AtomicBool::new(false));
         let mut thread = WriterThread {
             next,
-            wake_receiver,
-            stopped: Arc::clone(&stopped),
+            stopped,
             stderr_gone: false,
         };
         thread::Builder::new()
             .name("output".to_owned())
             .spawn(move || thread.run(&events))?;
         Ok(Self {
-            waker,
-            stopped,
+            stop,
             events: receiver,
         })
     }
 
     /// To be woken when there is something to write.
-    pub fn waker(&self) -> &Waker {
-        &self.waker
+    pub const fn waker(&self) -> &Waker {
+        self.stop.waker()
     }
 
     /// What happened. Disconnected when the thread has ended.
@@ -93,8 +91,7 @@ impl Writer {
     /// Ends the thread, whatever is still to be written, and waits for it until the deadline. One that is stuck in write(2) on a stopped terminal is
     /// left to the process's end.
     pub fn stop(self, deadline: Instant) {
-        self.stopped.store(true, Ordering::SeqCst);
-        self.waker.wake();
+        self.stop.post(Stopped);
         while self.events.recv_deadline(deadline).is_ok() {}
     }
 }
@@ -109,8 +106,7 @@ enum Stop {
 
 struct WriterThread<N> {
     next: N,
-    wake_receiver: WakeReceiver,
-    stopped: Arc<AtomicBool>,
+    stopped: MailboxReceiver<Stopped>,
     stderr_gone: bool,
 }
 
@@ -131,7 +127,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         let err = Descriptor::new(stderr());
         let mut batch = Vec::new();
         loop {
-            self.wake_receiver.clear();
+            self.stopped.wake_receiver().clear();
             let piece = (self.next)();
             if let Piece::Stdout(bytes) = &piece {
                 batch.extend_from_slice(bytes);
@@ -159,7 +155,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     }
 
     fn check_stopped(&self) -> Result<(), Stop> {
-        if self.stopped.load(Ordering::SeqCst) {
+        if !self.stopped.is_empty() {
             return Err(Stop::Asked);
         }
         Ok(())
@@ -168,7 +164,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     /// Sleeps until there is something to write, and notices meanwhile when stdout's reader goes.
     fn wait_for_pieces(&self) -> Result<(), Stop> {
         let mut polled = [
-            PollFd::new(&self.wake_receiver, PollFlags::IN),
+            PollFd::new(&self.stopped, PollFlags::IN),
             // No flags: errors and hang-ups are told anyway.
             PollFd::from_borrowed_fd(stdout(), PollFlags::empty()),
         ];
@@ -183,14 +179,14 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         while !bytes.is_empty() {
             let mut polled = [
                 PollFd::from_borrowed_fd(to.descriptor, PollFlags::OUT),
-                PollFd::new(&self.wake_receiver, PollFlags::IN),
+                PollFd::new(&self.stopped, PollFlags::IN),
             ];
             if to.may_block {
                 if poll(&mut polled, None).is_err() {
                     continue;
                 }
                 if polled[1].revents().contains(PollFlags::IN) {
-                    self.wake_receiver.clear();
+                    self.stopped.wake_receiver().clear();
                     self.check_stopped()?;
                 }
                 let events = polled[0].revents();

@@ -1,8 +1,6 @@
 //! Sessions that listen: what is around the thread that moves the bytes. Texts, signals, the end.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
@@ -19,7 +17,7 @@ use crate::error::Error;
 use crate::sanitise;
 use crate::terminal::print;
 use crate::terminal::signals::Signal;
-use crate::waker::{WakeReceiver, Waker, waker};
+use crate::waker::{Mailbox, MailboxReceiver, mailbox};
 
 /// What may wait to be printed; more is not worth it.
 const EVENTS: usize = 256;
@@ -52,29 +50,14 @@ pub(super) enum PortEvent {
 }
 
 /// What the thread that moves the bytes is told.
-#[derive(Debug)]
-pub(super) struct Control {
-    stopped: AtomicBool,
-    connected: AtomicBool,
-    waker: Waker,
-}
-
-impl Control {
-    /// Ends the thread.
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        self.waker.wake();
-    }
-
-    /// Whether the thread is to end.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
-    /// Whether the data channel has its connection, as far as known.
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::SeqCst)
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortOrder {
+    /// End.
+    Stop,
+    /// The data channel has lost its connection, for long enough to be noticed.
+    Disconnected,
+    /// It has another one.
+    Connected,
 }
 
 /// Listens, and runs the session to its end.
@@ -119,44 +102,38 @@ pub(super) fn run(
 struct Session<'a> {
     context: &'a Context,
     listening: Listening,
-    control: Arc<Control>,
+    orders: Mailbox<PortOrder>,
     events: Receiver<PortEvent>,
 }
 
 impl<'a> Session<'a> {
     fn start(context: &'a Context, listener: Listener, listening: Listening) -> io::Result<Self> {
         context.signals.catch(&[Signal::Stop])?;
-        let (waker, wake_receiver) = waker()?;
-        let control = Arc::new(Control {
-            stopped: AtomicBool::new(false),
-            connected: AtomicBool::new(true),
-            waker: waker.clone(),
-        });
-        context.channel.on_readable(waker.clone());
-        context.channel.on_writable(waker);
+        let (mailbox, orders) = mailbox()?;
+        context.channel.on_readable(mailbox.waker().clone());
+        context.channel.on_writable(mailbox.waker().clone());
         let opened = opened(listener.bound(), context.announcer.session_id(), listening);
         let (sender, events) = bounded(EVENTS);
         let session = Self {
             context,
             listening,
-            control,
+            orders: mailbox,
             events,
         };
         // Before anybody can be told to have connected.
         context.announcer.say(&opened);
-        session.spawn(listener, wake_receiver, sender)?;
+        session.spawn(listener, orders, sender)?;
         Ok(session)
     }
 
     fn spawn(
         &self,
         listener: Listener,
-        wake_receiver: WakeReceiver,
+        orders: MailboxReceiver<PortOrder>,
         events: Sender<PortEvent>,
     ) -> io::Result<()> {
         let channel = self.context.channel.clone();
-        let control = Arc::clone(&self.control);
-        let reactor = Reactor::new(listener, wake_receiver, control, events)?;
+        let reactor = Reactor::new(listener, orders, events)?;
         let spawned = match self.listening {
             Listening::One => {
                 let basic = Basic::new(channel, reactor);
@@ -203,8 +180,8 @@ impl<'a> Session<'a> {
 
     fn handle_notice(&self, notice: &Notice) {
         match notice {
-            Notice::Reconnecting { .. } => self.control.connected.store(false, Ordering::SeqCst),
-            Notice::Reconnected => self.control.connected.store(true, Ordering::SeqCst),
+            Notice::Reconnecting { .. } => self.orders.post(PortOrder::Disconnected),
+            Notice::Reconnected => self.orders.post(PortOrder::Connected),
             Notice::Silent | Notice::Unacknowledged => {}
         }
         tell(notice, "Ctrl-C leaves");
@@ -220,7 +197,7 @@ impl<'a> Session<'a> {
 
     /// Ends the thread, and with it the listening and the local connections.
     fn stop(&self) {
-        self.control.stop();
+        self.orders.post(PortOrder::Stop);
         let deadline = Instant::now() + JOIN_TIMEOUT;
         while let Ok(event) = self.events.recv_deadline(deadline) {
             if let PortEvent::Complaint(line) = event {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -11,11 +10,11 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::accept::Acceptor;
 use super::listen::Listener;
-use super::listening::{Control, PortEvent};
+use super::listening::{PortEvent, PortOrder};
 use super::socket::{Peer, Socket};
 use crate::datachannel::End;
 use crate::error::Error;
-use crate::waker::WakeReceiver;
+use crate::waker::MailboxReceiver;
 
 /// Connections have odd tokens, as streams have odd numbers; so everything else has even ones.
 const WAKER: Token = Token(0);
@@ -24,10 +23,12 @@ const FIRST_LISTENER: usize = 2;
 /// Waits for all that a thread of local connections can wait for.
 pub(super) struct Reactor {
     poll: Poll,
-    wake_receiver: WakeReceiver,
+    orders: MailboxReceiver<PortOrder>,
     /// `None` when nobody is let in any more.
     acceptor: Option<Acceptor>,
-    control: Arc<Control>,
+    /// What was ordered, last.
+    is_stopped: bool,
+    is_connected: bool,
     events: Sender<PortEvent>,
     has_accepted: bool,
 }
@@ -39,22 +40,22 @@ impl Reactor {
     /// When the process is out of descriptors.
     pub fn new(
         mut listener: Listener,
-        wake_receiver: WakeReceiver,
-        control: Arc<Control>,
+        orders: MailboxReceiver<PortOrder>,
         events: Sender<PortEvent>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(
-            &mut SourceFd(&wake_receiver.as_fd().as_raw_fd()),
+            &mut SourceFd(&orders.as_fd().as_raw_fd()),
             WAKER,
             Interest::READABLE,
         )?;
         listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
         Ok(Self {
             poll,
-            wake_receiver,
+            orders,
             acceptor: Some(Acceptor::new(listener)),
-            control,
+            is_stopped: false,
+            is_connected: true,
             events,
             has_accepted: false,
         })
@@ -88,14 +89,24 @@ impl Reactor {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
+        let mut take_orders = false;
         for readiness in &*polled {
             let Token(token) = readiness.token();
             if readiness.token() == WAKER {
-                self.wake_receiver.clear();
+                take_orders = true;
             } else if token.is_multiple_of(2)
                 && let Some(acceptor) = &mut self.acceptor
             {
                 acceptor.set_ready((token - FIRST_LISTENER) / 2);
+            }
+        }
+        if take_orders {
+            for order in self.orders.take() {
+                match order {
+                    PortOrder::Stop => self.is_stopped = true,
+                    PortOrder::Disconnected => self.is_connected = false,
+                    PortOrder::Connected => self.is_connected = true,
+                }
             }
         }
         Ok(())
@@ -123,13 +134,13 @@ impl Reactor {
     }
 
     /// Whether the thread is to end.
-    pub fn is_stopped(&self) -> bool {
-        self.control.is_stopped()
+    pub const fn is_stopped(&self) -> bool {
+        self.is_stopped
     }
 
     /// Whether the data channel has its connection, as far as known.
-    pub fn is_connected(&self) -> bool {
-        self.control.is_connected()
+    pub const fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// Tells, the first time, that somebody connected.
