@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use sandbox::{Check, Config, Credentials, Document, Event, Sandbox, well_known};
+use sandbox::{Check, Config, Credentials, Document, Event, Sandbox};
 use serde_json::json;
 use support::{Finished, Io, Plugin};
 
@@ -75,12 +75,12 @@ fn assert_works(sandbox: &Sandbox, finished: &Finished, asked: &str) {
     );
 }
 
-fn keys(section: &str) -> String {
+fn keys(sandbox: &Sandbox, section: &str) -> String {
     let Credentials {
         access_key_id,
         secret_access_key,
         ..
-    } = Credentials::default();
+    } = sandbox.credentials();
     format!(
         "[{section}]\naws_access_key_id = {access_key_id}\naws_secret_access_key = {secret_access_key}\n"
     )
@@ -93,7 +93,7 @@ fn the_environment_and_files() {
         access_key_id,
         secret_access_key,
         ..
-    } = Credentials::default();
+    } = sandbox.credentials().clone();
     let variables = [
         ("AWS_ACCESS_KEY_ID", access_key_id),
         ("AWS_SECRET_ACCESS_KEY", secret_access_key),
@@ -104,7 +104,7 @@ fn the_environment_and_files() {
         "",
     );
     let files = Files::new(&[
-        ("credentials", &keys("dev")),
+        ("credentials", &keys(&sandbox, "dev")),
         ("config", "[profile dev]\nregion=eu-central-1\n"),
     ]);
     assert_works(&sandbox, &run(&sandbox, &files, "dev", &[]), "");
@@ -120,7 +120,7 @@ fn roles() {
     let sandbox = sandbox();
     let config = "[profile role]\nrole_arn=arn:aws:iam::111122223333:role/x\nsource_profile=base\n\
                   [profile denied]\nrole_arn=arn:aws:iam::111122223333:role/denied\nsource_profile=base\n";
-    let files = Files::new(&[("config", config), ("credentials", &keys("base"))]);
+    let files = Files::new(&[("config", config), ("credentials", &keys(&sandbox, "base"))]);
     assert_works(&sandbox, &run(&sandbox, &files, "role", &[]), "AssumeRole");
     let finished = run(&sandbox, &files, "denied", &[]);
     assert_eq!(finished.code(), 1, "{}", finished.stdout);
@@ -129,7 +129,7 @@ fn roles() {
 #[test]
 fn a_web_identity() {
     let sandbox = sandbox();
-    let files = Files::new(&[("token", well_known::WEB_IDENTITY_TOKEN)]);
+    let files = Files::new(&[("token", sandbox.secrets().web_identity_token.as_str())]);
     let token = files.0.path().join(".aws/token");
     let variables = [
         (
@@ -153,18 +153,20 @@ const SSO_CACHE: &str = "sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json
 #[test]
 fn single_sign_on() {
     let sandbox = sandbox();
-    let good =
-        json!({"accessToken": well_known::SSO_ACCESS_TOKEN, "expiresAt": "2100-01-01T00:00:00Z"});
+    let good = json!({"accessToken": sandbox.secrets().sso_access_token, "expiresAt": "2100-01-01T00:00:00Z"});
     let files = Files::new(&[("config", SSO), (SSO_CACHE, &good.to_string())]);
     assert_works(&sandbox, &run(&sandbox, &files, "sso", &[]), "sso");
     let old = json!({
-        "accessToken": "old", "expiresAt": "2020-01-01T00:00:00Z", "refreshToken": well_known::SSO_REFRESH_TOKEN,
+        "accessToken": "old", "expiresAt": "2020-01-01T00:00:00Z", "refreshToken": sandbox.secrets().sso_refresh_token,
         "clientId": "id", "clientSecret": "secret", "registrationExpiresAt": "2100-01-01T00:00:00Z",
     });
     let files = Files::new(&[("config", SSO), (SSO_CACHE, &old.to_string())]);
     assert_works(&sandbox, &run(&sandbox, &files, "sso", &[]), "sso");
     let kept = fs::read_to_string(files.0.path().join(".aws").join(SSO_CACHE)).unwrap();
-    assert!(kept.contains(well_known::SSO_NEW_ACCESS_TOKEN), "{kept}");
+    assert!(
+        kept.contains(&sandbox.secrets().sso_new_access_token),
+        "{kept}"
+    );
 }
 
 #[test]
@@ -198,29 +200,21 @@ fn an_expired_single_sign_on_says_how_to_sign_on() {
 fn containers_and_instances() {
     let sandbox = sandbox();
     let files = Files::new(&[]);
-    let url = |path: &str| format!("{}{path}", sandbox.api_url().trim_end_matches('/'));
-    let container = |path: &str| ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url(path));
-    let finished = run(
-        &sandbox,
-        &files,
-        "",
-        &[container(well_known::CONTAINER_PATH)],
-    );
+    let container = |with_token| {
+        let url = sandbox.container_url(with_token);
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+    };
+    let finished = run(&sandbox, &files, "", &[container(false)]);
     assert_works(&sandbox, &finished, "");
     let token = (
         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        well_known::CONTAINER_TOKEN.to_owned(),
+        sandbox.secrets().container_token.clone(),
     );
-    let finished = run(
-        &sandbox,
-        &files,
-        "",
-        &[container(well_known::CONTAINER_TOKEN_PATH), token],
-    );
+    let finished = run(&sandbox, &files, "", &[container(true), token]);
     assert_works(&sandbox, &finished, "");
     let instance = [
         ("AWS_EC2_METADATA_DISABLED", "false".to_owned()),
-        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", sandbox.api_url()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", sandbox.metadata_url()),
     ];
     assert_works(&sandbox, &run(&sandbox, &files, "", &instance), "imds");
 }

@@ -322,7 +322,7 @@ fn a_clock_that_is_off_is_put_right() {
 #[test]
 fn p48_no_secret_in_the_log_the_errors_the_arguments_or_a_childs_environment() {
     let sandbox = Sandbox::start(strict()).unwrap();
-    let credentials = Credentials::default();
+    let credentials = sandbox.credentials().clone();
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("environment");
     let script = format!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::faults::Faults;
 use crate::target::{AuthorizedKeys, Target, Task};
@@ -18,15 +19,18 @@ pub struct Config {
     pub tls: bool,
     /// The region that signatures must name.
     pub region: String,
-    /// The keys that are known. The first is what [`Sandbox::environment`](crate::Sandbox::environment) gives to callers.
+    /// The keys that are known; one of its own for each run, unless a test says otherwise. The first is what
+    /// [`Sandbox::environment`](crate::Sandbox::environment) gives to callers.
     pub credentials: Vec<Credentials>,
+    /// What leads to credentials besides keys.
+    pub secrets: Secrets,
     /// Whether the API is `https://`, with a certificate of the same authority.
     pub api_tls: bool,
     /// How long credentials of STS, SSO and the metadata services are good for.
     pub issued_lifetime: Duration,
-    /// What API calls must carry.
+    /// What API calls must carry. Without a signature any user of this machine could start a shell of the sandbox's owner.
     pub api_signatures: Check,
-    /// What the websocket's upgrade must carry.
+    /// What the websocket's upgrade must carry. Who opens a channel has the session's token besides, which only signed calls give out.
     pub upgrade_signatures: Check,
     /// How far the servers' clock is ahead of this machine's (for `true`) or behind it; signatures 5 minutes off are refused.
     pub clock_skew: Option<(bool, Duration)>,
@@ -54,10 +58,11 @@ impl Default for Config {
             seed: 0,
             tls: true,
             region: "eu-central-1".into(),
-            credentials: vec![Credentials::default()],
+            credentials: vec![Credentials::generate()],
+            secrets: Secrets::generate(),
             api_tls: false,
             issued_lifetime: Duration::from_secs(3600),
-            api_signatures: Check::IfPresent,
+            api_signatures: Check::Required,
             upgrade_signatures: Check::IfPresent,
             clock_skew: None,
             certificate_names: Vec::new(),
@@ -83,14 +88,55 @@ pub struct Credentials {
     pub session_token: Option<String>,
 }
 
-impl Default for Credentials {
-    fn default() -> Self {
+impl Credentials {
+    /// A key that nobody has had before.
+    pub fn generate() -> Self {
         Self {
-            access_key_id: "AKIASANDBOXEXAMPLE00".into(),
-            secret_access_key: "sandbox/secret/key/that/opens/nothing/00".into(),
+            access_key_id: format!("AKIA{}", random().to_uppercase()),
+            secret_access_key: format!("sandbox/secret/key/{}", random()),
             session_token: None,
         }
     }
+}
+
+/// What who asks for credentials must know: made anew for each run, so that no other user of this machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// The access token that SSO takes, besides those that its OIDC gave out.
+    pub sso_access_token: String,
+    /// The refresh token that OIDC takes.
+    pub sso_refresh_token: String,
+    /// What OIDC gives for it.
+    pub sso_new_access_token: String,
+    /// The web identity token that AssumeRoleWithWebIdentity takes.
+    pub web_identity_token: String,
+    /// What containers' credentials with a token want in `Authorization`.
+    pub container_token: String,
+    /// What the instance's metadata gives for a while, and wants then.
+    pub(crate) instance_token: String,
+    /// The first part of the metadata services' paths: whoever reaches a real one is that machine or container, and here all are.
+    pub(crate) metadata: String,
+}
+
+impl Secrets {
+    /// Secrets that nobody has had before.
+    pub fn generate() -> Self {
+        let new = |name: &str| format!("sandbox-{name}-{}", random());
+        Self {
+            sso_access_token: new("sso-access-token"),
+            sso_refresh_token: new("sso-refresh-token"),
+            sso_new_access_token: new("sso-new-access-token"),
+            web_identity_token: new("web-identity-token"),
+            container_token: new("container-token"),
+            instance_token: new("instance-token"),
+            metadata: format!("/{}", random()),
+        }
+    }
+}
+
+/// 64 random bits, in hex.
+fn random() -> String {
+    Uuid::new_v4().simple().to_string()[16..].to_owned()
 }
 
 /// How signatures are looked at.

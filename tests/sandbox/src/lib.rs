@@ -63,7 +63,7 @@
 //! | acknowledgements, resends, sizes, flags: frames at the agent | [`Session::frames`], [`Session::wait_for_frames`], [`Record`] |
 //! | API calls that fail, hang, are throttled or answer without a token | [`Sandbox::fail_next`], [`Failure`] |
 //! | signatures: required, refused, of a skewed clock | [`Config`] |
-//! | credentials of STS, SSO, containers, instances | [`Sandbox::api_url`] with [`well_known`] |
+//! | credentials of STS, SSO, containers, instances | [`Sandbox::api_url`] and [`Sandbox::secrets`], [`Sandbox::container_url`], [`Sandbox::metadata_url`] |
 //! | several nodes with tags, states, versions; tasks of ECS | [`Target`], [`Task`] in [`Config`]; [`Sandbox::change_target`] |
 //! | Run Command on all of them | [`RunBehaviour`], [`Sandbox::fail_next`] |
 //! | keys of EC2 Instance Connect, for a real sshd | [`AuthorizedKeys`], [`Sandbox::pushed_keys`] |
@@ -92,10 +92,10 @@ mod signature;
 mod target;
 mod threads;
 
-pub use api::{Failure, well_known};
+pub use api::Failure;
 pub use config::*;
 pub use proxy::{ProxyBehaviour, ProxyConfig, ProxyKind};
 pub use record::{Event, Frame, MAX_FRAMES, Sender};
-pub use sandbox::{Sandbox, Started};
+pub use sandbox::{Sandbox, Started, private_file};
 pub use session::Session;
 pub use target::{AuthorizedKeys, Platform, PushedKey, RunBehaviour, Target, TargetState, Task};

@@ -1,6 +1,6 @@
 //! The sandbox as a program: prints how to point the AWS CLI at it, logs what happens, ends at Ctrl-C.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
@@ -59,8 +59,8 @@ struct Arguments {
     /// Sessions are encrypted with a key of KMS.
     #[arg(long)]
     kms: bool,
-    /// Whether calls and upgrades must be signed.
-    #[arg(long, value_enum, default_value_t = Signatures::Optional)]
+    /// Whether calls and upgrades must be signed. If not, every user of this machine can start a shell that runs as you.
+    #[arg(long, value_enum, default_value_t = Signatures::Required)]
     signatures: Signatures,
     /// Tokens expire after so many seconds.
     #[arg(long, value_name = "SECONDS")]
@@ -74,7 +74,7 @@ struct Arguments {
     /// Keys of EC2 Instance Connect go to this file of authorized_keys for a minute.
     #[arg(long, value_name = "FILE")]
     authorized_keys: Option<PathBuf>,
-    /// Writes the variables to a file that a shell can source.
+    /// Writes the variables, with this run's credentials, to a file that a shell can source and only you can read.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
     /// Writes what happens to a file.
@@ -119,7 +119,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let sandbox = Sandbox::start(config(arguments))?;
     if let Some(path) = &arguments.env {
-        std::fs::write(path, exports(&sandbox))?;
+        sandbox::private_file(path)?.write_all(exports(&sandbox).as_bytes())?;
     }
     match &arguments.action {
         Some(Action::Exec { command }) => execute(&sandbox, command, signals),

@@ -1,10 +1,11 @@
 //! The sandbox itself: starts all servers, hands out sessions, ends everything.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::api::{self, Failure, Issued, Pushed};
 use crate::certificates::Certificates;
-use crate::config::{Config, SessionConfig};
+use crate::config::{Config, Credentials, Secrets, SessionConfig};
 use crate::gateway::{Gateway, Socket};
 use crate::kms::Kms;
 use crate::proxy::{self, ProxyConfig};
@@ -148,6 +149,23 @@ impl Started {
     }
 }
 
+/// A file, new or emptied, that nobody else can read: signatures, tokens and keys stand in what we write.
+///
+/// # Errors
+/// When it cannot be opened, or is somebody else's.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 impl Sandbox {
     /// Starts it.
     ///
@@ -158,7 +176,7 @@ impl Sandbox {
         let journal = Arc::new(Journal {
             print: config.print,
             file: match &config.log_file {
-                Some(path) => Some(Mutex::new(File::create(path)?)),
+                Some(path) => Some(Mutex::new(private_file(path)?)),
                 None => None,
             },
             ..Journal::default()
@@ -192,6 +210,20 @@ impl Sandbox {
             gateway,
             api,
         })
+    }
+
+    /// The key of callers.
+    ///
+    /// # Panics
+    /// When the test wanted none to be known.
+    pub fn credentials(&self) -> &Credentials {
+        let first = self.shared.config.credentials.first();
+        first.expect("a key in the configuration")
+    }
+
+    /// What leads to credentials besides keys.
+    pub fn secrets(&self) -> &Secrets {
+        &self.shared.config.secrets
     }
 
     /// Starts a session as the API would.

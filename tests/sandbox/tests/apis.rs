@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use sandbox::{
     Check, Config, Document, Event, Failure, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox,
-    well_known,
 };
 use session_manager_plugin::aws::{sigv4, time};
 
@@ -69,7 +68,8 @@ fn signed(sandbox: &Sandbox, secret: &str, at: SystemTime) -> (u16, String) {
     let text = sigv4::string_to_sign(&moment, &scope, &request.canonical());
     let signature = sigv4::signature(secret, &scope, &text);
     let head = format!(
-        "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSSM.StartSession\r\nX-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIASANDBOXEXAMPLE00/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}"
+        "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSSM.StartSession\r\nX-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}",
+        sandbox.credentials().access_key_id
     );
     ask(sandbox, &head, body)
 }
@@ -77,7 +77,7 @@ fn signed(sandbox: &Sandbox, secret: &str, at: SystemTime) -> (u16, String) {
 #[test]
 fn signatures_are_checked_as_aws_does() {
     let sandbox = sandbox(required());
-    let secret = sandbox::Credentials::default().secret_access_key;
+    let secret = sandbox.credentials().secret_access_key.clone();
     let now = SystemTime::now();
     assert_eq!(signed(&sandbox, &secret, now).0, 200);
     let (status, answer) = signed(&sandbox, "wrong", now);
@@ -102,14 +102,17 @@ fn a_skewed_server_takes_signatures_of_its_own_time_only() {
         clock_skew: Some((true, ahead)),
         ..required()
     });
-    let secret = sandbox::Credentials::default().secret_access_key;
+    let secret = sandbox.credentials().secret_access_key.clone();
     assert_eq!(signed(&sandbox, &secret, SystemTime::now()).0, 403);
     assert_eq!(signed(&sandbox, &secret, SystemTime::now() + ahead).0, 200);
 }
 
 #[test]
 fn sessions_are_started_resumed_and_terminated() {
-    let sandbox = sandbox(Config::default());
+    let sandbox = sandbox(Config {
+        api_signatures: Check::IfPresent,
+        ..Config::default()
+    });
     let body = r#"{"Target":"i-1","DocumentName":"AWS-StartPortForwardingSession","Parameters":{"portNumber":["22"],"localPortNumber":["2222"]}}"#;
     let (status, answer) = call(&sandbox, "AmazonSSM.StartSession", body);
     assert_eq!(status, 200, "{answer}");
@@ -146,17 +149,27 @@ fn sessions_are_started_resumed_and_terminated() {
 fn credentials_of_all_sources() {
     let sandbox = sandbox(Config::default());
     let get = |head: &str| ask(&sandbox, head, "");
-    let (status, answer) = get("GET /container-credentials HTTP/1.1");
+    let path = |url: String| url.replace(&sandbox.api_url(), "");
+    let (open, with_token) = (
+        path(sandbox.container_url(false)),
+        path(sandbox.container_url(true)),
+    );
+    let (status, answer) = get(&format!("GET {open} HTTP/1.1"));
     assert!(status == 200 && answer.contains("AccessKeyId"), "{answer}");
-    assert_eq!(get("GET /container-credentials-with-token HTTP/1.1").0, 401);
+    assert_eq!(get(&format!("GET {with_token} HTTP/1.1")).0, 401);
     let with_token = format!(
-        "GET /container-credentials-with-token HTTP/1.1\r\nAuthorization: {}",
-        well_known::CONTAINER_TOKEN
+        "GET {with_token} HTTP/1.1\r\nAuthorization: {}",
+        sandbox.secrets().container_token
     );
     assert_eq!(get(&with_token).0, 200);
-    let token = get("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60").1;
+    let metadata = path(sandbox.metadata_url());
+    let wanted = "X-aws-ec2-metadata-token-ttl-seconds: 60";
+    let token = get(&format!(
+        "PUT {metadata}/latest/api/token HTTP/1.1\r\n{wanted}"
+    ))
+    .1;
     let token = token.split("\r\n\r\n").nth(1).unwrap();
-    let role = "/latest/meta-data/iam/security-credentials/sandbox-role";
+    let role = format!("{metadata}/latest/meta-data/iam/security-credentials/sandbox-role");
     assert_eq!(get(&format!("GET {role} HTTP/1.1")).0, 401);
     let (status, answer) = get(&format!(
         "GET {role} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}"
@@ -169,7 +182,7 @@ fn credentials_of_all_sources() {
     assert_eq!(get(federation).0, 401);
     let (status, answer) = get(&format!(
         "{federation}\r\nx-amz-sso_bearer_token: {}",
-        well_known::SSO_ACCESS_TOKEN
+        sandbox.secrets().sso_access_token
     ));
     assert!(
         status == 200 && answer.contains("roleCredentials"),
@@ -177,13 +190,88 @@ fn credentials_of_all_sources() {
     );
     let body = format!(
         "Action=AssumeRoleWithWebIdentity&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr&RoleSessionName=ab&WebIdentityToken={}",
-        well_known::WEB_IDENTITY_TOKEN
+        sandbox.secrets().web_identity_token
     );
     let (status, answer) = ask(&sandbox, "POST / HTTP/1.1", &body);
     assert!(
         status == 200 && answer.contains("<SessionToken>"),
         "{answer}"
     );
+}
+
+#[test]
+fn p102_who_knows_no_secret_of_this_run_gets_no_session_and_no_credentials() {
+    let [sandbox, other] = [sandbox(Config::default()), sandbox(Config::default())];
+    assert_ne!(sandbox.credentials(), other.credentials());
+    assert_ne!(sandbox.secrets(), other.secrets());
+    let body = r#"{"Target":"i-0123456789abcdef0"}"#;
+    assert_eq!(call(&sandbox, "AmazonSSM.StartSession", body).0, 403);
+    assert_eq!(
+        call(
+            &sandbox,
+            "AmazonEC2ContainerServiceV20141113.ExecuteCommand",
+            "{}"
+        )
+        .0,
+        403
+    );
+    let foreign = &other.credentials().secret_access_key;
+    assert_eq!(signed(&sandbox, foreign, SystemTime::now()).0, 403);
+    let path = |url: String| url.replace(&other.api_url(), "");
+    for path in [
+        "/container-credentials".to_owned(),
+        path(other.container_url(false)),
+        "/latest/meta-data/iam/security-credentials/sandbox-role".to_owned(),
+        path(other.metadata_url()) + "/latest/api/token",
+    ] {
+        for method in ["GET", "PUT"] {
+            let ttl = "X-aws-ec2-metadata-token-ttl-seconds: 60";
+            let (status, answer) = ask(&sandbox, &format!("{method} {path} HTTP/1.1\r\n{ttl}"), "");
+            assert!((400..500).contains(&status), "{method} {path}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn p102_the_program_wants_signatures_and_keeps_its_secrets_to_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (variables, log) = (folder.path().join("env"), folder.path().join("log"));
+    std::fs::write(&variables, "").unwrap();
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .args(["--quiet", "--env"])
+        .arg(&variables)
+        .arg("--log")
+        .arg(&log)
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let exports = loop {
+        let exports = std::fs::read_to_string(&variables).unwrap();
+        if exports.ends_with("'\n") && exports.contains("AWS_SECRET_ACCESS_KEY=") {
+            break exports;
+        }
+        assert!(std::time::Instant::now() < deadline, "{exports}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    for file in [&variables, &log] {
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+    }
+    let url = exports
+        .split("AWS_ENDPOINT_URL='http://")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .unwrap();
+    let mut socket = TcpStream::connect(url.trim_end_matches('/')).unwrap();
+    socket
+        .write_all(b"POST / HTTP/1.1\r\nX-Amz-Target: AmazonSSM.StartSession\r\nContent-Length: 18\r\n\r\n{\"Target\": \"i-12\"}")
+        .unwrap();
+    let mut answer = String::new();
+    let _ = socket.read_to_string(&mut answer);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 }
 
 /// The answer to CONNECT.
@@ -225,11 +313,11 @@ fn a_connect_proxy_with_a_password() {
     let (status, mut socket) = connect(proxy, &destination, Some("dXNlcjpwYXNz"));
     assert_eq!(status, 200);
     socket
-        .write_all(b"GET /container-credentials HTTP/1.1\r\n\r\n")
+        .write_all(b"GET /latest/api/token HTTP/1.1\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let used =
         |event: &Event| matches!(event, Event::Proxy { outcome, .. } if outcome == "connected");
     assert!(sandbox.events().iter().any(used));
@@ -283,9 +371,9 @@ fn a_socks_proxy() {
     socket.read_exact(&mut reply).unwrap();
     assert_eq!(reply[1], 0);
     socket
-        .write_all(b"GET /container-credentials HTTP/1.1\r\n\r\n")
+        .write_all(b"GET /latest/api/token HTTP/1.1\r\n\r\n")
         .unwrap();
     let mut text = String::new();
     socket.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 401"), "{text}");
 }

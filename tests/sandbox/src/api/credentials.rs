@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{ApiError, error};
 use crate::config::Credentials;
 use crate::http::{Request, Response, pairs};
-use crate::sandbox::Shared;
+use crate::sandbox::{Sandbox, Shared};
 use crate::threads::lock;
 
 /// Temporary credentials that were given out.
@@ -17,27 +17,12 @@ pub(crate) struct Issued {
     pub(crate) expires: Instant,
 }
 
-/// Fixed secrets of the sandbox, for tests and settings that must name them.
-pub mod well_known {
-    /// The access token that SSO takes, besides those that its OIDC gave out.
-    pub const SSO_ACCESS_TOKEN: &str = "sandbox-sso-access-token";
-    /// The refresh token that OIDC takes.
-    pub const SSO_REFRESH_TOKEN: &str = "sandbox-sso-refresh-token";
-    /// What OIDC gives for it.
-    pub const SSO_NEW_ACCESS_TOKEN: &str = "sandbox-sso-access-token-2";
-    /// What `/container-credentials-with-token` wants in `Authorization`.
-    pub const CONTAINER_TOKEN: &str = "sandbox-container-token";
-    /// The web identity token that AssumeRoleWithWebIdentity takes.
-    pub const WEB_IDENTITY_TOKEN: &str = "sandbox-web-identity-token";
-    /// The path of container credentials that need no token.
-    pub const CONTAINER_PATH: &str = "/container-credentials";
-    /// The path of container credentials that need one.
-    pub const CONTAINER_TOKEN_PATH: &str = "/container-credentials-with-token";
-    /// The role of the instance.
-    pub const INSTANCE_ROLE: &str = "sandbox-role";
-}
-
-const IMDS_TOKEN: &str = "sandbox-imds-token";
+/// The path of container credentials that need no token.
+const CONTAINER_PATH: &str = "/container-credentials";
+/// The path of container credentials that need one.
+const CONTAINER_TOKEN_PATH: &str = "/container-credentials-with-token";
+/// The role of the instance.
+const INSTANCE_ROLE: &str = "sandbox-role";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// New temporary credentials, and when they expire.
@@ -113,7 +98,7 @@ pub(super) fn sts(request: &Request, operation: &str, shared: &Shared) -> Respon
         });
     }
     if action == "AssumeRoleWithWebIdentity"
-        && field("WebIdentityToken") != Some(well_known::WEB_IDENTITY_TOKEN)
+        && field("WebIdentityToken") != Some(&shared.config.secrets.web_identity_token)
     {
         return sts_error(&ApiError::new(
             "InvalidIdentityToken",
@@ -161,7 +146,7 @@ pub(super) fn sts_error(failed: &ApiError) -> Response {
 pub(super) fn respond(request: &Request, operation: &str, shared: &Shared) -> Response {
     let answer = match operation {
         "sso:GetRoleCredentials" => role_credentials(request, shared),
-        "oidc:CreateToken" => create_token(request),
+        "oidc:CreateToken" => create_token(request, shared),
         _ if operation.starts_with("imds:") => return instance(request, shared),
         _ => container(request, shared),
     };
@@ -180,12 +165,8 @@ fn status(status: u16, code: &str, message: &str) -> ApiError {
 
 fn role_credentials(request: &Request, shared: &Shared) -> Result<Value, ApiError> {
     let token = request.header("x-amz-sso_bearer_token").unwrap_or_default();
-    if ![
-        well_known::SSO_ACCESS_TOKEN,
-        well_known::SSO_NEW_ACCESS_TOKEN,
-    ]
-    .contains(&token)
-    {
+    let secrets = &shared.config.secrets;
+    if token != secrets.sso_access_token && token != secrets.sso_new_access_token {
         return Err(status(
             401,
             "UnauthorizedException",
@@ -204,7 +185,8 @@ fn role_credentials(request: &Request, shared: &Shared) -> Result<Value, ApiErro
     }}))
 }
 
-fn create_token(request: &Request) -> Result<Value, ApiError> {
+fn create_token(request: &Request, shared: &Shared) -> Result<Value, ApiError> {
+    let secrets = &shared.config.secrets;
     let input: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let is = |name: &str, wanted: &str| input.get(name).and_then(Value::as_str) == Some(wanted);
     if !is("grantType", "refresh_token") {
@@ -213,15 +195,15 @@ fn create_token(request: &Request) -> Result<Value, ApiError> {
             "Only refresh_token is known here",
         ));
     }
-    if !is("refreshToken", well_known::SSO_REFRESH_TOKEN) {
+    if !is("refreshToken", &secrets.sso_refresh_token) {
         return Err(ApiError::new(
             "invalid_grant",
             "Invalid refresh token provided",
         ));
     }
     Ok(json!({
-        "accessToken": well_known::SSO_NEW_ACCESS_TOKEN,
-        "refreshToken": well_known::SSO_REFRESH_TOKEN,
+        "accessToken": secrets.sso_new_access_token,
+        "refreshToken": secrets.sso_refresh_token,
         "expiresIn": 3600,
         "tokenType": "Bearer",
     }))
@@ -241,40 +223,66 @@ fn of_metadata(shared: &Shared) -> Value {
     })
 }
 
+/// A metadata service's path, for who knows the secret before it.
+fn metadata_path<'a>(request: &'a Request, shared: &Shared) -> &'a str {
+    let path = request.path().strip_prefix(&shared.config.secrets.metadata);
+    path.unwrap_or_default()
+}
+
 fn container(request: &Request, shared: &Shared) -> Result<Value, ApiError> {
-    match request.path() {
-        well_known::CONTAINER_PATH => Ok(of_metadata(shared)),
-        well_known::CONTAINER_TOKEN_PATH
-            if request.header("authorization") == Some(well_known::CONTAINER_TOKEN) =>
-        {
+    let token = &shared.config.secrets.container_token;
+    match metadata_path(request, shared) {
+        CONTAINER_PATH => Ok(of_metadata(shared)),
+        CONTAINER_TOKEN_PATH if request.header("authorization") == Some(token) => {
             Ok(of_metadata(shared))
         }
-        well_known::CONTAINER_TOKEN_PATH => Err(status(401, "Unauthorized", "wrong token")),
+        CONTAINER_TOKEN_PATH => Err(status(401, "Unauthorized", "wrong token")),
         _ => Err(status(404, "NotFound", "nothing here")),
     }
 }
 
 fn instance(request: &Request, shared: &Shared) -> Response {
     let text = |status, text: &str| Response::new(status, "text/plain", text);
-    if request.path() == "/latest/api/token" {
+    let token = &shared.config.secrets.instance_token;
+    let path = metadata_path(request, shared);
+    if path == "/latest/api/token" {
         let ttl = request.header("x-aws-ec2-metadata-token-ttl-seconds");
         return match (request.method.as_str(), ttl) {
-            ("PUT", Some(_)) => text(200, IMDS_TOKEN),
+            ("PUT", Some(_)) => text(200, token),
             ("PUT", None) => text(400, "no ttl"),
             _ => text(405, ""),
         };
     }
-    if request.header("x-aws-ec2-metadata-token") != Some(IMDS_TOKEN) {
+    if request.header("x-aws-ec2-metadata-token") != Some(token) {
         return text(401, "");
     }
-    match request.path() {
+    match path {
         path if path.trim_end_matches('/') == ROLES.trim_end_matches('/') => {
-            text(200, well_known::INSTANCE_ROLE)
+            text(200, INSTANCE_ROLE)
         }
-        path if path.strip_prefix(ROLES) == Some(well_known::INSTANCE_ROLE) => {
+        path if path.strip_prefix(ROLES) == Some(INSTANCE_ROLE) => {
             text(200, &of_metadata(shared).to_string())
         }
         "/latest/meta-data/placement/region" => text(200, &shared.config.region),
         _ => text(404, ""),
+    }
+}
+
+impl Sandbox {
+    /// Where a container finds credentials: `AWS_CONTAINER_CREDENTIALS_FULL_URI`. With [`Secrets::container_token`] or without.
+    ///
+    /// [`Secrets::container_token`]: crate::Secrets::container_token
+    pub fn container_url(&self, with_token: bool) -> String {
+        let path = if with_token {
+            CONTAINER_TOKEN_PATH
+        } else {
+            CONTAINER_PATH
+        };
+        format!("{}{path}", self.metadata_url())
+    }
+
+    /// Where an instance finds its metadata: `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    pub fn metadata_url(&self) -> String {
+        format!("{}{}", self.api_url(), self.secrets().metadata)
     }
 }

@@ -26,7 +26,6 @@ use crate::signature::{self, Denied};
 use crate::threads::{lock, reset};
 
 pub(crate) use credentials::Issued;
-pub use credentials::well_known;
 pub(crate) use instance_connect::Pushed;
 
 /// What goes wrong with an API call.
@@ -139,7 +138,7 @@ fn serve(socket: TcpStream, shared: &Arc<Shared>) {
     let Ok(Some((request, _))) = read_request(&mut socket) else {
         return;
     };
-    let operation = operation(&request);
+    let operation = operation(&request, &shared.config.secrets.metadata);
     let failure = shared.take_failure(&operation);
     let signed = signature::verify(&request, service(&operation), shared);
     let response = match &failure {
@@ -212,7 +211,7 @@ fn wait_for_the_end(shared: &Shared) {
 }
 
 /// What a request is about: `ssm:StartSession`, `sts:AssumeRole`, `imds:PUT /latest/api/token`, …
-fn operation(request: &Request) -> String {
+fn operation(request: &Request, metadata: &str) -> String {
     if let Some(target) = request.header("x-amz-target") {
         let (service, name) = target.split_once('.').unwrap_or(("", target));
         let service = match service {
@@ -240,6 +239,7 @@ fn operation(request: &Request) -> String {
         };
         return format!("{service}:{}", field("Action").unwrap_or_default());
     }
+    let path = path.strip_prefix(metadata).unwrap_or(path);
     match path {
         "/token" => "oidc:CreateToken".into(),
         "/federation/credentials" => "sso:GetRoleCredentials".into(),
