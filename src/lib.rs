@@ -16,6 +16,7 @@
 //! | [`network`] | connecting through proxies, with the user's roots |
 //! | [`encryption`] | AES-256-GCM with a data key of KMS |
 //! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
+//! | [`remarks`] | what the user is told on the way |
 //! | [`environment`], [`files`] | the variables, and the files that they and others name |
 //! | [`waker`], [`secret`], [`sanitise`] | wakes a thread that sleeps in poll(2); text that must not be shown; text from outside as it may be shown |
 //!
@@ -35,6 +36,7 @@ pub mod logging;
 pub mod message;
 pub mod network;
 pub mod program;
+pub mod remarks;
 pub mod sanitise;
 pub mod secret;
 pub mod session;

@@ -14,6 +14,7 @@ use crate::datachannel::{Config, DataChannel, Reconnector};
 use crate::error::Error;
 use crate::logging;
 use crate::network::{Limit, Network};
+use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Caller, Context, out_of_resources};
 use crate::session_api::SessionApi;
@@ -26,6 +27,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
+    let remarks = Remarks::new(|line| print::notice(line));
     let fallible = match Invocation::parse(arguments, &mut environment) {
         Ok(Invocation::Installed) => {
             print::to_stdout(
@@ -56,10 +58,10 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
             ))
         }
         Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
-            .map(|settings| run_call(*call, settings, environment)),
+            .map(|settings| run_call(*call, settings, environment, &remarks)),
         Ok(Invocation::Own(own)) => Settings::from_environment(&environment).and_then(|settings| {
             let start = own.start(&environment)?;
-            Ok(run_own(&own, start, settings, environment))
+            Ok(run_own(&own, start, settings, environment, &remarks))
         }),
         Err(error) => Err(error),
     };
@@ -72,7 +74,7 @@ fn give_up(announcer: &Announcer, error: &Error) -> u8 {
 }
 
 /// A session that somebody else has started.
-fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
+fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &Remarks) -> u8 {
     logging::start(&settings);
     let place = if settings.quiet {
         Place::Stderr
@@ -84,12 +86,26 @@ fn run_call(call: Call, settings: Settings, environment: Environment) -> u8 {
         stderr_to_stdout: call.stderr_to_stdout,
         is_exec: false,
     };
-    run_session(&call, None, caller, &announcer, settings, environment)
-        .unwrap_or_else(|error| give_up(&announcer, &error))
+    run_session(
+        &call,
+        None,
+        caller,
+        &announcer,
+        settings,
+        environment,
+        remarks,
+    )
+    .unwrap_or_else(|error| give_up(&announcer, &error))
 }
 
 /// A session that we start ourselves.
-fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment) -> u8 {
+fn run_own(
+    own: &Own,
+    start: Start,
+    settings: Settings,
+    environment: Environment,
+    remarks: &Remarks,
+) -> u8 {
     logging::start(&settings);
     let place = if own.is_quiet() {
         Place::Nowhere
@@ -102,7 +118,7 @@ fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment
         stderr_to_stdout: false,
         is_exec: own.is_exec(),
     };
-    let (call, client) = match start_session(start, &environment) {
+    let (call, client) = match start_session(start, &environment, remarks) {
         Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place), &error),
     };
@@ -114,6 +130,7 @@ fn run_own(own: &Own, start: Start, settings: Settings, environment: Environment
         &announcer,
         settings,
         environment,
+        remarks,
     )
     .unwrap_or_else(|error| give_up(&announcer, &error))
 }
@@ -130,7 +147,11 @@ fn tell_of_clear_text(client: &Client) {
 }
 
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
-fn start_session(start: Start, environment: &Environment) -> Result<(Call, Client), Error> {
+fn start_session(
+    start: Start,
+    environment: &Environment,
+    remarks: &Remarks,
+) -> Result<(Call, Client), Error> {
     let Start {
         target, connection, ..
     } = start;
@@ -147,6 +168,7 @@ fn start_session(start: Start, environment: &Environment) -> Result<(Call, Clien
         endpoint: endpoint_url.clone(),
         target: Some(target.clone()),
         stream_host: None,
+        remarks: remarks.clone(),
     };
     let configured = Configured::load(environment, profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
@@ -186,16 +208,13 @@ fn run_session(
     announcer: &Arc<Announcer>,
     settings: Settings,
     environment: Environment,
+    remarks: &Remarks,
 ) -> Result<u8, Error> {
     raw::restore_at_panic();
     let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
     let settings = Arc::new(settings);
     let stream_url = StreamUrl::parse(&call.session.stream_url, &settings)?;
-    let configured =
-        Configured::load(&environment, call.profile.as_deref()).unwrap_or_else(|error| {
-            log::warn!("without what the profile says: {error}");
-            Configured::default()
-        });
+    let configured = Configured::load(&environment, call.profile.as_deref())?;
     let network = match &client {
         Some(client) => client.network().clone(),
         None => Network::new(&environment, configured.ca_bundle().as_deref())?,
@@ -204,7 +223,14 @@ fn run_session(
     let client = match client {
         _ if settings.skip_client_configure => None,
         Some(client) => Some(client.with_stream_host(stream_url.service_host())),
-        None => client_of_call(call, &stream_url, &environment, &configured, &network)?,
+        None => client_of_call(
+            call,
+            &stream_url,
+            &environment,
+            &configured,
+            &network,
+            remarks,
+        )?,
     };
     announcer.starting();
     // Of ours the one that started the session has told already.
@@ -227,8 +253,7 @@ fn run_session(
             payload_size: settings.payload_size,
             make_key: service
                 .as_ref()
-                .filter(|_| !call.legacy)
-                .map(SessionApi::make_key),
+                .map(|service| service.make_key(call.legacy)),
         },
         sender,
     )?;
@@ -251,6 +276,7 @@ fn client_of_call(
     environment: &Environment,
     configured: &Configured,
     network: &Network,
+    remarks: &Remarks,
 ) -> Result<Option<Client>, Error> {
     let options = Options {
         region: Some(call.region.clone()),
@@ -258,6 +284,7 @@ fn client_of_call(
         endpoint: call.endpoint.clone(),
         target: call.target.clone(),
         stream_host: Some(stream_url.service_host().to_owned()),
+        remarks: remarks.clone(),
     };
     match Client::new(options, environment, configured, network.clone()) {
         Err(error @ Error::NoRegion) => {

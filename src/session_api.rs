@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::aws::credentials::CredentialsError;
 use crate::aws::{ApiError, Client};
 use crate::communicator::StreamUrl;
-use crate::datachannel::{DataKey, MakeKey, Resume, ResumeError, ResumeTry, Resumed, Sign};
+use crate::datachannel::{
+    DataKey, ENCRYPTION_UNSUPPORTED, MakeKey, Resume, ResumeError, ResumeTry, Resumed, Sign,
+};
 use crate::encryption::Encrypter;
 use crate::error::{Error, Failure, Meaning};
 use crate::message::content::KmsEncryptionResult;
@@ -92,20 +95,26 @@ impl SessionApi {
         })
     }
 
-    /// Has KMS make the key of an encrypted session.
-    pub fn make_key(&self) -> Arc<MakeKey> {
+    /// Has KMS make the key of an encrypted session. `is_legacy` says that the caller gave no profile, and expects to be told that it is too
+    /// old where no key can be had.
+    pub fn make_key(&self, is_legacy: bool) -> Arc<MakeKey> {
         let service = self.clone();
         Arc::new(move |parameters, limit| {
             let challenge = parameters.challenge.as_deref();
+            let target = service.target(is_legacy, limit)?;
             let key = service
                 .client
                 .generate_data_key(
                     &parameters.kms_key_id,
                     &service.session_id,
+                    &target,
                     challenge,
                     limit,
                 )
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| {
+                    let what = format!("kms:GenerateDataKey on {}", parameters.kms_key_id);
+                    with_permission(&error, &what)
+                })?;
             let encrypter = Encrypter::new(&key.plaintext).map_err(|error| error.to_string())?;
             Ok(DataKey {
                 result: KmsEncryptionResult {
@@ -116,6 +125,25 @@ impl SessionApi {
                 encrypter,
             })
         })
+    }
+
+    /// The target, which is part of what KMS is asked for, and which not every caller tells (P106). An error is for the agent and the user.
+    fn target(&self, is_legacy: bool, limit: &Limit) -> Result<String, String> {
+        let missing = |why: &str| {
+            format!(
+                "the session is encrypted with KMS, and for that its target must be known, which the caller did not give (argument 5: \
+                 {{\"Target\":\"…\"}}): {why}"
+            )
+        };
+        match self.client.session_target(&self.session_id, limit) {
+            Ok(Some(target)) => Ok(target),
+            // Without credentials there is no way to KMS either.
+            Ok(None) | Err(ApiError::Credentials(CredentialsError::NotFound)) if is_legacy => {
+                Err(ENCRYPTION_UNSUPPORTED.to_owned())
+            }
+            Ok(None) => Err(missing("DescribeSessions does not know the session")),
+            Err(error) => Err(missing(&with_permission(&error, "ssm:DescribeSessions"))),
+        }
     }
 
     /// Ends the session over there.
@@ -132,5 +160,15 @@ impl SessionApi {
                 result => result.map_err(|error| Error::Lost(error.to_string())),
             }
         })
+    }
+}
+
+/// An error, and the action that must be allowed where the service says that it is not.
+fn with_permission(error: &ApiError, action: &str) -> String {
+    match error {
+        ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied") => {
+            format!("{error}; these credentials must be allowed the action {action}")
+        }
+        _ => error.to_string(),
     }
 }

@@ -19,6 +19,7 @@ use super::error::ApiError;
 use crate::encryption::DATA_KEY_SIZE;
 use crate::error::{Error, Meaning};
 use crate::network::{Limit, Network};
+use crate::remarks::{Remarks, Waiting};
 use crate::secret::Secret;
 use crate::settings::Environment;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub target: Option<String>,
     /// The host that the service named for the stream (never one that the user put in its place).
     pub stream_host: Option<String>,
+    /// Where the user is told what takes its time.
+    pub remarks: Remarks,
 }
 
 /// Calls AWS. Cheap to clone, and for use from any thread.
@@ -49,6 +52,7 @@ struct Shared {
     endpoints: Endpoints,
     region: String,
     target: Option<String>,
+    remarks: Remarks,
     credentials: Arc<Chain>,
     clock: Arc<Clock>,
 }
@@ -118,7 +122,12 @@ impl Client {
             options.target.as_deref(),
             options.stream_host.as_deref(),
         );
-        let credentials = Chain::new(environment, options.profile, endpoints.clone());
+        let credentials = Chain::new(
+            environment,
+            options.profile,
+            endpoints.clone(),
+            options.remarks.clone(),
+        );
         let region = options
             .region
             .filter(|region| !region.is_empty())
@@ -132,6 +141,7 @@ impl Client {
             endpoints,
             region,
             target: options.target,
+            remarks: options.remarks,
             credentials: Arc::new(credentials),
             clock: Arc::default(),
         })))
@@ -152,6 +162,7 @@ impl Client {
             endpoints,
             region: self.0.region.clone(),
             target: self.0.target.clone(),
+            remarks: self.0.remarks.clone(),
             credentials: Arc::clone(&self.0.credentials),
             clock: Arc::clone(&self.0.clock),
         }))
@@ -177,6 +188,7 @@ impl Client {
         limit: &Limit,
     ) -> Result<Started, ApiError> {
         let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("StartSession", limit);
         self.ssm(
             "StartSession",
             "AmazonSSM.StartSession",
@@ -241,6 +253,7 @@ impl Client {
     /// See [`ApiError`].
     pub fn terminate_session(&self, session_id: &str, limit: &Limit) -> Result<(), ApiError> {
         let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("TerminateSession", limit);
         let request = SessionRequest { session_id };
         let _: serde::de::IgnoredAny = self.ssm(
             "TerminateSession",
@@ -263,6 +276,7 @@ impl Client {
         &self,
         key_id: &str,
         session_id: &str,
+        target: &str,
         challenge: Option<&str>,
         limit: &Limit,
     ) -> Result<DataKey, ApiError> {
@@ -286,10 +300,7 @@ impl Client {
         const OPERATION: &str = "GenerateDataKey";
         let mut encryption_context = BTreeMap::from([
             ("aws:ssm:SessionId", session_id),
-            (
-                "aws:ssm:TargetId",
-                self.0.target.as_deref().unwrap_or_default(),
-            ),
+            ("aws:ssm:TargetId", target),
         ]);
         encryption_context
             .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
@@ -299,6 +310,7 @@ impl Client {
             encryption_context,
         };
         let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("KMS", limit);
         let answer: Answer = self.json(
             Service::Kms,
             OPERATION,
@@ -343,7 +355,18 @@ impl Client {
         Clock::parse_header(date).is_some_and(|time| self.0.clock.correct(time))
     }
 
-    fn credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
+    /// The node or task, if the caller named it.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.0.target.as_deref().filter(|target| !target.is_empty())
+    }
+
+    /// Tells the user what is waited for, if it takes its time.
+    pub(super) fn waiting(&self, what: &str, limit: &Limit) -> Waiting {
+        let longest = limit.remaining().unwrap_or_default();
+        self.0.remarks.waiting(what, longest)
+    }
+
+    pub(super) fn credentials(&self, limit: &Limit) -> Result<Arc<Credentials>, CredentialsError> {
         self.0
             .credentials
             .get(false, &self.0.region, self.caller(ATTEMPTS), limit)
@@ -357,7 +380,7 @@ impl Client {
         }
     }
 
-    fn ssm<T: for<'de> Deserialize<'de>>(
+    pub(super) fn ssm<T: for<'de> Deserialize<'de>>(
         &self,
         operation: &'static str,
         target: &'static str,

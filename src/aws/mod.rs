@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod exchange;
 pub(crate) mod partitions;
+mod sessions;
 pub mod sigv4;
 #[cfg(test)]
 mod test_server;

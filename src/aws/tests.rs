@@ -241,12 +241,12 @@ fn a_data_key_with_its_context() {
     let server = Server::fixed(200, &body.to_string());
     let client = client(&server);
     let made = client
-        .generate_data_key("arn:k", "s-1", Some("Y2g="), &limit())
+        .generate_data_key("arn:k", "s-1", "i-0123", Some("Y2g="), &limit())
         .unwrap();
     assert_eq!(made.ciphertext, "YmxvYg==");
     assert_eq!(made.plaintext.to_vec(), key);
     client
-        .generate_data_key("arn:k", "s-1", None, &limit())
+        .generate_data_key("arn:k", "s-1", "i-0123", None, &limit())
         .unwrap();
     let asked = server.asked();
     assert!(is_signed(&asked[0], "kms"));
@@ -273,14 +273,14 @@ fn a_key_of_the_wrong_length_and_kmss_refusal() {
     let body = json!({"CiphertextBlob": "YmxvYg==", "Plaintext": STANDARD.encode([0; 32])});
     let server = Server::fixed(200, &body.to_string());
     client(&server)
-        .generate_data_key("k", "s", None, &limit())
+        .generate_data_key("k", "s", "i-1", None, &limit())
         .unwrap_err();
     let server = Server::fixed(
         400,
         r#"{"__type":"DisabledException","message":"arn:k is disabled."}"#,
     );
     let error = client(&server)
-        .generate_data_key("k", "s", None, &limit())
+        .generate_data_key("k", "s", "i-1", None, &limit())
         .unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -11,6 +11,7 @@ use super::{
 use crate::aws::call::Caller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
+use crate::remarks::{Remarks, Waiting};
 use crate::settings::Environment;
 
 /// The longest a configured source in the network may take.
@@ -24,6 +25,7 @@ pub(in crate::aws) struct Chain {
     /// The profile that the caller named.
     profile: Option<String>,
     endpoints: Endpoints,
+    remarks: Remarks,
     kept: Mutex<Kept>,
     /// Held by who looks: a source that asks its user must not ask twice at a time.
     turn: Mutex<()>,
@@ -37,6 +39,7 @@ pub(super) struct Search<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) region: &'a str,
     pub(super) limit: &'a Limit,
+    remarks: &'a Remarks,
 }
 
 /// None: this source is not configured.
@@ -47,11 +50,13 @@ impl Chain {
         environment: &Environment,
         profile: Option<String>,
         endpoints: Endpoints,
+        remarks: Remarks,
     ) -> Self {
         Self {
             environment: environment.clone(),
             profile: profile.filter(|profile| !profile.is_empty()),
             endpoints,
+            remarks,
             kept: Mutex::default(),
             turn: Mutex::default(),
         }
@@ -152,32 +157,77 @@ impl Chain {
             caller,
             region,
             limit,
+            remarks: &self.remarks,
         };
-        // Somebody who names a profile means it, whatever stands in the environment.
-        if self.profile.is_none() {
-            if let Some(found) = environment::find(&self.environment)? {
-                return Ok(found);
-            }
-            if let Some(found) = sts::web_identity_of_environment(&search)? {
-                return Ok(found);
-            }
-        }
         let name = self.profile_name();
-        if let Some(found) = profile::find(&search, name)? {
+        let section = profiles.profile(name);
+        // Somebody who names a profile means it, whatever stands in the environment. Where a variable names it, those beside it go first.
+        if self.profile.is_none()
+            && let Some(found) = of_environment(&search)?
+        {
+            if section.is_none() && name != "default" {
+                self.say_environment_is_used(name, NO_SUCH);
+            }
+            return Ok(found);
+        }
+        if let Some(section) = section
+            && let Some(found) = profile::find(&search, name, section)?
+        {
+            return Ok(found);
+        }
+        // Callers name a profile because they must ("default"), or name something else by mistake: that hides nothing that is good.
+        if self.profile.is_some()
+            && let Some(found) = of_environment(&search)?
+        {
+            self.say_environment_is_used(name, section.map_or(NO_SUCH, |_| NOTHING_IN_IT));
             return Ok(found);
         }
         if let Some(found) = container::find(&search)? {
+            if section.is_none() && name != "default" {
+                self.say_environment_is_used(name, NO_SUCH);
+            }
             return Ok(found);
+        }
+        // The machine's own are for those who want no others.
+        if section.is_none() && name != "default" {
+            return Err(profile::unknown(&search, name));
         }
         if let Some(found) = instance::find(&search, false)? {
             return Ok(found);
         }
         // Without a profile it knows no more than we do, and it takes a second to start.
-        let found = match profiles.profile(name) {
-            Some(_) => process::aws_cli(&search, name)?,
-            None => None,
-        };
-        found.ok_or(CredentialsError::NotFound)
+        if section.is_some()
+            && let Some(found) = process::aws_cli(&search, name)?
+        {
+            return Ok(found);
+        }
+        let is_named = self.profile.is_some() || name != "default";
+        Err(match section {
+            Some(_) if is_named => profile::empty(&search, name),
+            None if is_named => profile::unknown(&search, name),
+            _ if !profiles.unreadable().is_empty() => {
+                CredentialsError::Failed(profiles.unreadable().to_owned())
+            }
+            _ => CredentialsError::NotFound,
+        })
+    }
+
+    fn say_environment_is_used(&self, name: &str, why: &str) {
+        self.remarks.once(&format!(
+            "the profile {name} {why}: the credentials of the environment are used"
+        ));
+    }
+}
+
+/// Why a profile is not what counts.
+const NO_SUCH: &str = "is in no configuration file";
+const NOTHING_IN_IT: &str = "has no credentials";
+
+/// Those that variables hold, or lead to with a role.
+fn of_environment(search: &Search<'_>) -> Found {
+    match environment::find(search.environment)? {
+        Some(found) => Ok(Some(found)),
+        None => sts::web_identity_of_environment(search),
     }
 }
 
@@ -185,5 +235,15 @@ impl Search<'_> {
     /// How long a configured source in the network may take.
     pub(super) fn network_limit(&self) -> Limit {
         self.limit.at_most(NETWORK_TIME)
+    }
+
+    /// Tells the user what is waited for, if it takes its time.
+    pub(super) fn waiting(&self, what: &str, longest: Duration) -> Waiting {
+        self.remarks.waiting(what, longest)
+    }
+
+    /// [`waiting`](Self::waiting) for a configured source in the network.
+    pub(super) fn waiting_for_network(&self, what: &str) -> Waiting {
+        self.waiting(what, NETWORK_TIME)
     }
 }

@@ -38,14 +38,16 @@ pub(in crate::aws) struct Profiles {
     profiles: HashMap<String, Section>,
     sso_sessions: HashMap<String, Section>,
     services: HashMap<String, Section>,
+    /// Which files may not be read, in words.
+    unreadable: String,
 }
 
 impl Profiles {
-    /// Reads both files; one that is not there is as if empty. What the credentials file says goes first.
+    /// Reads both files; one that is not there, or not for us to read, is as if empty. What the credentials file says goes first.
     pub(in crate::aws) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
         let mut all = Self::default();
         let [config, credentials] = files_of(environment);
-        for (name, section) in sections(&read(&config)?) {
+        for (name, section) in sections(&all.read(&config)?) {
             let (kind, rest) = name.split_once(char::is_whitespace).unwrap_or((&name, ""));
             let named = unquoted(rest.trim());
             let (target, name, goes_first) = match kind {
@@ -57,10 +59,35 @@ impl Profiles {
             };
             merge(target, name, section, goes_first);
         }
-        for (name, section) in sections(&read(&credentials)?) {
+        for (name, section) in sections(&all.read(&credentials)?) {
             merge(&mut all.profiles, &name, section, true);
         }
         Ok(all)
+    }
+
+    fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, CredentialsError> {
+        let error = match files::read_text(path) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let reason = || format!("{} cannot be read: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
+            // As in botocore: it is another user's, and not needed by everybody.
+            io::ErrorKind::PermissionDenied => {
+                if !self.unreadable.is_empty() {
+                    self.unreadable.push_str(", ");
+                }
+                self.unreadable.push_str(&reason());
+            }
+            _ => return Err(CredentialsError::Failed(reason())),
+        }
+        Ok(Zeroizing::default())
+    }
+
+    /// Which files may not be read, in words; empty if there are none.
+    pub(super) fn unreadable(&self) -> &str {
+        &self.unreadable
     }
 
     pub(in crate::aws) fn profile(&self, name: &str) -> Option<&Section> {
@@ -121,22 +148,6 @@ pub(in crate::aws) fn profile_name<'a>(
 /// `~/.aws`.
 pub(super) fn aws_directory(environment: &Environment) -> PathBuf {
     environment.expand_home("~/.aws")
-}
-
-fn read(path: &Path) -> Result<Zeroizing<String>, CredentialsError> {
-    match files::read_text(path) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(Zeroizing::default())
-        }
-        result => result.map_err(|error| {
-            CredentialsError::Failed(format!("{} cannot be read: {error}", path.display()))
-        }),
-    }
 }
 
 /// The sections of a file, in their order.

@@ -33,6 +33,7 @@ pub(super) fn find(search: &Search<'_>) -> Found {
             "{what}: the authorization token cannot stand in a header"
         ))
     })?;
+    let _waiting = search.waiting_for_network(what);
     let limit = search.network_limit();
     let answer = match fetch(search, &request, &limit) {
         // Such agents are busy for a moment when many containers start.

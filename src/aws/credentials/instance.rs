@@ -32,6 +32,7 @@ pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
         "http://169.254.169.254"
     };
     let endpoint = get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(standard);
+    let _waiting = search.waiting_for_network("the instance's credentials");
     match ask(search, endpoint.trim_end_matches('/'), sure) {
         Ok(found) => Ok(Some(found)),
         Err(FetchError::Cancelled) => Err(CredentialsError::Cancelled),

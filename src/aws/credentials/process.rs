@@ -96,6 +96,7 @@ fn run(
         reason: format!("{what} {why}"),
         is_answer: true,
     };
+    let _waiting = search.waiting(what, time);
     let output =
         output(search, words, &search.limit.at_most(time)).map_err(|error| {
             match Stop::of(&error) {

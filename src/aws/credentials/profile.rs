@@ -1,26 +1,43 @@
 //! Credentials as a profile has them.
 
 use super::chain::{Found, Search};
-use super::config::Section;
+use super::config::{Section, files_of};
 use super::{Credentials, CredentialsError, container, environment, instance, process, sso, sts};
 
 /// What a profile says; none if it says nothing about credentials.
-pub(super) fn find(search: &Search<'_>, name: &str) -> Found {
-    let Some(profile) = search.profiles.profile(name) else {
-        // Only the default may be missing: other sources come after it.
-        return if name == "default" {
-            Ok(None)
-        } else {
-            Err(unknown(name))
-        };
-    };
+pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
     resolve(search, name, profile, &mut Vec::new())
 }
 
-fn unknown(name: &str) -> CredentialsError {
+/// There is no such profile.
+pub(super) fn unknown(search: &Search<'_>, name: &str) -> CredentialsError {
+    let places = places(search);
     CredentialsError::Failed(format!(
-        "there is no profile {name} in ~/.aws/config or ~/.aws/credentials; `aws configure list-profiles` shows those that are there"
+        "there is no profile {name} in {places}: `aws configure list-profiles` shows those that are there"
     ))
+}
+
+/// There is such a profile, and neither it nor anything else has credentials.
+pub(super) fn empty(search: &Search<'_>, name: &str) -> CredentialsError {
+    let places = places(search);
+    CredentialsError::Failed(format!(
+        "the profile {name} in {places} has none, and there are none in the environment: give it some with `aws configure`, or set \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    ))
+}
+
+/// The files that were looked at.
+fn places(search: &Search<'_>) -> String {
+    let [config, credentials] = files_of(search.environment);
+    let unreadable = match search.profiles.unreadable() {
+        "" => String::new(),
+        files => format!(" ({files})"),
+    };
+    format!(
+        "{} or {}{unreadable}",
+        config.display(),
+        credentials.display()
+    )
 }
 
 /// `path` are the profiles that led here.
@@ -100,7 +117,7 @@ fn assume_role(
             let found = search
                 .profiles
                 .profile(source)
-                .ok_or_else(|| unknown(source))?;
+                .ok_or_else(|| unknown(search, source))?;
             resolve(search, source, found, path)?
         }
         (None, Some("Environment")) => environment::find(search.environment)?,

@@ -60,6 +60,7 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
             "the single sign-on of profile {name} is missing or has expired: run `aws sso login --profile {name}`"
         ))
     };
+    let _waiting = search.waiting_for_network(&settings.what());
     let file = settings.cache_file(search);
     let json = files::read(&file).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => expired(),

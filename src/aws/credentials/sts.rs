@@ -272,6 +272,7 @@ fn call(
         content_type: "application/x-www-form-urlencoded; charset=utf-8",
         body: body.expose().as_bytes(),
     };
+    let _waiting = search.waiting_for_network(whose);
     let limit: Limit = search.network_limit();
     let answer = search.caller.call(&call, source, &limit).map_err(failed)?;
     let document = String::from_utf8_lossy(answer.body());

@@ -68,6 +68,10 @@ impl Shared {
         lock(&self.sessions).by_id.get(id).cloned()
     }
 
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        lock(&self.sessions).by_id.values().cloned().collect()
+    }
+
     pub(crate) fn start_session(&self, config: SessionConfig) -> Started {
         let id = format!("sandbox-{}", &Uuid::new_v4().simple().to_string()[..17]);
         let document = config.document.session_type().to_owned();

@@ -21,6 +21,7 @@ use crate::aws::clock::Clock;
 use crate::aws::configured::Configured;
 use crate::aws::endpoint::Endpoints;
 use crate::network::{Limit, Network};
+use crate::remarks::Remarks;
 use crate::settings::Environment;
 
 type Result<T = Arc<Credentials>> = std::result::Result<T, CredentialsError>;
@@ -79,7 +80,12 @@ impl User {
     fn chain(&self, profile: Option<&str>) -> Chain {
         let environment = self.environment();
         let endpoints = Endpoints::new(&environment, &Configured::default(), None, None, None);
-        Chain::new(&environment, profile.map(str::to_owned), endpoints)
+        Chain::new(
+            &environment,
+            profile.map(str::to_owned),
+            endpoints,
+            Remarks::default(),
+        )
     }
 
     fn find(&self, profile: Option<&str>) -> Result {

@@ -290,6 +290,7 @@ fn respond(
         "ssm:StartSession" => ssm::start(&input, no_token, shared),
         "ssm:ResumeSession" => ssm::resume(&input, no_token, shared),
         "ssm:TerminateSession" => ssm::terminate(&input, shared),
+        "ssm:DescribeSessions" => ssm::describe(&input, shared),
         "kms:GenerateDataKey" => kms::generate(&input, shared),
         "kms:Decrypt" => kms::decrypt(&input, shared),
         "ecs:ExecuteCommand" => ecs::execute(&input, shared),

@@ -1,4 +1,4 @@
-//! StartSession, ResumeSession, TerminateSession.
+//! StartSession, ResumeSession, TerminateSession, DescribeSessions.
 
 use std::sync::Arc;
 
@@ -112,4 +112,51 @@ pub(super) fn terminate(input: &Value, shared: &Shared) -> Answer {
     let session = session(input, shared)?;
     session.terminate("");
     Ok(json!({ "SessionId": session.id() }))
+}
+
+/// The sessions of a state (`Active` or `History`) that all filters let through; those of `SessionId` and `Target` are known.
+pub(super) fn describe(input: &Value, shared: &Shared) -> Answer {
+    let wants_active = match input.get("State").and_then(Value::as_str) {
+        Some("Active") => true,
+        Some("History") => false,
+        _ => {
+            return Err(ApiError::new(
+                "ValidationException",
+                "State must be Active or History",
+            ));
+        }
+    };
+    let mut filters = Vec::new();
+    for filter in input
+        .get("Filters")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let text = |name: &str| filter.get(name).and_then(Value::as_str);
+        match (text("key"), text("value")) {
+            (Some(key @ ("SessionId" | "Target")), Some(value)) => filters.push((key, value)),
+            _ => {
+                return Err(ApiError::new(
+                    "InvalidFilterKey",
+                    "The specified filter key is not valid",
+                ));
+            }
+        }
+    }
+    let sessions: Vec<Value> = shared
+        .sessions()
+        .into_iter()
+        .filter(|session| session.ended().is_none() == wants_active)
+        .map(|session| {
+            json!({
+                "SessionId": session.id(),
+                "Target": session.config().agent.instance_id,
+                "Status": if wants_active { "Connected" } else { "Terminated" },
+                "Owner": "arn:aws:iam::111122223333:user/sandbox",
+            })
+        })
+        .filter(|session| filters.iter().all(|(key, value)| session[*key] == *value))
+        .collect();
+    Ok(json!({ "Sessions": sessions }))
 }

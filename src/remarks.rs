@@ -1,0 +1,133 @@
+//! What a user is told on the way: that something takes its time, or goes another way than was asked for.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+/// Nobody is told about what takes no longer.
+const QUIET_TIME: Duration = Duration::from_secs(3);
+
+/// Lines for the user, each shown once in the life of the program. The default shows none. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Remarks(Option<Arc<Shared>>);
+
+struct Shared {
+    show: Box<dyn Fn(&str) + Send + Sync>,
+    shown: Mutex<HashSet<String>>,
+}
+
+impl Remarks {
+    /// Lines go to `show`, which may be called from any thread.
+    pub fn new(show: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(Shared {
+            show: Box::new(show),
+            shown: Mutex::default(),
+        })))
+    }
+
+    /// Shows a line, unless it was shown before.
+    pub fn once(&self, line: &str) {
+        if let Some(shared) = &self.0 {
+            shared.once(line);
+        }
+    }
+
+    /// Says what is waited for, and how long at most, if the wait that begins now is not over within 3 seconds. It ends when the answer is
+    /// dropped.
+    #[must_use = "the wait ends when this is dropped"]
+    pub fn waiting(&self, what: &str, longest: Duration) -> Waiting {
+        let seconds = longest.as_secs_f64().ceil();
+        let line = format!("waiting for {what}, up to {seconds} s");
+        let shared = self.0.as_ref().filter(|shared| !shared.was_shown(&line));
+        let Some(shared) = shared.map(Arc::clone) else {
+            return Waiting::default();
+        };
+        let (over, is_over) = bounded::<()>(0);
+        let thread = std::thread::Builder::new().name("waiting".to_owned());
+        let thread = thread.spawn(move || {
+            if is_over.recv_timeout(QUIET_TIME) == Err(RecvTimeoutError::Timeout) {
+                shared.once(&line);
+            }
+        });
+        Waiting {
+            over: Some(over),
+            // Without a thread nothing is said, and the wait goes on.
+            thread: thread.ok(),
+        }
+    }
+}
+
+impl Shared {
+    fn once(&self, line: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.insert(line.to_owned()) {
+            drop(shown);
+            (self.show)(line);
+        }
+    }
+
+    fn was_shown(&self, line: &str) -> bool {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.contains(line)
+    }
+}
+
+impl fmt::Debug for Remarks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Remarks(…)")
+    }
+}
+
+/// A wait that is going on.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(thread) = self.thread.take() {
+            // A line that is being shown is shown before what follows. The thread does not panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn collecting() -> (Remarks, Arc<Mutex<Vec<String>>>) {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&lines);
+        let remarks = Remarks::new(move |line| into.lock().unwrap().push(line.to_owned()));
+        (remarks, lines)
+    }
+
+    #[test]
+    fn a_line_is_shown_once() {
+        let (remarks, lines) = collecting();
+        for line in ["a", "b", "a"] {
+            remarks.clone().once(line);
+        }
+        assert_eq!(*lines.lock().unwrap(), ["a", "b"]);
+        Remarks::default().once("a");
+    }
+
+    #[test]
+    fn p107_a_short_wait_is_not_told_and_ends_at_once() {
+        let (remarks, lines) = collecting();
+        let start = Instant::now();
+        drop(remarks.waiting("it", Duration::from_secs(60)));
+        assert!(start.elapsed() < QUIET_TIME);
+        assert!(lines.lock().unwrap().is_empty());
+    }
+}
