@@ -7,6 +7,7 @@ mod support;
 mod trust_support;
 
 mod api;
+mod configuration;
 mod gateway;
 mod text;
 mod trust;

@@ -6,4 +6,8 @@ mod support;
 mod trust_support;
 
 mod endpoints;
+mod parameters;
+mod profiles;
+mod python;
 mod trust;
+mod waiting;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::config::{Profiles, profile_name};
+use super::config::{Profiles, named_profile, profile_name};
 use super::kept::{Choice, Kept};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
@@ -161,13 +161,19 @@ impl Chain {
         };
         let name = self.profile_name();
         let section = profiles.profile(name);
+        let is_named = named_profile(&self.environment, self.profile.as_deref()).is_some();
+        let say_environment_is_used = || match section {
+            None if is_named => self.say_environment_is_used(name, "is in no configuration file"),
+            Some(_) if self.profile.is_some() => {
+                self.say_environment_is_used(name, "has no credentials");
+            }
+            _ => {}
+        };
         // Somebody who names a profile means it, whatever stands in the environment. Where a variable names it, those beside it go first.
         if self.profile.is_none()
             && let Some(found) = of_environment(&search)?
         {
-            if section.is_none() && name != "default" {
-                self.say_environment_is_used(name, NO_SUCH);
-            }
+            say_environment_is_used();
             return Ok(found);
         }
         if let Some(section) = section
@@ -179,13 +185,11 @@ impl Chain {
         if self.profile.is_some()
             && let Some(found) = of_environment(&search)?
         {
-            self.say_environment_is_used(name, section.map_or(NO_SUCH, |_| NOTHING_IN_IT));
+            say_environment_is_used();
             return Ok(found);
         }
         if let Some(found) = container::find(&search)? {
-            if section.is_none() && name != "default" {
-                self.say_environment_is_used(name, NO_SUCH);
-            }
+            say_environment_is_used();
             return Ok(found);
         }
         // The machine's own are for those who want no others.
@@ -201,7 +205,6 @@ impl Chain {
         {
             return Ok(found);
         }
-        let is_named = self.profile.is_some() || name != "default";
         Err(match section {
             Some(_) if is_named => profile::empty(&search, name),
             None if is_named => profile::unknown(&search, name),
@@ -218,10 +221,6 @@ impl Chain {
         ));
     }
 }
-
-/// Why a profile is not what counts.
-const NO_SUCH: &str = "is in no configuration file";
-const NOTHING_IN_IT: &str = "has no credentials";
 
 /// Those that variables hold, or lead to with a role.
 fn of_environment(search: &Search<'_>) -> Found {

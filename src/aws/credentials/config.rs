@@ -133,16 +133,23 @@ pub(super) fn files_of(environment: &Environment) -> [PathBuf; 2] {
     ]
 }
 
-/// The profile that the caller named, or else the environment.
-pub(in crate::aws) fn profile_name<'a>(
+/// The profile that the caller named, or else the environment, if they did.
+pub(super) fn named_profile<'a>(
     environment: &'a Environment,
     named: Option<&'a str>,
-) -> &'a str {
+) -> Option<&'a str> {
     named
         .filter(|name| !name.is_empty())
         .or_else(|| environment.get("AWS_PROFILE"))
         .or_else(|| environment.get("AWS_DEFAULT_PROFILE"))
-        .unwrap_or("default")
+}
+
+/// The profile that counts.
+pub(in crate::aws) fn profile_name<'a>(
+    environment: &'a Environment,
+    named: Option<&'a str>,
+) -> &'a str {
+    named_profile(environment, named).unwrap_or("default")
 }
 
 /// `~/.aws`.

@@ -1,0 +1,397 @@
+//! Profiles that are in no file, callers that name no target, and paths with variables in them.
+
+use std::fs;
+
+use sandbox::{
+    Check, Config, Credentials, Document, Event, Failure, KmsConfig, Sandbox, SessionConfig,
+};
+use serde_json::{Value, json};
+use session_manager_plugin::aws::{Client, Configured, Options};
+use session_manager_plugin::network::Network;
+use session_manager_plugin::settings::Environment;
+
+use crate::python;
+use crate::support::{Finished, Io, Plugin};
+
+fn strict() -> Sandbox {
+    let config = Config {
+        api_signatures: Check::Required,
+        upgrade_signatures: Check::Required,
+        ..Config::default()
+    };
+    Sandbox::start(config).expect("a sandbox")
+}
+
+/// How a profile is named.
+const WAYS: [&str; 4] = [
+    "argument 4",
+    "--profile",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+];
+
+fn named(sandbox: &Sandbox, way: &str, profile: &str) -> Plugin {
+    let own = ["exec", "--target", "i-1", "--", "echo", "it works"];
+    let plugin = match way {
+        "argument 4" => {
+            let started = sandbox.start_session(Document::command("echo it works"));
+            let plugin = Plugin::new(sandbox, &started);
+            let request = r#"{"Target":"i-1"}"#;
+            plugin.arguments(
+                &started,
+                &["{}", "eu-central-1", "StartSession", profile, request, ""],
+            )
+        }
+        "--profile" => Plugin::bare([&["exec", "--profile", profile], &own[1..]].concat()),
+        variable => Plugin::bare(own).env(variable, profile),
+    };
+    plugin.with_api(sandbox).stdin(Io::Null)
+}
+
+fn without_keys(plugin: Plugin) -> Plugin {
+    plugin
+        .without("AWS_ACCESS_KEY_ID")
+        .without("AWS_SECRET_ACCESS_KEY")
+        .without("AWS_SESSION_TOKEN")
+}
+
+/// The lines of ours on stderr.
+fn lines(finished: &Finished) -> Vec<&str> {
+    let lines = finished.stderr.lines();
+    lines
+        .filter(|line| line.starts_with("session-manager-plugin: "))
+        .collect()
+}
+
+#[test]
+fn p105_a_profile_that_is_in_no_file_hides_no_credentials_of_the_environment() {
+    let sandbox = strict();
+    for way in WAYS {
+        for profile in ["default", "eu-west-1", "no such one"] {
+            let finished = named(&sandbox, way, profile).run(b"");
+            assert!(finished.stdout.contains("it works"), "{way}: {finished:?}");
+            assert_eq!(finished.code(), 0, "{way}: {finished:?}");
+            let lines = lines(&finished);
+            assert_eq!(lines.len(), 1, "{way}: {finished:?}");
+            assert!(lines[0].contains(profile), "{way}: {finished:?}");
+            assert!(lines[0].contains("environment"), "{way}: {finished:?}");
+        }
+    }
+}
+
+#[test]
+fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
+    let sandbox = strict();
+    let directory = tempfile::tempdir().unwrap();
+    let [config, credentials] = ["config", "credentials"].map(|name| directory.path().join(name));
+    fs::write(&config, "[profile other]\nregion=eu-central-1\n").unwrap();
+    for way in ["--profile", "AWS_PROFILE"] {
+        for profile in ["eu-west-1", "other"] {
+            let finished = without_keys(named(&sandbox, way, profile))
+                .env("AWS_CONFIG_FILE", &config)
+                .env("AWS_SHARED_CREDENTIALS_FILE", &credentials)
+                .run(b"");
+            assert_eq!(finished.code(), 1, "{way}: {finished:?}");
+            for part in [
+                profile,
+                config.to_str().unwrap(),
+                credentials.to_str().unwrap(),
+            ] {
+                assert!(finished.stderr.contains(part), "{way} {part}: {finished:?}");
+            }
+        }
+    }
+    let finished = without_keys(named(&sandbox, "--profile", "default"))
+        .env("AWS_CONFIG_FILE", &config)
+        .run(b"");
+    assert!(finished.stderr.contains("profile default"), "{finished:?}");
+    assert!(
+        finished.stderr.contains(config.to_str().unwrap()),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn p105_a_profile_without_credentials_hides_none_and_one_with_them_counts() {
+    let sandbox = strict();
+    let Credentials {
+        access_key_id,
+        secret_access_key,
+        ..
+    } = sandbox.credentials();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    let text = format!(
+        "[default]\nregion=eu-central-1\n[profile full]\naws_access_key_id={access_key_id}\naws_secret_access_key={secret_access_key}\n"
+    );
+    fs::write(&config, text).unwrap();
+    for way in ["argument 4", "--profile"] {
+        let plugin = named(&sandbox, way, "default").env("AWS_CONFIG_FILE", &config);
+        let finished = plugin.run(b"");
+        assert!(finished.stdout.contains("it works"), "{way}: {finished:?}");
+        assert_eq!(lines(&finished).len(), 1, "{way}: {finished:?}");
+        let finished = named(&sandbox, way, "full")
+            .env("AWS_CONFIG_FILE", &config)
+            .env("AWS_ACCESS_KEY_ID", "AKIAOTHER")
+            .run(b"");
+        assert!(finished.stdout.contains("it works"), "{way}: {finished:?}");
+        assert_eq!(finished.stderr, "", "{way}: {finished:?}");
+    }
+}
+
+/// A session that its agent encrypts, run by a caller that gives so many arguments; the fifth is this.
+fn encrypted(sandbox: &Sandbox, count: usize, request: &str) -> (String, Plugin) {
+    let mut config = SessionConfig::from(Document::Interactive {
+        command: "read line; echo \"<$line>\"".to_owned(),
+    });
+    config.agent.kms = Some(KmsConfig::default());
+    config.agent.instance_id = "mi-0fedcba9876543210".to_owned();
+    let started = sandbox.start_session(config);
+    let arguments = ["{}", "eu-central-1", "StartSession", "", request, ""];
+    let plugin = Plugin::new(sandbox, &started)
+        .with_api(sandbox)
+        .arguments(&started, &arguments[..count]);
+    (started.session.id().to_owned(), plugin)
+}
+
+fn described(sandbox: &Sandbox) -> Vec<Value> {
+    let request = |event| match event {
+        Event::Api {
+            operation, request, ..
+        } if operation == "ssm:DescribeSessions" => Some(request),
+        _ => None,
+    };
+    sandbox.events().into_iter().filter_map(request).collect()
+}
+
+#[test]
+fn p106_callers_that_name_no_target_have_encrypted_sessions() {
+    for (count, request) in [
+        (3, ""),
+        (4, ""),
+        (5, "{}"),
+        (6, ""),
+        (6, r#"{"Target":null}"#),
+    ] {
+        let sandbox = strict();
+        let (id, plugin) = encrypted(&sandbox, count, request);
+        let finished = plugin.run(b"in secret\n");
+        assert!(
+            finished.stdout.contains("<in secret>"),
+            "{count}: {finished:?}"
+        );
+        assert_eq!(finished.code(), 0, "{count}: {finished:?}");
+        let expected = json!({"State": "Active", "Filters": [{"key": "SessionId", "value": id}]});
+        assert_eq!(described(&sandbox), [expected]);
+    }
+    // Who names it is not asked about.
+    let sandbox = strict();
+    let (_, plugin) = encrypted(&sandbox, 6, r#"{"Target":"mi-0fedcba9876543210"}"#);
+    let finished = plugin.run(b"in secret\n");
+    assert!(finished.stdout.contains("<in secret>"), "{finished:?}");
+    assert_eq!(described(&sandbox), [json!(null); 0]);
+}
+
+#[test]
+fn p106_where_that_is_denied_the_text_says_what_is_missing_and_which_action_helps() {
+    for (count, request) in [(3, ""), (4, ""), (6, "{}")] {
+        let sandbox = strict();
+        sandbox.fail_next("DescribeSessions", 1, Failure::access_denied());
+        let (_, plugin) = encrypted(&sandbox, count, request);
+        let finished = plugin.run(b"in secret\n");
+        assert_eq!(finished.code(), 1, "{count}: {finished:?}");
+        for part in ["Target", "argument 5", "ssm:DescribeSessions"] {
+            assert!(
+                finished.stderr.contains(part),
+                "{count} {part}: {finished:?}"
+            );
+        }
+    }
+    let sandbox = strict();
+    sandbox.fail_next("GenerateDataKey", 1, Failure::access_denied());
+    let (_, plugin) = encrypted(&sandbox, 3, "");
+    let finished = plugin.run(b"in secret\n");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(
+        finished.stderr.contains("kms:GenerateDataKey"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn p106_the_old_refusal_is_what_is_left_without_credentials() {
+    let sandbox = Sandbox::start(Config {
+        upgrade_signatures: Check::IfPresent,
+        ..Config::default()
+    })
+    .expect("a sandbox");
+    for (count, is_old) in [(3, true), (4, false)] {
+        let mut config = SessionConfig::from(Document::Shell);
+        config.agent.kms = Some(KmsConfig::default());
+        let started = sandbox.start_session(config);
+        let url = sandbox.api_url();
+        let arguments = ["{}", "eu-central-1", "StartSession", ""];
+        let plugin = Plugin::new(&sandbox, &started)
+            .env("AWS_ENDPOINT_URL", url)
+            .arguments(&started, &arguments[..count]);
+        let finished = plugin.run(b"");
+        let refusal =
+            "Installed version of CLI does not support Session Manager encryption feature";
+        assert_eq!(finished.code(), 1, "{count}: {finished:?}");
+        assert_eq!(
+            finished.stderr.contains(refusal),
+            is_old,
+            "{count}: {finished:?}"
+        );
+    }
+}
+
+const REGIONS: &str = r#"
+import json, os, sys
+import awscli, botocore.session
+given = json.load(sys.stdin)
+found = []
+for case in given:
+    os.environ.clear()
+    os.environ.update(case)
+    found.append(botocore.session.Session().get_config_variable('region') or '')
+print(json.dumps(found))
+"#;
+
+#[test]
+fn p113_paths_are_expanded_as_botocore_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path();
+    // Every file says where it stands, also those whose names are not what was meant.
+    for name in [
+        ".aws/config",
+        "cfg",
+        "a b",
+        "$NONE",
+        "${}",
+        "${HOME",
+        "x$",
+        "sub/cfg",
+        "$$A",
+        "~",
+        "é",
+        "${A B}x",
+    ] {
+        let path = home.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("[default]\nregion={}\n", name.len())).unwrap();
+    }
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let root = home.to_str().unwrap();
+    let written = [
+        "$HOME/cfg",
+        "${HOME}/cfg",
+        "~/cfg",
+        "~/sub/../cfg",
+        "~//cfg",
+        "$TILDE/cfg",
+        "$HOME/$NONE",
+        "$HOME/${NONE}",
+        "$HOME/${}",
+        "$HOME/${HOME",
+        "$HOME/x$",
+        "$HOME/$A$B",
+        "$HOME/${A}fg",
+        "$HOME/$A",
+        "$HOME/$$A",
+        "$HOME/$Afg",
+        "$HOME/a b",
+        "$HOME/é",
+        "$HOME/${A B}x",
+        "$HOME/$NESTED",
+        "$EMPTY$HOME/cfg",
+        "$HOME$SLASH$A$B",
+        "~",
+        "~/~",
+        "x~/cfg",
+        "~nobody-of-this-name/cfg",
+        "$HOME/none",
+    ];
+    let cases: Vec<Value> = written
+        .iter()
+        .map(|path| (*path).to_owned())
+        .chain([format!("{root}/cfg"), format!("~{user}/cfg")])
+        .map(|path| {
+            json!({
+                "HOME": root, "AWS_CONFIG_FILE": path, "AWS_EC2_METADATA_DISABLED": "true",
+                "TILDE": "~", "A": "c", "B": "fg", "NESTED": "${A}fg", "EMPTY": "", "SLASH": "/",
+            })
+        })
+        .chain([
+            json!({"HOME": root}),
+            json!({"HOME": format!("{root}//"), "AWS_CONFIG_FILE": "~/cfg"}),
+        ])
+        .collect();
+    let theirs = python::run(REGIONS, &json!(cases));
+    let mut found = 0;
+    for (case, theirs) in cases.iter().zip(theirs.as_array().unwrap()) {
+        let variables = case.as_object().unwrap().iter();
+        let environment: Environment = variables
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+            .collect();
+        // Without a region there is no client; a directory is an error here, and nothing there.
+        let ours = region(&environment).unwrap_or_default();
+        assert_eq!(ours, theirs.as_str().unwrap(), "{case}");
+        found += usize::from(!ours.is_empty());
+    }
+    assert!(found > 15, "{found}");
+}
+
+fn region(environment: &Environment) -> Option<String> {
+    let configured = Configured::load(environment, None).ok()?;
+    let network = Network::new(environment, None).expect("a network");
+    let client = Client::new(Options::default(), environment, &configured, network).ok()?;
+    Some(client.region().to_owned())
+}
+
+#[test]
+fn p113_every_path_is_expanded() {
+    let sandbox = strict();
+    let home = tempfile::tempdir().unwrap();
+    let Credentials {
+        access_key_id,
+        secret_access_key,
+        ..
+    } = sandbox.credentials();
+    fs::create_dir(home.path().join("$NONE")).unwrap();
+    fs::copy(sandbox.ca_file(), home.path().join("$NONE/ca.pem")).unwrap();
+    fs::write(
+        home.path().join("keys"),
+        format!(
+            "[p]\naws_access_key_id={access_key_id}\naws_secret_access_key={secret_access_key}\n"
+        ),
+    )
+    .unwrap();
+    fs::write(
+        home.path().join("config"),
+        "[profile p]\nca_bundle=$WHERE/$NONE/ca.pem\nregion=eu-central-1\n",
+    )
+    .unwrap();
+    let plugin = || {
+        let plugin = without_keys(named(&sandbox, "--profile", "p"));
+        plugin
+            .env("HOME", home.path())
+            .env("WHERE", "~")
+            .env("AWS_CONFIG_FILE", "~/config")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "${HOME}/keys")
+    };
+    for plugin in [
+        plugin().without("AWS_CA_BUNDLE"),
+        plugin().env("AWS_CA_BUNDLE", "$HOME/$NONE/ca.pem"),
+        plugin()
+            .without("AWS_CA_BUNDLE")
+            .env("SSL_CERT_FILE", "~/$NONE/ca.pem"),
+        plugin()
+            .env("SSM_PLUGIN_LOG", "info")
+            .env("SSM_PLUGIN_LOG_FILE", "~/log"),
+    ] {
+        let finished = plugin.run(b"");
+        assert_eq!(finished.stdout, "it works\n", "{finished:?}");
+    }
+    assert!(home.path().join("log").exists());
+}
