@@ -421,6 +421,7 @@ impl Client {
                     self.credentials_denied();
                 }
             })?;
+        self.0.credentials.accepted();
         serde_json::from_slice(answer.body()).map_err(malformed)
     }
 }

@@ -6,12 +6,12 @@
 //!
 //! | an outage's age | dials begin |
 //! |---|---|
-//! | up to 10 s | at once, then after up to 1, 2, 4 and 4 s: five at most |
+//! | up to 10 s | at once, then after up to 1, 2, 4 and 4 s (a quarter of it at least): five at most |
 //! | up to a minute | 3 to 8 s apart |
 //! | from then on | 5 to 20 s apart |
 //!
 //! A try has less time than would keep the next one waiting beyond that, and full jitter is within these bounds: many clients that lose the
-//! same gateway must not come back in step. After a connection that carried messages the shortest distance is taken.
+//! same gateway must not come back in step. After a connection that carried messages the distance is near the shortest.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -211,6 +211,7 @@ impl Recovery {
         outage.tries = outage.tries.saturating_add(1);
         outage.last_try = Some(now);
         outage.is_excused = false;
+        outage.talked = false;
         outage.next_try = None;
         Ok(most.min(outage.until.saturating_duration_since(now)))
     }
@@ -358,7 +359,8 @@ impl Outage {
         let last = self.last_try.unwrap_or(self.began);
         let first = usize::try_from(self.tries).ok();
         let at = match first.and_then(|tries| FIRST_GAPS.get(tries)) {
-            Some(gap) => last + between((Duration::ZERO, *gap)),
+            Some(gap) if self.tries == 0 => last + gap.mul_f64(chance),
+            Some(gap) => last + gap.mul_f64(0.25 + chance * 0.75),
             None => (last + between(GAP)).max(self.began + FIRST_TIME),
         };
         // A connection or a try may have outlasted it.

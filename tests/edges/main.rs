@@ -9,6 +9,7 @@ mod trust_support;
 mod api;
 mod configuration;
 mod gateway;
+mod recovery;
 mod text;
 mod trust;
 mod urls;

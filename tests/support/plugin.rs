@@ -89,6 +89,12 @@ impl Plugin {
         self
     }
 
+    /// Called with these arguments.
+    pub fn called_with(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(Into::into).collect();
+        self
+    }
+
     /// May dial the sandbox, and trusts it.
     pub fn reaching(self, sandbox: &Sandbox) -> Self {
         self.env("SSM_PLUGIN_ALLOW_STREAM_HOST", sandbox.gateway_host())

@@ -107,6 +107,11 @@ impl Chain {
         self.kept().denied();
     }
 
+    /// The service took them.
+    pub(in crate::aws) fn accepted(&self) {
+        self.kept().accepted();
+    }
+
     /// Waits while somebody else looks.
     fn wait_for_turn(&self, limit: &Limit) -> Result<MutexGuard<'_, ()>, CredentialsError> {
         loop {

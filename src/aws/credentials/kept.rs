@@ -89,6 +89,11 @@ impl Kept {
         }
     }
 
+    /// The service took what was found.
+    pub(super) const fn accepted(&mut self) {
+        self.is_refused = false;
+    }
+
     /// A look has ended; what is to be used.
     pub(super) fn looked(
         &mut self,
@@ -230,6 +235,17 @@ mod tests {
         world.kept.denied();
         assert_eq!(world.ask(1, Ok(("B", None))).as_deref(), Ok("B"));
         assert_eq!(world.ask(2, Ok(("C", None))).as_deref(), Ok("B"));
+        assert_eq!(world.looks, 2);
+    }
+
+    #[test]
+    fn p69_what_is_accepted_again_is_used_again() {
+        let mut world = World::new();
+        assert_eq!(world.ask(0, Ok(("A", None))).as_deref(), Ok("A"));
+        world.kept.denied();
+        assert_eq!(world.ask(1, Ok(("A", None))).as_deref(), Ok("A"));
+        world.kept.accepted();
+        assert_eq!(world.ask(1000, Ok(("A", None))).as_deref(), Ok("A"));
         assert_eq!(world.looks, 2);
     }
 

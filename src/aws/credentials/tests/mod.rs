@@ -4,6 +4,7 @@ mod machine;
 mod process;
 mod roles;
 mod sso;
+mod trouble;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
