@@ -251,6 +251,7 @@ fn run_session(
                 resume: for_connection.map(SessionApi::resume),
             },
             payload_size: settings.payload_size,
+            require_encryption: settings.require_encryption,
             make_key: service
                 .as_ref()
                 .map(|service| service.make_key(call.legacy)),

@@ -71,6 +71,8 @@ pub struct Settings {
     pub payload_size: usize,
     /// `SSM_PLUGIN_QUIET`: our own lines go to stderr.
     pub quiet: bool,
+    /// `SSM_PLUGIN_REQUIRE_ENCRYPTION`: a session that the agent does not encrypt with KMS is ended before anything is sent.
+    pub require_encryption: bool,
     /// `SSM_PLUGIN_PROPAGATE_EXIT_CODE`: the remote exit code becomes ours.
     pub propagate_exit_code: bool,
     /// `SSM_PLUGIN_ESCAPE`: the byte that begins an escape, if any does.
@@ -90,6 +92,7 @@ impl Default for Settings {
             allow_stream_host: Vec::new(),
             payload_size: DEFAULT_PAYLOAD_SIZE,
             quiet: false,
+            require_encryption: false,
             propagate_exit_code: false,
             escape: Some(DEFAULT_ESCAPE),
             log: LevelFilter::Off,
@@ -135,6 +138,7 @@ impl Settings {
                 )?
                 .unwrap_or(default.payload_size),
             quiet: read.switch("SSM_PLUGIN_QUIET")?,
+            require_encryption: read.switch("SSM_PLUGIN_REQUIRE_ENCRYPTION")?,
             propagate_exit_code: read.switch("SSM_PLUGIN_PROPAGATE_EXIT_CODE")?,
             escape: read
                 .value("SSM_PLUGIN_ESCAPE", "one ASCII character, or none", escape)?
@@ -240,6 +244,7 @@ mod tests {
             ("SSM_PLUGIN_PAYLOAD_SIZE", "32768"),
             ("SSM_PLUGIN_QUIET", "1"),
             ("SSM_PLUGIN_PROPAGATE_EXIT_CODE", "yes"),
+            ("SSM_PLUGIN_REQUIRE_ENCRYPTION", "1"),
             ("SSM_PLUGIN_ESCAPE", "%"),
             ("SSM_PLUGIN_LOG", "Debug"),
             ("SSM_PLUGIN_LOG_FILE", "/var/log/plugin.log"),
@@ -261,6 +266,7 @@ mod tests {
                 ],
                 payload_size: 32768,
                 quiet: true,
+                require_encryption: true,
                 propagate_exit_code: true,
                 escape: Some(b'%'),
                 log: LevelFilter::Debug,
@@ -286,6 +292,7 @@ mod tests {
             ("SSM_PLUGIN_PAYLOAD_SIZE", "1k"),
             ("SSM_PLUGIN_QUIET", "2"),
             ("SSM_PLUGIN_PROPAGATE_EXIT_CODE", "oui"),
+            ("SSM_PLUGIN_REQUIRE_ENCRYPTION", "maybe"),
             ("SSM_PLUGIN_ESCAPE", "~~"),
             ("SSM_PLUGIN_ESCAPE", "é"),
             ("SSM_PLUGIN_LOG", "verbose"),

@@ -32,6 +32,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
         },
         payload_size: 1024,
         make_key: None,
+        require_encryption: false,
     };
     DataChannel::open(config, crossbeam_channel::unbounded().0).expect("a thread")
 }

@@ -98,6 +98,7 @@ fn open(sandbox: &Sandbox) -> DataChannel {
         },
         payload_size: 1024,
         make_key: None,
+        require_encryption: false,
     };
     DataChannel::open(config, crossbeam_channel::unbounded().0).expect("a thread")
 }

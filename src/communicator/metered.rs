@@ -33,6 +33,11 @@ impl Metered {
         self.left = bytes;
     }
 
+    /// What of a budget of so many bytes was used.
+    pub(super) const fn used(&self, budget: usize) -> usize {
+        budget.saturating_sub(self.left)
+    }
+
     /// Whether the budget is used up: more may be there.
     pub(super) const fn is_used_up(&self) -> bool {
         self.left == 0

@@ -146,6 +146,11 @@ impl Connection {
         self.websocket.get_ref().is_used_up()
     }
 
+    /// Bytes that were read since the last [`refill`](Self::refill).
+    pub fn bytes_read(&self) -> usize {
+        self.websocket.get_ref().used(READ_BUDGET)
+    }
+
     /// The next frame, or None when nothing more has come or the budget is used up. Call it until it says None before
     /// [`wait`](Self::wait): bytes stand in the buffers of TLS and of the websocket where poll(2) cannot see them.
     ///

@@ -1,10 +1,12 @@
 //! Acknowledgements, out and in.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::ack_loss::AckLoss;
 use crate::message::AcknowledgeEncoder;
 
 /// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
@@ -21,32 +23,47 @@ pub struct Acknowledgements {
     waiting: VecDeque<(i64, Uuid)>,
     /// What was acknowledged last, and once only.
     recent: VecDeque<(i64, Uuid)>,
+    loss: AckLoss,
     encoder: AcknowledgeEncoder,
     /// How many went out since a message had its turn.
     in_a_row: usize,
 }
 
 impl Acknowledgements {
+    /// The connection is another one: acknowledgements on their way may be lost.
+    pub fn reconnected(&mut self) {
+        self.loss.reconnected();
+    }
+
     /// The message of this number came for the first time.
-    pub fn acknowledge(&mut self, number: i64, id: Uuid) {
+    pub fn acknowledge(&mut self, number: i64, id: Uuid, now: Instant) {
         if self.waiting.len() < LIMIT {
             self.waiting.push_back((number, id));
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
             }
             self.recent.push_back((number, id));
+            self.loss.is_new(number, RECENT, now);
         }
     }
 
-    /// The message came again, which says that acknowledgements are lost. The agent finds one lost acknowledgement each 100 ms: what was
-    /// acknowledged since goes again before it asks, each once.
-    pub fn acknowledge_again(&mut self, number: i64, id: Uuid) {
+    /// The message came again. Where that is a sign that acknowledgements are lost, what was acknowledged since goes again, each once: the
+    /// agent finds only one lost acknowledgement each 100 ms. `round_trip`: after so long an acknowledgement has certainly arrived.
+    pub fn acknowledge_again(&mut self, number: i64, id: Uuid, now: Instant, round_trip: Duration) {
+        // Those that still wait here are late, and not lost.
+        let most = if self.waiting.is_empty() {
+            self.loss.came_again(number, round_trip, now)
+        } else {
+            0
+        };
         if self.waiting.len() < LIMIT {
             self.waiting.push_back((number, id));
         }
-        let room = LIMIT.saturating_sub(self.waiting.len());
-        let later = self.recent.drain(..).filter(|(later, _)| *later > number);
-        self.waiting.extend(later.take(room));
+        if most > 0 {
+            let room = LIMIT.saturating_sub(self.waiting.len()).min(most);
+            let later = self.recent.drain(..).filter(|(later, _)| *later > number);
+            self.waiting.extend(later.take(room));
+        }
     }
 
     /// The next one, as a frame.

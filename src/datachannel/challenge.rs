@@ -4,29 +4,38 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::encryption::Encrypter;
-use crate::error::Error;
 use crate::message::content::EncryptionChallenge;
 
-/// The answer to the payload of an encryption challenge.
+/// What the agent encrypts, in bytes. Anything else could be a message of the session that somebody wants to have under our key.
+const SIZE: usize = 64;
+/// The largest payload: a challenge as JSON has 140 bytes.
+const MAXIMUM_PAYLOAD: usize = 4096;
+
+/// The answer to the payload of the encryption challenge.
 ///
 /// # Errors
 ///
-/// [`Error::Start`] when there is no key, or the challenge is not what our key opens: the other side is not the one it claims to be.
-pub fn answer(encrypter: Option<&Encrypter>, payload: &[u8]) -> Result<EncryptionChallenge, Error> {
-    let failed = |what: &str| {
-        Error::Start(format!(
-            "the agent's encryption challenge {what}; the session is not safe"
-        ))
-    };
-    let encrypter = encrypter.ok_or_else(|| failed("came without a key"))?;
-    let challenge: EncryptionChallenge = serde_json::from_slice(payload)
-        .map_err(|error| failed(&format!("cannot be read ({error})")))?;
+/// When there is no key, or the challenge is not what our key opens: the other side is not the one it claims to be. The text says what
+/// the challenge is not.
+pub fn answer(
+    encrypter: Option<&Encrypter>,
+    payload: &[u8],
+) -> Result<EncryptionChallenge, String> {
+    let encrypter = encrypter.ok_or("came without a key")?;
+    if payload.len() > MAXIMUM_PAYLOAD {
+        return Err("is far too large".to_owned());
+    }
+    let challenge: EncryptionChallenge =
+        serde_json::from_slice(payload).map_err(|error| format!("cannot be read ({error})"))?;
     let challenge = BASE64_STANDARD
         .decode(challenge.challenge)
-        .map_err(|_| failed("is no Base64"))?;
+        .map_err(|_| "is no Base64")?;
     let challenge = encrypter
         .open(&challenge)
-        .map_err(|_| failed("was not encrypted with the session's key"))?;
+        .map_err(|_| "was not encrypted with the session's key")?;
+    if challenge.len() != SIZE {
+        return Err(format!("has {} bytes instead of {SIZE}", challenge.len()));
+    }
     Ok(EncryptionChallenge {
         challenge: BASE64_STANDARD.encode(encrypter.seal(&challenge)),
     })

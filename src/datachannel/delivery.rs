@@ -45,6 +45,21 @@ pub enum Delivery {
 }
 
 impl Delivery {
+    /// Bytes of its payload.
+    pub(super) fn payload_size(&self) -> usize {
+        match self {
+            Self::Payload(_, payload) => payload.len(),
+            Self::Started(_) | Self::Ended(_) => 0,
+        }
+    }
+
+    /// Gives its payload memory of its own, instead of a slice of the buffer that it came in.
+    pub(super) fn detach(&mut self) {
+        if let Self::Payload(_, payload) = self {
+            *payload = Bytes::copy_from_slice(payload);
+        }
+    }
+
     /// What it takes of the queue's bound, in bytes: a small message costs its header as well.
     pub fn cost(&self) -> usize {
         match self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{SessionType, Started};
@@ -15,11 +16,19 @@ use crate::message::content::{
 pub const ENCRYPTION_UNSUPPORTED: &str = "Installed version of CLI does not support Session Manager encryption feature. \
     Please upgrade to the latest version of your CLI (e.g., AWS CLI).";
 
+/// The largest request, and the largest end of a handshake, in bytes: real ones have a few hundred, and JSON takes many times its size.
+const MAXIMUM_SIZE: usize = 64 * 1024;
+
 /// Where the handshake stands.
 #[derive(Debug)]
 pub struct Handshake {
     client_version: String,
     state: State,
+    /// The one request that is answered, as it came: it may come again.
+    request: Option<Vec<u8>>,
+    /// What it was answered.
+    response: Option<HandshakeResponse>,
+    encryption: Encryption,
     /// Why the client refused something: the session is going to end for this reason.
     refusal: Option<String>,
 }
@@ -40,6 +49,19 @@ enum State {
     Complete,
 }
 
+/// How far the session's encryption is. It never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encryption {
+    /// Nobody asked for it.
+    NotAsked,
+    /// There is no key yet, or none to be had.
+    Asked,
+    /// The agent has the key; the one challenge is still to come.
+    Keyed,
+    /// The challenge was answered.
+    Proven,
+}
+
 /// What the request leads to.
 #[derive(Debug, PartialEq)]
 pub enum Step {
@@ -55,20 +77,28 @@ impl Handshake {
         Self {
             client_version: client_version.to_owned(),
             state: State::Waiting,
+            request: None,
+            response: None,
+            encryption: Encryption::NotAsked,
             refusal: None,
         }
     }
 
-    /// The agent's request. One that comes again is answered again.
+    /// The agent's request. Only the first one counts: if it comes again it gets the same answer, and others get none.
     ///
     /// # Errors
     /// When it is no JSON of a request: there is nothing to answer then.
-    pub fn request(&mut self, payload: &[u8]) -> Result<Step, Error> {
-        let request: HandshakeRequest = serde_json::from_slice(payload).map_err(|error| {
-            Error::Start(format!(
-                "the agent's handshake request cannot be read ({error}); is its version supported?"
-            ))
-        })?;
+    pub fn request(&mut self, payload: &[u8]) -> Result<Option<Step>, Error> {
+        if let Some(first) = &self.request {
+            let again = self.response.clone().filter(|_| first == payload);
+            if again.is_none() {
+                log::warn!("ignored another handshake request");
+            }
+            return Ok(again.map(Step::Respond));
+        }
+        let request: HandshakeRequest = parse(payload, "request")
+            .map_err(|error| Error::Start(format!("{error}; is the agent's version supported?")))?;
+        self.request = Some(payload.to_vec());
         let key = request
             .requested_client_actions
             .iter()
@@ -76,13 +106,39 @@ impl Handshake {
                 RequestedClientAction::KmsEncryption(parameters) => Some(parameters.clone()),
                 _ => None,
             });
-        Ok(match key {
+        Ok(Some(match key {
             Some(parameters) => {
+                self.encryption = Encryption::Asked;
                 self.state = State::WantsKey(request);
                 Step::MakeKey(parameters)
             }
             None => Step::Respond(self.respond(&request, None)),
-        })
+        }))
+    }
+
+    /// Whether a request came.
+    pub const fn has_begun(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// Whether the agent asked for encryption: from then on nothing clear is taken.
+    pub const fn asks_for_encryption(&self) -> bool {
+        !matches!(self.encryption, Encryption::NotAsked)
+    }
+
+    /// Whether a data key is being made.
+    pub const fn wants_key(&self) -> bool {
+        matches!(self.state, State::WantsKey(_))
+    }
+
+    /// Takes the one encryption challenge, which comes between the key and the end of the handshake. Whether this is it.
+    pub fn take_challenge(&mut self) -> bool {
+        let is_due =
+            self.encryption == Encryption::Keyed && matches!(self.state, State::Responded { .. });
+        if is_due {
+            self.encryption = Encryption::Proven;
+        }
+        is_due
     }
 
     /// The data key is made, or could not be; None when nobody waits for it any more.
@@ -91,7 +147,12 @@ impl Handshake {
         key: Result<KmsEncryptionResult, String>,
     ) -> Option<HandshakeResponse> {
         match std::mem::replace(&mut self.state, State::Waiting) {
-            State::WantsKey(request) => Some(self.respond(&request, Some(key))),
+            State::WantsKey(request) => {
+                if key.is_ok() {
+                    self.encryption = Encryption::Keyed;
+                }
+                Some(self.respond(&request, Some(key)))
+            }
             other => {
                 self.state = other;
                 None
@@ -144,23 +205,26 @@ impl Handshake {
                 agent_version: request.agent_version.clone(),
             };
         }
-        HandshakeResponse {
+        let response = HandshakeResponse {
             client_version: self.client_version.clone(),
             processed_client_actions: actions,
             errors: (!errors.is_empty()).then_some(errors),
-        }
+        };
+        self.response = Some(response.clone());
+        response
     }
 
     /// The agent's last message.
     ///
     /// # Errors
-    /// When it comes before the request was answered, or cannot be read.
+    /// When it comes before the request was answered, when encryption was asked for and is not proven, or when it cannot be read.
     pub fn complete(&mut self, payload: &[u8]) -> Result<Option<Started>, Error> {
-        let complete: HandshakeComplete = serde_json::from_slice(payload).map_err(|error| {
-            Error::Start(format!(
-                "the end of the agent's handshake cannot be read ({error})"
-            ))
-        })?;
+        let complete: HandshakeComplete = parse(payload, "end").map_err(Error::Start)?;
+        if matches!(self.encryption, Encryption::Asked | Encryption::Keyed) {
+            return Err(Error::Start(self.refusal.clone().unwrap_or_else(|| {
+                "the agent asked for encryption and ended the handshake without it; ended to be safe".to_owned()
+            })));
+        }
         match std::mem::replace(&mut self.state, State::Complete) {
             State::Responded {
                 session_type,
@@ -185,6 +249,18 @@ impl Handshake {
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
+}
+
+/// Reads the JSON of a part of the handshake, unless it is far too large.
+fn parse<T: DeserializeOwned>(payload: &[u8], what: &str) -> Result<T, String> {
+    if payload.len() > MAXIMUM_SIZE {
+        let size = payload.len();
+        return Err(format!(
+            "the {what} of the agent's handshake has {size} bytes, far too many"
+        ));
+    }
+    serde_json::from_slice(payload)
+        .map_err(|error| format!("the {what} of the agent's handshake cannot be read ({error})"))
 }
 
 fn succeeded(
@@ -232,8 +308,8 @@ mod tests {
 
     fn respond(handshake: &mut Handshake, actions: &str) -> HandshakeResponse {
         match handshake.request(request(actions).as_bytes()).unwrap() {
-            Step::Respond(response) => response,
-            Step::MakeKey(_) => panic!("no key was asked for"),
+            Some(Step::Respond(response)) => response,
+            other => panic!("no response: {other:?}"),
         }
     }
 
@@ -299,7 +375,7 @@ mod tests {
             kms_key_id: "arn".into(),
             challenge: Some("Y2g=".into()),
         };
-        assert_eq!(step, Step::MakeKey(parameters));
+        assert_eq!(step, Some(Step::MakeKey(parameters)));
         let response = handshake
             .respond_with_key(Err("AccessDeniedException: no".into()))
             .unwrap();
@@ -320,5 +396,86 @@ mod tests {
         assert!(handshake.request(b"{}").is_err());
         assert!(handshake.request(b"\xff").is_err());
         assert!(handshake.complete(br#"{"CustomerMessage":null}"#).is_err());
+    }
+
+    const SHELL: &str = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]"#;
+    const ENCRYPTED: &str = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn"}}]"#;
+
+    fn key() -> KmsEncryptionResult {
+        KmsEncryptionResult {
+            kms_cipher_text_key: "a2V5".to_owned(),
+            kms_cipher_text_hash: None,
+            challenge_acknowledgement: None,
+        }
+    }
+
+    #[test]
+    fn p80_one_request_is_answered_and_its_repetition_the_same() {
+        let mut handshake = Handshake::new("1.2.896.0");
+        let first = respond(&mut handshake, SHELL);
+        assert_eq!(respond(&mut handshake, SHELL), first);
+        for other in [ENCRYPTED, "[]", "null"] {
+            assert_eq!(handshake.request(request(other).as_bytes()), Ok(None));
+        }
+        assert_eq!(handshake.request(b"no JSON"), Ok(None));
+        assert!(!handshake.asks_for_encryption());
+        assert!(handshake.complete(b"{}").unwrap().is_some());
+    }
+
+    #[test]
+    fn p80_while_the_key_is_made_nothing_else_is_answered() {
+        let mut handshake = Handshake::new("1.2.896.0");
+        assert!(matches!(
+            handshake.request(request(ENCRYPTED).as_bytes()),
+            Ok(Some(Step::MakeKey(_)))
+        ));
+        for again in [ENCRYPTED, SHELL, "[]"] {
+            assert_eq!(handshake.request(request(again).as_bytes()), Ok(None));
+        }
+        let response = handshake.respond_with_key(Ok(key()));
+        assert_eq!(
+            handshake.request(request(ENCRYPTED).as_bytes()),
+            Ok(response.map(Step::Respond)),
+            "the same answer, with the same key"
+        );
+        assert_eq!(handshake.respond_with_key(Ok(key())), None);
+    }
+
+    #[test]
+    fn p80_encryption_that_was_asked_for_is_proven_or_there_is_no_session() {
+        let begin = || {
+            let mut handshake = Handshake::new("1.2.896.0");
+            assert!(handshake.request(request(ENCRYPTED).as_bytes()).is_ok());
+            handshake
+        };
+        let mut handshake = begin();
+        assert!(!handshake.take_challenge(), "before the key");
+        assert!(handshake.complete(b"{}").is_err(), "before the key");
+        let mut handshake = begin();
+        handshake.respond_with_key(Ok(key()));
+        assert!(handshake.complete(b"{}").is_err(), "without a challenge");
+        let mut handshake = begin();
+        handshake.respond_with_key(Err("denied".to_owned()));
+        assert!(!handshake.take_challenge(), "without a key");
+        let error = handshake.complete(b"{}").unwrap_err().to_string();
+        assert!(error.contains("denied"), "{error}");
+        let mut handshake = begin();
+        handshake.respond_with_key(Ok(key()));
+        assert!(handshake.take_challenge());
+        assert!(!handshake.take_challenge(), "P79: only one");
+        assert!(handshake.complete(b"{}").unwrap().is_some());
+        assert!(!handshake.take_challenge(), "P79: after the start");
+    }
+
+    #[test]
+    fn p57_a_part_of_the_handshake_that_is_far_too_large_is_not_even_parsed() {
+        let filling = "1,".repeat(400_000);
+        let large = request(&format!(
+            r#"[{{"ActionType":"x","ActionParameters":[{filling}1]}}]"#
+        ));
+        let mut handshake = Handshake::new("1.2.896.0");
+        let error = handshake.request(large.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("far too many"), "{error}");
+        assert!(handshake.complete(large.as_bytes()).is_err());
     }
 }

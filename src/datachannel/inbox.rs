@@ -5,12 +5,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Delivery;
+use super::sequence_state::USUAL_DELIVERIES;
 use crate::waker::Waker;
 
 /// When so many bytes of ready output wait, nothing more is read from the connection.
 pub const GATE_CLOSES: usize = 4 * 1024 * 1024;
 /// When no more than this waits, it is read again.
 const GATE_OPENS: usize = GATE_CLOSES / 2;
+/// When more than this waits, bytes, payloads that are small beside what was read with them are copied: a slice keeps all of the buffer
+/// alive that it was cut from.
+const COPIES_FROM: usize = 64 * 1024;
 
 /// The queue between the connection thread and the session.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: usize,
     gate_is_closed: bool,
+    /// What was read lately, and what of it was payload: bytes, the past counting less and less.
+    read: usize,
+    kept: usize,
     /// How many threads wait here: to notify nobody is a system call all the same.
     waiting: usize,
     /// Wakes whoever polls instead of waiting here.
@@ -45,9 +52,15 @@ impl Inbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes all of `deliveries`. Whether more may be read.
-    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>) -> bool {
+    /// Takes all of `deliveries`, for which so many bytes were read. Whether more may be read.
+    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>, read: usize) -> bool {
         let mut queue = self.queue();
+        let kept: usize = deliveries.iter().map(Delivery::payload_size).sum();
+        queue.read = queue.read / 2 + read;
+        queue.kept = queue.kept / 2 + kept;
+        if queue.bytes > COPIES_FROM && queue.read > queue.kept.saturating_mul(2) {
+            deliveries.iter_mut().for_each(Delivery::detach);
+        }
         if !deliveries.is_empty() {
             queue.bytes += deliveries.iter().map(Delivery::cost).sum::<usize>();
             queue.deliveries.extend(deliveries.drain(..));
@@ -106,7 +119,11 @@ impl Inbox {
     }
 
     fn take(&self, queue: &mut Queue) -> Option<Delivery> {
-        let delivery = queue.deliveries.pop_front()?;
+        let Some(delivery) = queue.deliveries.pop_front() else {
+            // What a burst needed is given back.
+            queue.deliveries.shrink_to(USUAL_DELIVERIES);
+            return None;
+        };
         queue.bytes -= delivery.cost();
         if queue.gate_is_closed && queue.bytes <= GATE_OPENS {
             queue.gate_is_closed = false;
@@ -129,10 +146,10 @@ mod tests {
         let inbox = Inbox::new(connection);
         let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 20]));
         for _ in 0..3 {
-            assert!(inbox.push(&mut vec![payload.clone()]));
+            assert!(inbox.push(&mut vec![payload.clone()], 1 << 20));
         }
-        assert!(!inbox.push(&mut vec![payload.clone()]));
-        assert!(!inbox.push(&mut Vec::new()));
+        assert!(!inbox.push(&mut vec![payload.clone()], 1 << 20));
+        assert!(!inbox.push(&mut Vec::new(), 0));
         let mut taken = 0;
         while !inbox.is_open() {
             assert!(inbox.try_receive().is_some());

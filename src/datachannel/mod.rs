@@ -44,6 +44,7 @@
 //! | the log | two files of 8 MiB | the older is overwritten |
 //! | threads | one for the connection, one for signals, one each for stdin and stdout or one for all ports; while they last one each for the data key, an outage's lines, a name's look-up, the end of the session | |
 
+mod ack_loss;
 mod ack_watchdog;
 mod acknowledge;
 mod challenge;
@@ -151,6 +152,9 @@ impl DataChannel {
             connection,
             Cancel::new().map_err(cannot)?,
         );
+        if config.require_encryption {
+            channel.0.state().sequence.require_encryption();
+        }
         let driver = websocket::Driver::new(config, Arc::clone(&channel.0), wake_receiver, notices);
         let thread = std::thread::Builder::new().name("connection".to_owned());
         thread.spawn(move || driver.run()).map_err(cannot)?;

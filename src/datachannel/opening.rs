@@ -28,8 +28,13 @@ pub struct Opening {
     requested: bool,
     /// When something came without the stream's beginning.
     early_since: Option<Instant>,
+    /// When the first message came whose number is far beyond the beginning, and how many did.
+    afar: Option<(Instant, u32)>,
     probe: Probe,
 }
+
+/// One message with a strange number says nothing; the stream of another client repeats itself.
+const AFAR: u32 = 3;
 
 #[derive(Debug, Default)]
 enum Probe {
@@ -58,6 +63,7 @@ impl Opening {
         self.since.get_or_insert(now);
         // What was missing may have been lost with the old connection.
         self.early_since = self.early_since.map(|_| now);
+        self.afar = None;
         // Nobody could have begun a handshake while there was no connection.
         if let Probe::Acknowledged(at) = &mut self.probe {
             *at = now;
@@ -78,6 +84,14 @@ impl Opening {
     pub fn came_early(&mut self, expected: i64, now: Instant) {
         if expected == 0 {
             self.early_since.get_or_insert(now);
+        }
+    }
+
+    /// A message came whose number is too far ahead of `expected`, the next in order, to be one of ours.
+    pub fn came_from_afar(&mut self, expected: i64, now: Instant) {
+        if expected == 0 {
+            let (_, count) = self.afar.get_or_insert((now, 0));
+            *count = count.saturating_add(1);
         }
     }
 
@@ -107,7 +121,10 @@ impl Opening {
             .find(|(at, _)| *at <= now)?;
         match verdict {
             Verdict::Silent => self.told = true,
-            Verdict::AnotherClients => self.early_since = None,
+            Verdict::AnotherClients => {
+                self.early_since = None;
+                self.afar = None;
+            }
             // The caller says that it did these by `probed`, and by leaving this phase.
             Verdict::Probe | Verdict::ShellWithoutHandshake => {}
         }
@@ -130,8 +147,10 @@ impl Opening {
             }
             _ => None,
         };
+        let afar = self.afar.filter(|(_, count)| *count >= AFAR);
         let another = self
             .early_since
+            .or(afar.map(|(since, _)| since))
             .filter(|_| !self.requested)
             .map(|at| (at + BEGINNING, Verdict::AnotherClients));
         [silent, probe, shell, another]

@@ -258,3 +258,33 @@ fn a_refused_handshake_is_the_reason_of_the_end() {
     );
     assert_eq!(harness.delivered(), [Delivery::Ended(End::Failed(error))]);
 }
+
+#[test]
+fn p28_a_number_from_nowhere_is_no_other_client_and_many_are() {
+    let mut harness = Harness::new();
+    harness.agent(i64::MAX, PayloadType::Output, b"?");
+    harness.wait(60_000);
+    assert!(!harness.sequence.has_ended());
+    assert_eq!(
+        harness
+            .sent()
+            .iter()
+            .filter(|sent| matches!(sent, Sent::Acknowledged(_)))
+            .count(),
+        0
+    );
+    harness.agent(0, PayloadType::Output, b"$ ");
+    assert!(harness.sequence.has_started());
+    // The stream of a client that has worked for weeks, repeated as agents do.
+    let mut harness = Harness::new();
+    for _ in 0..30 {
+        harness.agent(50_000_000, PayloadType::Output, b"more");
+        harness.wait(300);
+    }
+    assert!(!harness.sequence.has_ended());
+    harness.wait(1000);
+    assert!(matches!(
+        &harness.delivered()[..],
+        [Delivery::Ended(End::Failed(Error::Taken(_)))]
+    ));
+}

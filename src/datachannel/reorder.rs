@@ -6,9 +6,13 @@ use bytes::Bytes;
 
 /// The most that may wait, in bytes, each message counted with its header. Apart from the queue of ready output, so that a slow
 /// reader never keeps the missing message out.
-pub const REORDER_LIMIT: usize = 32 * 1024 * 1024;
-/// What a waiting message costs besides its payload: header and map entry.
+pub const REORDER_LIMIT: usize = 24 * 1024 * 1024;
+/// What a waiting message costs besides its payload: header and map entry, bytes.
 const OVERHEAD: usize = 200;
+/// A smaller payload counts as one of this size, bytes: each takes entries in queues as well, once what is missing has come.
+const SMALLEST: usize = 1024;
+/// No message is further ahead than this. The agent keeps 100,000 unacknowledged ones.
+const MAXIMUM_AHEAD: i64 = 131_072;
 
 /// The receiving half of the stream: numbers in any order in, payloads in order out.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub enum Accepted {
     Duplicate,
     /// There is no room, or its number is none. Do not acknowledge.
     Refused,
+    /// Its number is too far ahead to be one of this stream. Do not acknowledge.
+    TooFar,
 }
 
 impl ReorderBuffer {
@@ -47,7 +53,10 @@ impl ReorderBuffer {
             self.expected += 1;
             return Accepted::Next(payload);
         }
-        let cost = payload.len() + OVERHEAD;
+        if number.saturating_sub(self.expected) > MAXIMUM_AHEAD {
+            return Accepted::TooFar;
+        }
+        let cost = cost(&payload);
         if self.bytes + cost > REORDER_LIMIT {
             return Accepted::Refused;
         }
@@ -65,7 +74,7 @@ impl ReorderBuffer {
             .first_entry()
             .filter(|entry| *entry.key() == self.expected)?;
         let (payload_type, payload) = first.remove();
-        self.bytes -= payload.len() + OVERHEAD;
+        self.bytes -= cost(&payload);
         self.expected += 1;
         Some((payload_type, payload))
     }
@@ -79,6 +88,11 @@ impl ReorderBuffer {
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// What a waiting payload counts.
+fn cost(payload: &Bytes) -> usize {
+    payload.len().max(SMALLEST) + OVERHEAD
 }
 
 #[cfg(test)]
@@ -108,15 +122,15 @@ mod tests {
             (1..100).find(|number| buffer.accept(*number, 1, payload.clone()) == Accepted::Refused);
         assert_eq!(
             refused,
-            Some(32),
-            "31 messages of 1 MiB and their overhead are within 32 MiB"
+            Some(24),
+            "23 messages of 1 MiB and their overhead are within 24 MiB"
         );
         assert!(buffer.bytes() <= REORDER_LIMIT);
         assert_eq!(
             buffer.accept(0, 1, payload.clone()),
             Accepted::Next(payload)
         );
-        assert_eq!(std::iter::from_fn(|| buffer.next()).count(), 31);
+        assert_eq!(std::iter::from_fn(|| buffer.next()).count(), 23);
         assert_eq!(buffer.bytes(), 0);
     }
 
@@ -125,7 +139,15 @@ mod tests {
         let mut buffer = ReorderBuffer::default();
         assert_eq!(buffer.accept(-1, 1, Bytes::new()), Accepted::Refused);
         assert_eq!(buffer.accept(i64::MIN, 1, Bytes::new()), Accepted::Refused);
-        assert_eq!(buffer.accept(i64::MAX, 1, Bytes::new()), Accepted::Waiting);
+        assert_eq!(buffer.accept(i64::MAX, 1, Bytes::new()), Accepted::TooFar);
+        assert_eq!(buffer.bytes(), 0);
+        for number in [MAXIMUM_AHEAD + 1, 1 << 40, i64::MAX - 1] {
+            assert_eq!(buffer.accept(number, 1, Bytes::new()), Accepted::TooFar);
+        }
+        assert_eq!(
+            buffer.accept(MAXIMUM_AHEAD, 1, Bytes::new()),
+            Accepted::Waiting
+        );
     }
 
     proptest! {

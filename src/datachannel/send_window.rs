@@ -15,6 +15,8 @@ use super::sent_message::{Reservation, SentMessage, State, Urgency};
 pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
 /// What interactive input may use beyond a closed window, in messages.
 const INTERACTIVE_RESERVE: usize = 64;
+/// Control messages that may be unacknowledged, and the bytes of their frames: they never wait, so they must not pile up.
+pub const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
 const MAXIMUM_SPAN: usize = 16_384;
 /// So many messages sent later must be acknowledged before one counts as lost (RFC 5681's three, which RFC 9002 keeps).
@@ -40,6 +42,8 @@ pub struct SendWindow {
     bytes: usize,
     /// Messages promised to senders that are still encoding them, and their bytes.
     reserved: (usize, usize),
+    /// Unacknowledged control messages, and the bytes of their frames.
+    control: (usize, usize),
     /// (order of sending, number) of what is on its way, oldest first; messages that no longer are are skipped when met.
     send_order: VecDeque<(u64, i64)>,
     /// How many really are on their way.
@@ -78,6 +82,7 @@ impl Default for SendWindow {
             unacknowledged: 0,
             bytes: 0,
             reserved: (0, 0),
+            control: (0, 0),
             send_order: VecDeque::new(),
             in_flight: 0,
             lost: BTreeSet::new(),
@@ -103,7 +108,10 @@ impl SendWindow {
             }
             // A reserve in messages; their bytes are bounded by it.
             Urgency::Interactive => messages < self.size() + INTERACTIVE_RESERVE,
-            Urgency::Control => true,
+            Urgency::Control => {
+                self.control.0 < MAXIMUM_CONTROL.0
+                    && self.control.1.saturating_add(bytes) <= MAXIMUM_CONTROL.1
+            }
         };
         if messages + 1 >= self.size() {
             let next = self.next_number();
@@ -137,6 +145,10 @@ impl SendWindow {
         self.reserved.1 -= reservation.bytes();
         self.unacknowledged += 1;
         self.bytes += frame.len();
+        if reservation.urgency() == Urgency::Control {
+            self.control.0 += 1;
+            self.control.1 += frame.len();
+        }
         self.messages
             .push_back(SentMessage::new(frame, &reservation));
     }
@@ -253,6 +265,10 @@ impl SendWindow {
         let sent_before = message.sent_before;
         message.state = State::Acknowledged;
         self.bytes -= message.frame.len();
+        if message.urgency == Urgency::Control {
+            self.control.0 -= 1;
+            self.control.1 -= message.frame.len();
+        }
         message.frame = Bytes::new();
         self.unacknowledged -= 1;
         self.lost.remove(&number);
@@ -430,8 +446,9 @@ impl SendWindow {
 
     /// The service ends the pause.
     pub fn resume(&mut self, now: Instant) {
-        self.pause = None;
-        self.progress_at = Some(now);
+        if self.pause.take().is_some() {
+            self.progress_at = Some(now);
+        }
     }
 
     /// Says whether anything is read at all at the moment.

@@ -28,6 +28,10 @@ impl Reservation {
         Self { bytes, urgency }
     }
 
+    pub(super) const fn urgency(&self) -> Urgency {
+        self.urgency
+    }
+
     /// The size of the frame that it is for.
     pub const fn bytes(&self) -> usize {
         self.bytes

@@ -27,6 +27,9 @@ use crate::message::{self, DecodeError, Flag, HEADER_SIZE, Message, MessageType,
 /// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
 const SETTLING: Duration = Duration::from_millis(10);
 
+/// Deliveries that a queue keeps its memory for.
+pub(super) const USUAL_DELIVERIES: usize = 1024;
+
 /// The client's side of the data channel.
 #[derive(Debug)]
 pub struct SequenceState {
@@ -37,6 +40,8 @@ pub struct SequenceState {
     phase: Phase,
     /// The newest size of the terminal, and the one that the agent was sent.
     size: (Option<Size>, Option<Size>),
+    /// The number of the size that is not acknowledged yet: the next one waits for it, so that they cannot pile up.
+    size_in_flight: Option<i64>,
     /// Flags that wait for the session to stand, each once: an agent in its handshake would acknowledge and forget them.
     early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
@@ -49,6 +54,8 @@ pub struct SequenceState {
     key_request: Option<KmsEncryptionParameters>,
     /// Set as soon as the data key is there; from then on nothing is taken that it does not open.
     encrypter: Option<Arc<Encrypter>>,
+    /// Whether a session without encryption is ended before anything is sent.
+    require_encryption: bool,
 }
 
 /// A data key of KMS: for the agent as KMS encrypted it, for us as what it does.
@@ -84,6 +91,7 @@ impl SequenceState {
             handshake: Handshake::new(client_version),
             phase: Phase::Opening(Opening::default()),
             size: (None, None),
+            size_in_flight: None,
             early_flags: Vec::new(),
             sender_blocked: false,
             watchdog: AckWatchdog::default(),
@@ -93,7 +101,13 @@ impl SequenceState {
             notices: VecDeque::new(),
             key_request: None,
             encrypter: None,
+            require_encryption: false,
         }
+    }
+
+    /// From now on a session that the agent does not encrypt is ended before anything is sent.
+    pub const fn require_encryption(&mut self) {
+        self.require_encryption = true;
     }
 
     /// A connection stands, the first or another one.
@@ -101,6 +115,7 @@ impl SequenceState {
         self.recovery.connected(now);
         self.watchdog.connected(now);
         self.window.reconnected(now);
+        self.acknowledgements.reconnected();
         self.decode_failures.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.connected(now);
@@ -160,19 +175,28 @@ impl SequenceState {
         let id = message.message_id;
         match self.reorder.accept(number, message.payload_type, payload) {
             Accepted::Next(payload) => {
-                self.acknowledgements.acknowledge(number, id);
-                self.take(number, message.payload_type, payload, now);
+                self.acknowledgements.acknowledge(number, id, now);
+                self.take(message.payload_type, payload, now);
                 while let Some((payload_type, payload)) = self.reorder.next() {
-                    self.take(self.reorder.expected() - 1, payload_type, payload, now);
+                    self.take(payload_type, payload, now);
                 }
             }
             Accepted::Waiting => {
-                self.acknowledgements.acknowledge(number, id);
+                self.acknowledgements.acknowledge(number, id, now);
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.came_early(self.reorder.expected(), now);
                 }
             }
-            Accepted::Duplicate => self.acknowledgements.acknowledge_again(number, id),
+            Accepted::Duplicate => {
+                let round_trip = self.window.timeout();
+                self.acknowledgements
+                    .acknowledge_again(number, id, now, round_trip);
+            }
+            Accepted::TooFar => {
+                if let Phase::Opening(opening) = &mut self.phase {
+                    opening.came_from_afar(self.reorder.expected(), now);
+                }
+            }
             Accepted::Refused => {}
         }
     }
@@ -181,6 +205,10 @@ impl SequenceState {
         if self.window.acknowledge(number, now) {
             self.watchdog.over();
         }
+        if self.size_in_flight == Some(number) {
+            self.size_in_flight = None;
+            self.send_size();
+        }
         if let Phase::Opening(opening) = &mut self.phase {
             opening.heard();
             opening.acknowledged(number, now);
@@ -188,21 +216,12 @@ impl SequenceState {
     }
 
     /// The next message in order.
-    fn take(&mut self, number: i64, payload_type: u32, payload: Bytes, now: Instant) {
+    fn take(&mut self, payload_type: u32, payload: Bytes, now: Instant) {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
         match PayloadType::try_from(payload_type) {
-            Ok(PayloadType::HandshakeRequest) => {
-                if let Phase::Opening(opening) = &mut self.phase {
-                    opening.requested();
-                }
-                match self.handshake.request(&payload) {
-                    Ok(Step::Respond(response)) => self.respond(&response),
-                    Ok(Step::MakeKey(parameters)) => self.key_request = Some(parameters),
-                    Err(error) => self.fail(error),
-                }
-            }
+            Ok(PayloadType::HandshakeRequest) => self.take_request(&payload),
             Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
                 Ok(Some(started)) => self.start(started, Some(now + SETTLING)),
                 Ok(None) => {}
@@ -213,28 +232,69 @@ impl SequenceState {
                 | PayloadType::StdErr
                 | PayloadType::ExitCode
                 | PayloadType::Flag),
-            ) => {
-                if number == 0 && matches!(self.phase, Phase::Opening(_)) {
-                    self.start(Started::shell_without_handshake(), None);
-                }
-                self.deliver(payload_type, payload);
-            }
-            Ok(PayloadType::EncryptionChallengeRequest) => {
-                match challenge::answer(self.encrypter.as_deref(), &payload) {
-                    Ok(answer) => {
-                        let answer = to_json(&answer);
-                        self.control(PayloadType::EncryptionChallengeResponse, &answer);
-                    }
-                    Err(error) => self.fail(error),
-                }
-            }
+            ) => self.take_data(payload_type, payload),
+            Ok(PayloadType::EncryptionChallengeRequest) => self.take_challenge(&payload),
             Ok(ignored) => log::debug!("ignored a payload of type {ignored:?}"),
             Err(unknown) => log::debug!("ignored a payload of unknown type {unknown}"),
         }
     }
 
+    fn take_request(&mut self, payload: &[u8]) {
+        let Phase::Opening(opening) = &mut self.phase else {
+            log::warn!("ignored a handshake request after the start of the session");
+            return;
+        };
+        opening.requested();
+        match self.handshake.request(payload) {
+            // Before the agent begins anything.
+            Ok(_) if self.require_encryption && !self.handshake.asks_for_encryption() => {
+                self.fail_unencrypted();
+            }
+            Ok(Some(Step::Respond(response))) => self.respond(&response),
+            Ok(Some(Step::MakeKey(parameters))) => self.key_request = Some(parameters),
+            Ok(None) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn take_data(&mut self, payload_type: PayloadType, payload: Bytes) {
+        if matches!(self.phase, Phase::Opening(_)) {
+            if self.handshake.has_begun() {
+                let reason = if self.handshake.asks_for_encryption() {
+                    "the agent asked for encryption, and sent data before it; ended to be safe"
+                } else {
+                    "the agent sent data before the end of its handshake"
+                };
+                return self.fail_because(reason);
+            }
+            self.start(Started::shell_without_handshake(), None);
+        }
+        if !self.has_ended() {
+            self.deliver(payload_type, payload);
+        }
+    }
+
+    fn take_challenge(&mut self, payload: &[u8]) {
+        let answer = if self.handshake.take_challenge() {
+            challenge::answer(self.encrypter.as_deref(), payload)
+        } else {
+            Err("came when none was due".to_owned())
+        };
+        match answer {
+            Ok(answer) => {
+                self.control(PayloadType::EncryptionChallengeResponse, &to_json(&answer));
+            }
+            Err(reason) => self.fail_because(&format!(
+                "the agent's encryption challenge {reason}; the session is not safe"
+            )),
+        }
+    }
+
     /// The data key was made, or could not be, for this reason.
     pub fn provide_key(&mut self, key: Result<DataKey, String>) {
+        if self.has_ended() || !self.handshake.wants_key() {
+            return;
+        }
         let result = key.map(|key| {
             self.encrypter = Some(Arc::new(key.encrypter));
             key.result
@@ -278,6 +338,9 @@ impl SequenceState {
         if !matches!(self.phase, Phase::Opening(_)) {
             return;
         }
+        if self.require_encryption && self.encrypter.is_none() {
+            return self.fail_unencrypted();
+        }
         self.phase = Phase::Running {
             ready_at,
             has_pty: started.session_type.has_pty(),
@@ -315,6 +378,22 @@ impl SequenceState {
         self.end(End::Failed(error));
     }
 
+    /// Ends it for a reason in words, by whether it ever began.
+    fn fail_because(&mut self, reason: &str) {
+        let reason = reason.to_owned();
+        self.fail(if self.has_started() {
+            Error::Lost(reason)
+        } else {
+            Error::Start(reason)
+        });
+    }
+
+    fn fail_unencrypted(&mut self) {
+        self.fail_because(
+            "the agent does not encrypt this session with KMS, and SSM_PLUGIN_REQUIRE_ENCRYPTION asks for that",
+        );
+    }
+
     /// Ends the session. Only the first ending counts.
     pub fn end(&mut self, end: End) {
         if !matches!(self.phase, Phase::Ended) {
@@ -346,8 +425,9 @@ impl SequenceState {
         } = self.phase
             && let (Some(size), sent) = self.size
             && sent != Some(size)
+            && self.size_in_flight.is_none()
         {
-            self.control(PayloadType::Size, &to_json(&size));
+            self.size_in_flight = Some(self.control(PayloadType::Size, &to_json(&size)));
             self.size.1 = Some(size);
         }
     }
@@ -361,13 +441,16 @@ impl SequenceState {
         }
     }
 
-    /// Sends what must not wait, whatever its payload type.
+    /// Sends what must not wait, whatever its payload type. An agent that takes none of these ends the session: nothing that it makes us
+    /// say may pile up.
     pub fn control(&mut self, payload_type: PayloadType, payload: &[u8]) -> i64 {
         let mut frame = BytesMut::with_capacity(HEADER_SIZE + payload.len());
         Message::stream(MessageType::InputStreamData, payload_type, payload).encode_to(&mut frame);
         let number = self.window.next_number();
         if let Some(reservation) = self.window.reserve(frame.len(), Urgency::Control) {
             self.commit(reservation, frame);
+        } else {
+            self.fail_because("the agent does not acknowledge the answers that it asks for");
         }
         number
     }
@@ -407,7 +490,12 @@ impl SequenceState {
 
     /// What has come, in order.
     pub fn poll_delivery(&mut self) -> Option<Delivery> {
-        self.deliveries.pop_front()
+        let delivery = self.deliveries.pop_front();
+        if delivery.is_none() {
+            // What a burst needed is given back.
+            self.deliveries.shrink_to(USUAL_DELIVERIES);
+        }
+        delivery
     }
 
     /// What the user may want to know.
@@ -469,11 +557,7 @@ impl SequenceState {
             self.notices.push_back(Notice::Unacknowledged);
         }
         if let Some(text) = self.decode_failures.verdict(now) {
-            self.fail(if self.has_started() {
-                Error::Lost(text)
-            } else {
-                Error::Start(text)
-            });
+            self.fail_because(&text);
         }
         while let Phase::Opening(opening) = &mut self.phase
             && let Some(verdict) = opening.handle_timeout(now)

@@ -24,6 +24,7 @@ struct Harness {
 
 const PORT: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#;
 const SHELL: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]}"#;
+const KMS: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn"}},{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]}"#;
 const COMPLETE: &str = r#"{"HandshakeTimeToComplete":1,"CustomerMessage":""}"#;
 
 /// A frame that was sent, in short: its type, payload type, number and payload.
@@ -152,20 +153,150 @@ fn p05_a_duplicate_is_acknowledged_again_and_not_delivered_again() {
 }
 
 #[test]
-fn p05_a_duplicate_brings_all_later_acknowledgements_again_once() {
+fn p05_after_a_reconnect_a_duplicate_brings_all_later_acknowledgements_again_once() {
     let mut harness = Harness::shell();
     for number in 2..6 {
         harness.agent(number, PayloadType::Output, b"a");
     }
     harness.sent();
+    harness.sequence.connected(harness.now);
+    harness.sent();
     harness.agent(3, PayloadType::Output, b"a");
     assert_eq!(
         harness.sent(),
         [3, 4, 5].map(Sent::Acknowledged),
-        "whatever swallowed the acknowledgement of 3 may have swallowed these"
+        "what swallowed the acknowledgement of 3 may have swallowed these"
     );
     harness.agent(3, PayloadType::Output, b"a");
     assert_eq!(harness.sent(), [Sent::Acknowledged(3)]);
+}
+
+#[test]
+fn p120_a_duplicate_alone_repeats_nothing_and_several_in_a_row_do() {
+    let mut harness = Harness::shell();
+    harness.acknowledge(0);
+    for number in 2..6 {
+        harness.agent(number, PayloadType::Output, b"a");
+    }
+    harness.sent();
+    for _ in 0..2 {
+        harness.wait(6000);
+        harness.agent(3, PayloadType::Output, b"a");
+        assert_eq!(harness.sent(), [Sent::Acknowledged(3)]);
+    }
+    harness.agent(3, PayloadType::Output, b"a");
+    assert_eq!(harness.sent(), [3, 4, 5].map(Sent::Acknowledged));
+}
+
+#[test]
+fn p81_what_the_agent_makes_us_say_does_not_pile_up() {
+    let mut harness = Harness::new();
+    let mut number = 0;
+    while !harness.sequence.has_ended() {
+        harness.agent(number, PayloadType::HandshakeRequest, SHELL.as_bytes());
+        number += 1;
+        assert!(number < 100, "{:?}", harness.sequence.window().kept());
+    }
+    assert_eq!(number, 65);
+    assert!(matches!(
+        &harness.delivered()[..],
+        [Delivery::Ended(End::Failed(Error::Start(_)))]
+    ));
+    // An agent that takes the answers gets as many as it likes.
+    let mut harness = Harness::new();
+    for number in 0..3000 {
+        harness.agent(number, PayloadType::HandshakeRequest, SHELL.as_bytes());
+        assert_eq!(harness.sent().len(), 2);
+        harness.acknowledge(number);
+    }
+    assert!(!harness.sequence.has_ended());
+}
+
+#[test]
+fn p81_sizes_do_not_pile_up_and_the_newest_arrives() {
+    let size = |cols| Size { cols, rows: 24 };
+    let mut harness = Harness::shell();
+    harness.acknowledge(0);
+    for cols in 0..1000 {
+        harness.sequence.resize(size(cols));
+    }
+    let sizes = |harness: &mut Harness| {
+        let sent = harness.sent().into_iter();
+        sent.filter_map(|sent| match sent {
+            Sent::Stream(PayloadType::Size, number, payload) => Some((number, payload)),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&mut harness), [(1, to_json(&size(0)))]);
+    harness.acknowledge(1);
+    assert_eq!(sizes(&mut harness), [(2, to_json(&size(999)))]);
+    harness.acknowledge(2);
+    assert_eq!(sizes(&mut harness), []);
+}
+
+#[test]
+fn p80_after_the_start_requests_are_ignored_and_challenges_end_the_session() {
+    let mut harness = Harness::shell();
+    for (number, request) in [SHELL, PORT].into_iter().enumerate() {
+        let number = 2 + number as i64;
+        harness.agent(number, PayloadType::HandshakeRequest, request.as_bytes());
+        assert_eq!(harness.sent(), [Sent::Acknowledged(number)]);
+    }
+    assert_eq!(harness.delivered(), []);
+    harness.agent(
+        4,
+        PayloadType::EncryptionChallengeRequest,
+        br#"{"Challenge":""}"#,
+    );
+    assert!(matches!(
+        &harness.delivered()[..],
+        [Delivery::Ended(End::Failed(Error::Lost(reason)))] if reason.contains("not safe")
+    ));
+}
+
+#[test]
+fn p80_data_before_the_end_of_the_handshake_is_no_data() {
+    for (request, word) in [(SHELL, "handshake"), (KMS, "ended to be safe")] {
+        let mut harness = Harness::new();
+        harness.agent(0, PayloadType::HandshakeRequest, request.as_bytes());
+        harness.agent(1, PayloadType::Output, b"in the clear");
+        assert!(matches!(
+            &harness.delivered()[..],
+            [Delivery::Ended(End::Failed(Error::Start(reason)))] if reason.contains(word)
+        ));
+    }
+}
+
+#[test]
+fn p80_encryption_that_is_required_and_not_offered_ends_the_session_before_anything_is_sent() {
+    let begin = || {
+        let mut harness = Harness::new();
+        harness.sequence.require_encryption();
+        harness
+    };
+    let ended = |harness: &mut Harness| {
+        assert!(matches!(
+            &harness.delivered()[..],
+            [Delivery::Ended(End::Failed(Error::Start(reason)))] if reason.contains("SSM_PLUGIN_REQUIRE_ENCRYPTION")
+        ));
+        let sent = harness.sent().into_iter();
+        assert!(
+            sent.filter(|sent| !matches!(sent, Sent::Acknowledged(_)))
+                .count()
+                == 0
+        );
+    };
+    let mut harness = begin();
+    harness.agent(0, PayloadType::HandshakeRequest, PORT.as_bytes());
+    ended(&mut harness);
+    let mut harness = begin();
+    harness.agent(0, PayloadType::Output, b"$ ");
+    ended(&mut harness);
+    let mut harness = begin();
+    harness.agent(0, PayloadType::HandshakeRequest, KMS.as_bytes());
+    assert_eq!(harness.delivered(), []);
+    assert!(harness.sequence.poll_key_request().is_some());
 }
 
 #[test]

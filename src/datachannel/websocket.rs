@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::reconnector::Reconnector;
+use super::sequence_state::USUAL_DELIVERIES;
 use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, SequenceState, Shared, State};
 use crate::communicator::{Broken, Check, Connection, Incoming, Liveness};
 use crate::error::Error;
@@ -26,6 +27,8 @@ const WRITE_BUDGET: usize = 64 * 1024;
 /// Frames that are read before writing has its turn again, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
+/// A payload that is a smaller part of its frame than one in so many is copied.
+const COPIED_BELOW: usize = 4;
 
 /// Asks KMS for a data key for this session; an error is told to the agent and to the user.
 pub type MakeKey =
@@ -39,6 +42,8 @@ pub struct Config {
     pub payload_size: usize,
     /// None for callers that cannot have encrypted sessions.
     pub make_key: Option<Arc<MakeKey>>,
+    /// Whether a session that the agent does not encrypt is ended before anything is sent.
+    pub require_encryption: bool,
 }
 
 /// The connection thread's own.
@@ -59,6 +64,8 @@ pub(super) struct Driver {
     /// Frames on their way from the socket to the sequence state.
     frames: Vec<Bytes>,
     deliveries: Vec<Delivery>,
+    /// What was read for them, bytes.
+    bytes_read: usize,
 }
 
 /// Whether the session goes on.
@@ -87,6 +94,7 @@ impl Driver {
             batch: Vec::new(),
             frames: Vec::new(),
             deliveries: Vec::new(),
+            bytes_read: 0,
         }
     }
 
@@ -196,6 +204,7 @@ impl Driver {
         liveness: &mut Liveness,
     ) -> Result<bool, Broken> {
         let (count, outcome) = self.read(connection);
+        self.bytes_read += connection.bytes_read();
         if count > 0 {
             let now = Instant::now();
             liveness.heard(now);
@@ -207,7 +216,12 @@ impl Driver {
             for (frame, message) in self.frames.iter().zip(messages) {
                 match message {
                     Ok(message) => {
-                        let payload = frame.slice_ref(message.payload);
+                        // A few bytes must not keep a large frame alive.
+                        let payload = if message.payload.len() < frame.len() / COPIED_BELOW {
+                            Bytes::copy_from_slice(message.payload)
+                        } else {
+                            frame.slice_ref(message.payload)
+                        };
                         sequence.handle_message(&message, payload, now);
                     }
                     Err(error) => sequence.handle_decode_failure(error, now),
@@ -274,7 +288,9 @@ impl Driver {
         self.was_acknowledged = is_acknowledged;
         let is_over = *closing || sequence.has_ended();
         drop(state);
-        self.shared.inbox.push(&mut self.deliveries);
+        let read = std::mem::take(&mut self.bytes_read);
+        self.shared.inbox.push(&mut self.deliveries, read);
+        self.deliveries.shrink_to(USUAL_DELIVERIES);
         if is_over { Flow::Over } else { Flow::Goes }
     }
 
@@ -361,7 +377,7 @@ impl Drop for EndGuard {
             waker.wake();
         }
         drop(state);
-        self.0.inbox.push(&mut last);
+        self.0.inbox.push(&mut last, 0);
         self.0.settled.notify_all();
     }
 }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// The schema version in text frames.
 const TEXT_SCHEMA_VERSION: &str = "1.0";
 
+/// What is kept of the reason of a channel_closed, bytes.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+
 /// The one text frame with which a client opens the data channel. No reply is awaited.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -90,10 +93,16 @@ pub struct ChannelClosed {
 impl ChannelClosed {
     /// The reason for the user, empty where there is none or where the payload cannot be read.
     pub fn output(payload: &[u8]) -> String {
-        serde_json::from_slice::<Value>(payload)
-            .ok()
-            .and_then(|content| Some(content.get("Output")?.as_str()?.to_owned()))
-            .unwrap_or_default()
+        // Nothing but the one text is kept: as a tree, JSON takes many times its size.
+        #[derive(Deserialize)]
+        struct Reason {
+            #[serde(rename = "Output", default)]
+            output: Option<String>,
+        }
+        let reason = serde_json::from_slice::<Reason>(payload).ok();
+        let mut output = reason.and_then(|reason| reason.output).unwrap_or_default();
+        output.truncate(output.floor_char_boundary(LONGEST_OUTPUT));
+        output
     }
 }
 

@@ -18,6 +18,9 @@ use super::stream::{Outgoing, Stream, StreamId};
 /// A stream that nobody reads may take all of it: the protocol has no means to hold back one stream.
 pub const RECEIVE_BUDGET: usize = 8 << 20;
 
+/// When more than this is unread, bytes, new data is copied: as a slice it would keep the whole buffer alive that it came in with others.
+const COPIES_FROM: usize = 64 << 10;
+
 /// Streams of a client are odd, and the first one is 3 in the originals' library.
 const FIRST_ID: StreamId = 3;
 
@@ -194,7 +197,8 @@ impl Session {
             return self.check_was_opened(id);
         };
         if !stream.remote_finished {
-            self.unread_cost += stream.receive(data, message_length, now);
+            let copies = self.unread_cost > COPIES_FROM;
+            self.unread_cost += stream.receive(data, message_length, copies, now);
             self.tell_readable(id);
         }
         Ok(())
@@ -220,7 +224,8 @@ impl Session {
 
     /// The agent said that it could not reach the destination; it closes the stream next.
     pub fn handle_refusal(&mut self) {
-        self.refusals += 1;
+        // One for each stream at most, whatever the agent says.
+        self.refusals = (self.refusals + 1).min(self.streams.len());
     }
 
     fn check_was_opened(&self, id: StreamId) -> Result<(), Error> {

@@ -70,8 +70,14 @@ impl Stream {
         !self.unread.is_empty()
     }
 
-    /// Keeps data that came in a message of `message_length` bytes, and hands back what it costs.
-    pub fn receive(&mut self, data: Bytes, message_length: usize, now: Instant) -> usize {
+    /// Keeps data that came in a message of `message_length` bytes, and hands back what it costs. `copies`: in memory of its own.
+    pub fn receive(
+        &mut self,
+        data: Bytes,
+        message_length: usize,
+        copies: bool,
+        now: Instant,
+    ) -> usize {
         self.was_reached = true;
         self.last_activity = now;
         if self.unread.is_empty() {
@@ -79,7 +85,7 @@ impl Stream {
         }
         let cost = data.len() + PIECE_OVERHEAD;
         let is_small = data.len().saturating_mul(COPY_BELOW_ONE_IN) < message_length;
-        self.unread.push_back(if is_small {
+        self.unread.push_back(if is_small || copies {
             Bytes::copy_from_slice(&data)
         } else {
             data

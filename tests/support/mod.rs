@@ -26,6 +26,7 @@ use sandbox::{AgentConfig, Config, Document, Record, Sandbox, SessionConfig, Sta
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
+#[allow(unused_imports, reason = "not every test needs all of it")]
 pub use running::{Finished, Running, Usage};
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
