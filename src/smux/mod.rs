@@ -9,6 +9,7 @@ mod linger;
 mod session;
 mod stall;
 mod stream;
+mod waiting;
 
 pub use frame::{Frame, FrameError};
 pub use session::{Error, Event, RECEIVE_BUDGET, Session, Transmit};

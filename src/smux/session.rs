@@ -13,6 +13,7 @@ use super::keepalive::KeepAlive;
 use super::linger::Linger;
 use super::stall::Stall;
 use super::stream::{Outgoing, Stream, StreamId};
+use super::waiting::Waiting;
 
 /// What unread data of all streams may cost in memory, bytes; twice what the original's smux has.
 /// A stream that nobody reads may take all of it: the protocol has no means to hold back one stream.
@@ -72,8 +73,12 @@ pub struct Session {
     streams: HashMap<StreamId, Stream>,
     /// The next to open; `None` when all were used.
     next_id: Option<StreamId>,
+    /// Streams whose SYN is still to be sent.
+    openings: Waiting,
+    /// FINs and NOPs.
     control: VecDeque<Transmit>,
-    turns: VecDeque<StreamId>,
+    /// Streams that have something to send.
+    turns: Waiting,
     events: VecDeque<Event>,
     /// What all unread data costs, bytes.
     unread_cost: usize,
@@ -91,8 +96,9 @@ impl Session {
             decoder: Decoder::default(),
             streams: HashMap::new(),
             next_id: Some(FIRST_ID),
+            openings: Waiting::default(),
             control: VecDeque::new(),
-            turns: VecDeque::new(),
+            turns: Waiting::default(),
             events: VecDeque::new(),
             unread_cost: 0,
             refusals: 0,
@@ -110,9 +116,16 @@ impl Session {
         let id = self.next_id.ok_or(Error::NoMoreStreams)?;
         self.next_id = id.checked_add(2);
         self.streams.insert(id, Stream::new(now));
-        self.control.push_back(Transmit::Alone(frame::syn(id)));
+        self.openings.push(id);
         self.streams_changed(now);
         Ok(id)
+    }
+
+    /// Whether the stream's SYN is still to be sent: the agent does not know of it, and will not if it is closed before.
+    pub fn is_opening(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| !stream.is_opened)
     }
 
     /// How many streams there are.
@@ -132,7 +145,7 @@ impl Session {
             && !stream.has_turn
         {
             stream.has_turn = true;
-            self.turns.push_back(id);
+            self.turns.push(id);
         }
     }
 
@@ -141,20 +154,23 @@ impl Session {
         !self.turns.is_empty()
     }
 
-    /// What to send next: frames without data first, then one stream after the other.
+    /// What to send next: openings and frames without data first, then one stream after the other.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let streams = &mut self.streams;
+        if let Some(id) = self.openings.pop(|id| streams.contains_key(&id)) {
+            if let Some(stream) = streams.get_mut(&id) {
+                stream.is_opened = true;
+            }
+            return Some(Transmit::Alone(frame::syn(id)));
+        }
         if let Some(control) = self.control.pop_front() {
             return Some(control);
         }
-        while let Some(id) = self.turns.pop_front() {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.has_turn = false;
-                if stream.outgoing == Outgoing::Open {
-                    return Some(Transmit::Turn(id));
-                }
-            }
+        let id = self.turns.pop(|id| has_turn(streams, id))?;
+        if let Some(stream) = streams.get_mut(&id) {
+            stream.has_turn = false;
         }
-        None
+        Some(Transmit::Turn(id))
     }
 
     /// Whether the budget has room: if not, do not call [`handle_data`](Self::handle_data) now.
@@ -292,10 +308,11 @@ impl Session {
             stream.outgoing = Outgoing::Lingering;
             stream.last_activity = now;
             self.linger.begin(id, now);
+            self.leave_turns(id);
         }
     }
 
-    /// The local side is gone: FIN goes out unless it did, and what was not read is forgotten.
+    /// The local side is gone: FIN goes out unless it did, and what was not read is forgotten. Of a stream whose SYN was not sent, nothing is.
     pub fn close(&mut self, id: StreamId, now: Instant) {
         self.finish_outgoing(id);
         self.forget(id, now);
@@ -321,12 +338,31 @@ impl Session {
         }
         if stream.outgoing != Outgoing::Finished {
             stream.outgoing = Outgoing::Finished;
-            self.control.push_back(Transmit::Control(frame::fin(id)));
+            if stream.is_opened {
+                self.control.push_back(Transmit::Control(frame::fin(id)));
+            }
+        }
+        self.leave_turns(id);
+    }
+
+    /// The stream has nothing more to send.
+    fn leave_turns(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.has_turn
+        {
+            stream.has_turn = false;
+            let streams = &self.streams;
+            self.turns.leave(|id| has_turn(streams, id));
         }
     }
 
     fn forget(&mut self, id: StreamId, now: Instant) {
+        self.leave_turns(id);
         if let Some(stream) = self.streams.remove(&id) {
+            if !stream.is_opened {
+                let streams = &self.streams;
+                self.openings.leave(|id| streams.contains_key(&id));
+            }
             self.give_back(stream.cost());
             self.streams_changed(now);
         }
@@ -370,7 +406,7 @@ impl Session {
             if stream.outgoing != Outgoing::Lingering {
                 continue;
             }
-            if !is_heard {
+            if !is_heard || !stream.is_opened {
                 stream.last_activity = now;
             }
             if self.linger.is_over(stream.last_activity, now) {
@@ -411,4 +447,9 @@ impl Session {
             stall.check_at = Some(stall.name_at(stream.last_progress));
         }
     }
+}
+
+/// Whether the stream waits for its turn.
+fn has_turn(streams: &HashMap<StreamId, Stream>, id: StreamId) -> bool {
+    streams.get(&id).is_some_and(|stream| stream.has_turn)
 }

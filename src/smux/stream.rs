@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 /// The number of a stream: odd, from 3 on, in those that a client opens.
 pub type StreamId = u32;
 
-/// What a piece of unread data costs in memory besides its bytes, so that a flood of tiny frames stays within the budget too.
-const PIECE_OVERHEAD: usize = 64;
+/// What a piece of unread data costs in memory besides its bytes (its place in the queue, which has room for twice as many, and the
+/// allocator's part), so that a flood of tiny frames stays within the budget too.
+const PIECE_OVERHEAD: usize = 128;
 /// A piece smaller than this part of the message it came in is copied: it would keep the whole message in memory.
 const COPY_BELOW_ONE_IN: usize = 4;
 
@@ -29,6 +30,8 @@ pub(super) struct Stream {
     pub outgoing: Outgoing,
     /// The remote's FIN has come.
     pub remote_finished: bool,
+    /// SYN was handed out.
+    pub is_opened: bool,
     /// It waits for its turn to send.
     pub has_turn: bool,
     /// An event that says "look at it" is queued.
@@ -50,6 +53,7 @@ impl Stream {
         Self {
             outgoing: Outgoing::Open,
             remote_finished: false,
+            is_opened: false,
             has_turn: false,
             has_event: false,
             was_reached: false,

@@ -201,7 +201,7 @@ proptest! {
             session.handle_data(push(id, &[1; 32_768]), now).unwrap();
             pieces += 1;
         }
-        prop_assert_eq!(pieces, RECEIVE_BUDGET.div_ceil(32_768 + 64));
+        prop_assert_eq!(pieces, RECEIVE_BUDGET.div_ceil(32_768 + 128));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The edges: other sides that are hostile or half broken, and what recovery makes of them (P65 to P103 of the pitfalls). Each test drives
 //! the built program against a gateway, an API, a proxy or a terminal that does the wrong thing.
 
+#[path = "../port_support/mod.rs"]
+mod port_support;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../trust_support/mod.rs"]
@@ -9,6 +11,7 @@ mod trust_support;
 mod api;
 mod configuration;
 mod gateway;
+mod ports;
 mod recovery;
 mod text;
 mod trust;

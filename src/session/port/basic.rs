@@ -12,14 +12,23 @@ use mio::{Events, Token};
 use super::connection::{Connection, Read};
 use super::listening::PortEvent;
 use super::reactor::Reactor;
-use super::socket::{Peer, Socket};
+use super::socket::{Peer, Socket, Unread};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::message::{Flag, PayloadType};
 
 const CONNECTION: Token = Token(1);
 
-/// What is kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much again.
+/// What may be kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much again.
 const KEPT: usize = 4 << 20;
+/// What a piece costs of that besides its bytes: its place in the queue, and the allocator's part.
+const PIECE_OVERHEAD: usize = 200;
+/// A piece smaller than this is copied, bytes: a slice keeps the whole buffer in memory that it was read into, of which it may be the only part
+/// that is still wanted.
+const COPY_BELOW: usize = 512;
+/// From so much on, all are copied.
+const COPY_FROM: usize = 1 << 20;
+/// How many local connections that are gone already are looked at before others get their turn.
+const ACCEPT_ROUND: usize = 64;
 /// The most that is read before the channel has taken it, bytes.
 const BATCH: usize = 16 * 1024;
 /// How many pieces one write takes.
@@ -27,7 +36,9 @@ const PIECES: usize = 64;
 /// After the local end: how long the remote may be quiet before it is disconnected (as with the multiplexer).
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while somebody else waits to connect.
-const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(200);
+const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(100);
+/// How often to look, while somebody else waits, whether all has been acknowledged after the local end. That is told as well, but not always.
+const LOOK_WITH_NEXT: Duration = Duration::from_millis(20);
 /// How often to look whether the agent has acknowledged the flag: at first, and at most, doubling between.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LAST: Duration = Duration::from_secs(1);
@@ -61,13 +72,16 @@ pub(super) struct Basic {
     /// Accepted, because the current one seems to be over.
     waiting: Option<(Socket, Peer)>,
     phase: Phase,
+    /// Whether the agent may have a connection: from the start, and from the first data after a flag.
+    is_dialled: bool,
     /// From the agent, not written yet.
     unread: VecDeque<Bytes>,
-    unread_length: usize,
+    /// What `unread` costs, bytes.
+    unread_cost: usize,
     /// To the agent, not taken yet.
     outgoing: Vec<u8>,
     taken: usize,
-    /// When the remote last sent something, or the local side ended: the later.
+    /// When the remote last sent something, or the local side ended, or that was still on its way to the remote: the latest.
     last_activity: Instant,
     ended: Option<(End, Instant)>,
 }
@@ -80,8 +94,9 @@ impl Basic {
             current: None,
             waiting: None,
             phase: Phase::Current,
+            is_dialled: true,
             unread: VecDeque::new(),
-            unread_length: 0,
+            unread_cost: 0,
             outgoing: Vec::with_capacity(BATCH),
             taken: 0,
             last_activity: Instant::now(),
@@ -92,6 +107,12 @@ impl Basic {
     /// Works until the session ends or is stopped.
     pub fn run(mut self) {
         let served = self.serve();
+        if let Some(connection) = self.current.take()
+            && !self.unread.is_empty()
+        {
+            // It has not got all that came: it sees a failure, and no end that looks like a good one.
+            connection.socket.reset();
+        }
         self.reactor.finish(served);
     }
 
@@ -105,20 +126,21 @@ impl Basic {
             if self.ended.is_none() {
                 self.receive(now);
             }
-            let was_full = self.unread_length >= KEPT;
+            let was_full = self.unread_cost >= KEPT;
             self.flush(now);
             // What the channel held back is not announced a second time: it is to be taken as soon as there is room.
-            let mut is_busy = was_full && self.unread_length < KEPT;
+            let mut is_busy = was_full && self.unread_cost < KEPT;
             if let Some((end, deadline)) = &self.ended {
                 if self.current.is_none() || self.unread.is_empty() || *deadline <= now {
                     return Ok(Some(end.clone()));
                 }
             } else {
-                self.accept(now);
                 is_busy |= self.transmit(now);
                 self.end_lingering(now);
+                // Last: what has just ended lets the next one in.
+                is_busy |= self.accept(now);
             }
-            let next = self.next_timeout();
+            let next = self.next_timeout(now);
             self.reactor.wait(&mut polled, is_busy, next)?;
             for readiness in &polled {
                 if readiness.token() == CONNECTION
@@ -136,16 +158,13 @@ impl Basic {
         let is_acknowledged =
             matches!(self.phase, Phase::Stale { .. }) && self.channel.is_acknowledged();
         let is_settled = matches!(self.phase, Phase::Settling { until, .. } if until <= now);
-        while self.unread_length < KEPT {
+        while self.unread_cost < KEPT {
             match self.channel.try_receive() {
                 None => break,
                 Some(Delivery::Payload(PayloadType::Output, data)) => {
                     self.last_activity = now;
                     match &mut self.phase {
-                        Phase::Current => {
-                            self.unread_length += data.len();
-                            self.unread.push_back(data);
-                        }
+                        Phase::Current => self.keep(data),
                         Phase::Stale { .. } => {}
                         Phase::Settling { until, quiet } => *until = now + *quiet,
                     }
@@ -182,6 +201,19 @@ impl Basic {
         }
     }
 
+    fn keep(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        let is_copied = data.len() < COPY_BELOW || self.unread_cost >= COPY_FROM;
+        self.unread_cost += data.len() + PIECE_OVERHEAD;
+        self.unread.push_back(if is_copied {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        });
+    }
+
     /// Writes what came to the local side.
     fn flush(&mut self, now: Instant) {
         let Some(connection) = &mut self.current else {
@@ -196,13 +228,14 @@ impl Basic {
             }
             match connection.socket.write_vectored(&slices[..count]) {
                 Ok(mut written) => {
-                    self.unread_length -= written;
+                    self.unread_cost -= written;
                     while let Some(piece) = self.unread.front_mut() {
                         if written < piece.len() {
                             piece.advance(written);
                             break;
                         }
                         written -= piece.len();
+                        self.unread_cost -= PIECE_OVERHEAD;
                         self.unread.pop_front();
                     }
                     if let Some((_, deadline)) = &mut self.ended {
@@ -221,18 +254,30 @@ impl Basic {
         }
     }
 
-    /// Takes the next local connection if there is none, or the current one seems to be over.
-    fn accept(&mut self, now: Instant) {
-        let is_over = self.current.as_ref().is_none_or(|current| current.at_end);
-        if is_over && self.waiting.is_none() {
-            self.waiting = self.reactor.accept(now);
+    /// Takes the next local connection if there is none, or the current one seems to be over; whether there may be more to look at.
+    fn accept(&mut self, now: Instant) -> bool {
+        for _ in 0..ACCEPT_ROUND {
+            let is_over = self.current.as_ref().is_none_or(|current| current.at_end);
+            if is_over && self.waiting.is_none() {
+                self.waiting = self.reactor.accept(now);
+            }
+            if self.current.is_some() || !matches!(self.phase, Phase::Current) {
+                return false;
+            }
+            let Some((socket, peer)) = self.waiting.take() else {
+                return false;
+            };
+            let is_gone = match socket.peek() {
+                Unread::Failure => true,
+                // It has nothing to say, and without a word of it the agent connects to nothing that it could hear.
+                Unread::End => !self.is_dialled,
+                Unread::Data | Unread::Nothing => false,
+            };
+            if !is_gone {
+                self.connect(socket, peer, now);
+            }
         }
-        if self.current.is_none()
-            && matches!(self.phase, Phase::Current)
-            && let Some((socket, peer)) = self.waiting.take()
-        {
-            self.connect(socket, peer, now);
-        }
+        true
     }
 
     fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
@@ -248,12 +293,17 @@ impl Basic {
 
     /// Gives the channel what it takes; whether the local side has more.
     fn transmit(&mut self, now: Instant) -> bool {
-        if !self.send_rest() {
-            return false;
-        }
+        let is_blocked = !self.send_rest();
         let Some(connection) = &mut self.current else {
             return false;
         };
+        if connection.is_over(is_blocked) {
+            self.disconnect(now);
+            return false;
+        }
+        if is_blocked {
+            return false;
+        }
         self.outgoing.resize(BATCH, 0);
         let read = connection.read(&mut self.outgoing);
         let may_read = connection.may_read;
@@ -280,7 +330,10 @@ impl Basic {
             {
                 // Its waker tells when there is room; its last delivery tells that it has ended.
                 Ok(0) | Err(_) => return false,
-                Ok(count) => self.taken += count,
+                Ok(count) => {
+                    self.taken += count;
+                    self.is_dialled = true;
+                }
             }
         }
         self.taken = 0;
@@ -288,44 +341,57 @@ impl Basic {
         true
     }
 
-    /// When the local side has ended: when the remote has been quiet for long enough.
-    fn lingers_until(&self) -> Option<Instant> {
-        let connection = self.current.as_ref()?;
-        let patience = if self.waiting.is_some() {
-            PATIENCE_WITH_NEXT
+    /// Whether the remote has all that the local side sent, and the local side all that came.
+    fn is_heard(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.unread.is_empty()
+            && self.reactor.is_connected()
+            && self.channel.is_acknowledged()
+    }
+
+    /// When the local side has ended: when to look whether the remote has been quiet for long enough.
+    fn lingers_until(&self, now: Instant) -> Option<Instant> {
+        if !self.current.as_ref()?.at_end {
+            return None;
+        }
+        let has_next = self.waiting.is_some();
+        if self.is_heard() {
+            let patience = if has_next {
+                PATIENCE_WITH_NEXT
+            } else {
+                PATIENCE
+            };
+            Some(self.last_activity + patience)
         } else {
-            PATIENCE
-        };
-        connection.at_end.then_some(self.last_activity + patience)
+            let look = if has_next { LOOK_WITH_NEXT } else { LOOK_LAST };
+            // The end of an outage is told.
+            self.reactor.is_connected().then_some(now + look)
+        }
     }
 
     fn end_lingering(&mut self, now: Instant) {
-        let is_gone = |connection: &Connection| connection.at_end && connection.peer_is_gone;
-        if self.outgoing.is_empty() && self.current.as_ref().is_some_and(is_gone) {
-            self.disconnect(now);
-        }
-        if self.lingers_until().is_none_or(|at| at > now) {
+        if !self.current.as_ref().is_some_and(|current| current.at_end) {
             return;
         }
-        let is_heard = self.outgoing.is_empty()
-            && self.reactor.is_connected()
-            && self.channel.is_acknowledged();
-        if is_heard && self.unread.is_empty() {
+        if !self.is_dialled {
+            // There is nobody who could answer.
             self.disconnect(now);
-        } else {
+        } else if !self.is_heard() {
             // The remote cannot have answered yet, or the local side has not taken it.
             self.last_activity = now;
+        } else if self.lingers_until(now).is_some_and(|at| at <= now) {
+            self.disconnect(now);
         }
     }
 
-    /// The local connection has ended; the agent is told, and ends its own.
+    /// The local connection has ended; the agent is told, and ends its own, if it has one.
     fn disconnect(&mut self, now: Instant) {
         self.current = None;
         self.unread.clear();
-        self.unread_length = 0;
+        self.unread_cost = 0;
         self.outgoing.clear();
         self.taken = 0;
-        if self.ended.is_none() {
+        if self.ended.is_none() && std::mem::take(&mut self.is_dialled) {
             self.channel.send_flag(Flag::DisconnectToPort);
             self.phase = Phase::Stale {
                 since: now,
@@ -335,7 +401,7 @@ impl Basic {
         }
     }
 
-    fn next_timeout(&self) -> Option<Instant> {
+    fn next_timeout(&self, now: Instant) -> Option<Instant> {
         if let Some((_, deadline)) = self.ended {
             return Some(deadline);
         }
@@ -347,7 +413,7 @@ impl Basic {
             .reactor
             .retry_at()
             .filter(|_| self.current.is_none() && self.waiting.is_none());
-        [self.lingers_until(), look_at, retry_at]
+        [self.lingers_until(now), look_at, retry_at]
             .into_iter()
             .flatten()
             .min()

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use mio::event::Event as Readiness;
 
-use super::socket::{Peer, Socket};
+use super::socket::{Peer, Socket, Unread};
 
 /// How much is thrown away of what a peer sends that does not see that nobody listens, in reads.
 const DISCARDED_READS: usize = 256;
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pub is_closing: bool,
     /// Nobody will read what is written.
     pub peer_is_gone: bool,
+    /// The peer has reset the connection: it does not want what it sent to arrive, either.
+    was_reset: bool,
     /// The system said that the end will be read, after what is still there.
     end_is_near: bool,
 }
@@ -50,6 +52,7 @@ impl Connection {
             at_end: false,
             is_closing: false,
             peer_is_gone: false,
+            was_reset: false,
             end_is_near: false,
         }
     }
@@ -60,7 +63,20 @@ impl Connection {
         self.end_is_near |= is_ending;
         self.may_read |= readiness.is_readable() || is_ending;
         self.may_write |= readiness.is_writable();
+        self.was_reset |= readiness.is_error();
         self.peer_is_gone |= readiness.is_error() || readiness.is_write_closed();
+    }
+
+    /// Whether the peer is gone and there is nothing of it that should still be read. `is_blocked`: nothing can be read now, as the channel takes
+    /// nothing. What a peer sent before it reset the connection is read only where that can be done at once.
+    pub fn is_over(&self, is_blocked: bool) -> bool {
+        self.peer_is_gone
+            && (self.at_end || self.was_reset && is_blocked || self.socket.peek() != Unread::Data)
+    }
+
+    /// Whether the peer has ended without having left anything to read.
+    pub fn ended_empty(&self) -> bool {
+        self.end_is_near && !self.at_end && self.socket.peek() == Unread::End
     }
 
     /// Reads as much as there is room for, without waiting.

@@ -15,7 +15,7 @@ use super::connection::{Connection, Read};
 use super::listening::PortEvent;
 use super::outgoing::Outgoing;
 use super::reactor::Reactor;
-use super::socket::{Peer, Socket};
+use super::socket::{Peer, Socket, Unread};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
@@ -30,6 +30,9 @@ const PIECES: usize = 64;
 /// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the connection, and
 /// what the peer has not read yet would be lost.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but most of
+/// them, health checks for one, are gone.
+const ENDED_EARLY: usize = 128;
 /// After the end of the session: how long to wait for local sockets that take nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,10 @@ pub(super) struct Mux {
     connections: HashMap<StreamId, Connection>,
     /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
     closing: VecDeque<(Instant, StreamId)>,
+    /// The latest whose peers ended before their stream was opened. Those that are gone, or were opened, may still be listed.
+    ended_early: VecDeque<StreamId>,
+    /// Whether the channel took nothing when it was last given something.
+    is_blocked: bool,
     ended: Option<(End, Instant)>,
 }
 
@@ -55,6 +62,8 @@ impl Mux {
             outgoing: Outgoing::new(message),
             connections: HashMap::new(),
             closing: VecDeque::new(),
+            ended_early: VecDeque::new(),
+            is_blocked: false,
             ended: None,
         }
     }
@@ -62,6 +71,7 @@ impl Mux {
     /// Works until the session ends or is stopped.
     pub fn run(mut self) {
         let served = self.serve();
+        self.reset_unwritten();
         self.reactor.finish(served);
     }
 
@@ -104,15 +114,42 @@ impl Mux {
             return;
         }
         connection.note(readiness);
-        if connection.at_end && connection.peer_is_gone {
+        if connection.is_over(self.is_blocked) {
             self.fail(id, now);
             return;
         }
-        if connection.may_read {
+        let (may_read, may_write) = (connection.may_read, connection.may_write);
+        if self.smux.is_opening(id) && connection.ended_empty() {
+            self.note_ended_early(id, now);
+        }
+        if may_read {
             self.smux.want_turn(id);
         }
-        if connection.may_write {
+        if may_write {
             self.flush(id, now);
+        }
+    }
+
+    /// A peer has ended before its stream was opened. Too many of them are no readers.
+    fn note_ended_early(&mut self, id: StreamId, now: Instant) {
+        if self.ended_early.contains(&id) {
+            return;
+        }
+        self.ended_early.push_back(id);
+        if self.ended_early.len() > ENDED_EARLY
+            && let Some(oldest) = self.ended_early.pop_front()
+            && self.smux.is_opening(oldest)
+        {
+            self.fail(oldest, now);
+        }
+    }
+
+    /// Whoever has not got all that came sees a failure, and no end that looks like a good one.
+    fn reset_unwritten(&mut self) {
+        for (id, connection) in self.connections.drain() {
+            if self.smux.unread(id).next().is_some() {
+                connection.socket.reset();
+            }
         }
     }
 
@@ -294,6 +331,10 @@ impl Mux {
     }
 
     fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
+        if socket.peek() == Unread::Failure {
+            // Reset before it was accepted.
+            return;
+        }
         self.reactor.tell_accepted();
         let id = match self.smux.open(now) {
             Ok(id) => id,
@@ -321,12 +362,16 @@ impl Mux {
         while sent < ROUND {
             self.compose(now);
             let rest = self.outgoing.rest();
+            self.is_blocked = false;
             if rest.is_empty() {
                 return false;
             }
             match self.channel.send(rest, Urgency::Bulk) {
                 // Its waker tells when there is room; its last delivery tells that it has ended.
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => {
+                    self.is_blocked = true;
+                    return false;
+                }
                 Ok(count) => {
                     self.outgoing.take(count);
                     sent += count;

@@ -8,12 +8,27 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 /// One local connection.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// What would be read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Data.
+    Data,
+    /// Nothing yet.
+    Nothing,
+    /// The end.
+    End,
+    /// A failure: the peer is gone.
+    Failure,
 }
 
 /// Who connected, for texts.
@@ -38,6 +53,22 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    /// Looks what would be read, and leaves it there.
+    pub fn peek(&self) -> Unread {
+        let mut byte = [0; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let result = match self {
+            Self::Tcp(stream) => recv(stream, &mut byte[..], flags),
+            Self::Unix(stream) => recv(stream, &mut byte[..], flags),
+        };
+        match result {
+            Ok((_, 0)) => Unread::End,
+            Ok(_) => Unread::Data,
+            Err(Errno::AGAIN | Errno::INTR) => Unread::Nothing,
+            Err(_) => Unread::Failure,
         }
     }
 
