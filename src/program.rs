@@ -16,7 +16,7 @@ use crate::logging;
 use crate::network::{Limit, Network};
 use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
-use crate::session::{self, Caller, Context, out_of_resources};
+use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
 use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::Signals;
@@ -65,12 +65,7 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
         }),
         Err(error) => Err(error),
     };
-    fallible.unwrap_or_else(|error| give_up(&Announcer::new("", Place::Stdout), &error))
-}
-
-fn give_up(announcer: &Announcer, error: &Error) -> u8 {
-    announcer.failed(error);
-    error.exit_code()
+    fallible.unwrap_or_else(|error| give_up(&Announcer::new("", Place::Stdout), error))
 }
 
 /// A session that somebody else has started.
@@ -84,7 +79,8 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
     let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
     let caller = Caller {
         stderr_to_stdout: call.stderr_to_stdout,
-        is_exec: false,
+        command: Command::Contract,
+        asked: None,
     };
     run_session(
         &call,
@@ -95,7 +91,7 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
         environment,
         remarks,
     )
-    .unwrap_or_else(|error| give_up(&announcer, &error))
+    .unwrap_or_else(|error| give_up(&announcer, error))
 }
 
 /// A session that we start ourselves.
@@ -116,11 +112,20 @@ fn run_own(
     };
     let caller = Caller {
         stderr_to_stdout: false,
-        is_exec: own.is_exec(),
+        command: match own {
+            Own::StartSession { .. } => Command::StartSession,
+            Own::Exec { .. } => Command::Exec,
+            Own::PortForward { .. } => Command::PortForward,
+            Own::SshProxy { .. } => Command::SshProxy,
+        },
+        asked: Some(Asked::new(
+            start.document_name.as_deref(),
+            &start.parameters,
+        )),
     };
     let (call, client) = match start_session(start, &environment, remarks) {
         Ok(started) => started,
-        Err(error) => return give_up(&Announcer::new("", place), &error),
+        Err(error) => return give_up(&Announcer::new("", place), error),
     };
     let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
     run_session(
@@ -132,7 +137,7 @@ fn run_own(
         environment,
         remarks,
     )
-    .unwrap_or_else(|error| give_up(&announcer, &error))
+    .unwrap_or_else(|error| give_up(&announcer, error))
 }
 
 /// Says once that calls go out unencrypted (P94).

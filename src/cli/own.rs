@@ -211,11 +211,6 @@ impl Own {
         })
     }
 
-    /// Whether stdout belongs to the remote program alone, and the exit code is its exit code.
-    pub fn is_exec(&self) -> bool {
-        matches!(self, Self::Exec { .. })
-    }
-
     /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Self::Exec { .. } | Self::SshProxy { .. })
@@ -356,7 +351,7 @@ mod tests {
             &["exec", "--target", "i-1", "ls -l /tmp"],
         ] {
             let own = own(arguments).expect("good arguments");
-            assert!(own.is_exec());
+            assert!(matches!(own, Own::Exec { .. }));
             assert_eq!(
                 parameters(&start(&own)),
                 r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::error::Error;
+use super::ending::Text;
 use crate::sanitise;
 use crate::terminal::print;
 
@@ -74,20 +74,6 @@ impl Announcer {
         ));
     }
 
-    /// Why there is no session, or none any more: on stdout as callers expect, and on stderr.
-    pub fn failed(&self, error: &Error) {
-        match error {
-            Error::Start(_) | Error::Taken(_) | Error::NoRegion => {
-                self.say(&format!("Cannot perform start session: {error}\n"));
-            }
-            Error::Lost(reason) if self.place() == Place::Stdout => self.say(&self.exiting(reason)),
-            Error::Lost(_) | Error::Usage(_) => {}
-            // Who sent it knows.
-            Error::Signal(_) => return,
-        }
-        print::complaint(error);
-    }
-
     /// What the agent wants the user to read, if anything.
     pub fn customer_message(&self, message: &str) {
         if !message.is_empty() {
@@ -95,18 +81,21 @@ impl Announcer {
         }
     }
 
-    /// The last words of a session that was closed, or left.
-    pub fn exiting(&self, output: &str) -> String {
+    /// The last words, as they are spelled.
+    pub fn text(&self, text: &Text) -> String {
         let id = &self.session_id;
-        match sanitise::text(output).as_str() {
-            "" => format!("\n\nExiting session with sessionId: {id}.\n\n"),
-            output => format!("\n\nSessionId: {id} : {output}\n\n"),
+        match text {
+            Text::Exiting => format!("\n\nExiting session with sessionId: {id}.\n\n"),
+            Text::Closed(reason) => {
+                let reason = sanitise::text(reason);
+                format!("\n\nSessionId: {id} : {reason}\n\n")
+            }
+            Text::TimedOut => format!("Session: {id} timed out.\n"),
+            Text::CannotStart(reason) => {
+                let reason = sanitise::text(reason);
+                format!("Cannot perform start session: {reason}\n")
+            }
         }
-    }
-
-    /// The last words of a session that the service does not know any more.
-    pub fn timed_out(&self) -> String {
-        format!("Session: {} timed out.\n", self.session_id)
     }
 }
 
@@ -120,7 +109,7 @@ mod tests {
         assert_eq!(announcer.session_id(), "s[2J -1");
         let announcer = Announcer::new("s-1", Place::Stdout);
         assert_eq!(
-            announcer.exiting("\u{1b}[2J"),
+            announcer.text(&Text::Closed("\u{1b}[2J".to_owned())),
             "\n\nSessionId: s-1 : [2J\n\n"
         );
     }
@@ -128,15 +117,23 @@ mod tests {
     #[test]
     fn the_last_words_are_those_of_the_contract() {
         let announcer = Announcer::new("s-1", Place::Stdout);
-        assert_eq!(
-            announcer.exiting(""),
-            "\n\nExiting session with sessionId: s-1.\n\n"
-        );
-        assert_eq!(
-            announcer.exiting("Session terminated"),
-            "\n\nSessionId: s-1 : Session terminated\n\n"
-        );
-        assert_eq!(announcer.timed_out(), "Session: s-1 timed out.\n");
+        for (text, spelled) in [
+            (
+                Text::Exiting,
+                "\n\nExiting session with sessionId: s-1.\n\n",
+            ),
+            (
+                Text::Closed("Session terminated".to_owned()),
+                "\n\nSessionId: s-1 : Session terminated\n\n",
+            ),
+            (Text::TimedOut, "Session: s-1 timed out.\n"),
+            (
+                Text::CannotStart("why".to_owned()),
+                "Cannot perform start session: why\n",
+            ),
+        ] {
+            assert_eq!(announcer.text(&text), spelled);
+        }
     }
 
     #[test]

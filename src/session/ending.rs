@@ -1,48 +1,31 @@
-//! How sessions end: the remote session, the last words, the exit code (section 3 of the contract).
+//! How the program ends: the one place that looks at all that has happened, and decides what is said, where, and with which exit code (sections 2
+//! and 3 of the contract). No I/O, no clock; `conclude.rs` does what is decided here.
 
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use crossbeam_channel::{at, bounded, never, select};
+use rustix::io::Errno;
 
 use super::announce::Place;
-use super::{Context, JOIN_TIMEOUT, is_deadly, spawn};
 use crate::datachannel::End;
 use crate::error::Error;
-use crate::message::Flag;
-use crate::terminal::output::{Piece, Writer};
-use crate::terminal::print;
+use crate::sanitise;
 use crate::terminal::signals::Signal;
-
-/// How long ending the remote session may take in all.
-const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the TerminateSession flag and all before it may take to be acknowledged.
-const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long output may take once a signal asked for the end.
-const SIGNALLED_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What our own `exec` ends with when the command's exit code never came: as ssh does.
 const UNKNOWN_EXIT_CODE: u8 = 255;
 
-/// A session's end, and what is known of the remote command.
-#[derive(Debug)]
-pub struct Outcome {
-    /// How it ended.
-    pub ending: Ending,
-    /// What the agent told of the remote command, if it did.
-    pub exit_code: Option<i64>,
-    /// Whether a signal came while the rest of the output was written: nothing is waited for any more.
-    pub is_hurried: bool,
-}
-
-impl From<Ending> for Outcome {
-    fn from(ending: Ending) -> Self {
-        Self {
-            ending,
-            exit_code: None,
-            is_hurried: false,
-        }
-    }
+/// Who called us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Command {
+    /// The AWS CLI or one of its like.
+    #[default]
+    Contract,
+    /// Our own `start-session`.
+    StartSession,
+    /// Our own `port-forward`.
+    PortForward,
+    /// Our own `exec`: stdout is the command's alone, and its exit code is ours.
+    Exec,
+    /// Our own `ssh-proxy`.
+    SshProxy,
 }
 
 /// How a session ended.
@@ -76,65 +59,234 @@ pub enum RemoteEnd {
     Api,
 }
 
-/// Says what is to be said, ends the remote session if that is still to be done, and gives the exit code.
-pub(super) fn conclude(context: &Context, outcome: Outcome) -> Result<u8, Error> {
-    match outcome.ending {
-        Ending::Over(End::Closed { output }) => {
-            let text = context.announcer.exiting(&output);
-            last_words(context, &text, outcome.is_hurried);
-            Ok(exit_code(context, outcome.exit_code))
+/// How far the session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The agent has not said what kind of session this is.
+    Opening,
+    /// It has, and then nothing: a reason that comes now is why it could not start.
+    Silent,
+    /// Something of the far end's has come, or it had its time to say that it could not start.
+    Begun,
+}
+
+/// What became of the session's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All that came is written; or it was left unwritten by somebody who left.
+    All,
+    /// Nobody wants it any more.
+    ReaderGone,
+    /// It could not be written, though somebody wants it: the disk is full, for one.
+    Failed(Errno),
+    /// Somebody asked not to wait for the rest of it.
+    Cut(Signal),
+}
+
+/// All that has happened.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Who called us.
+    pub command: Command,
+    /// Where our own lines go by now.
+    pub place: Place,
+    /// Whether stdin and stdout carry the session's bytes, as for ssh.
+    pub is_stdio: bool,
+    /// Whether the remote exit code is to be ours (`SSM_PLUGIN_PROPAGATE_EXIT_CODE`).
+    pub propagates: bool,
+    /// How far the session came.
+    pub stage: Stage,
+    /// How it ended.
+    pub ending: &'a Ending,
+    /// What became of its output.
+    pub written: Written,
+    /// What the agent told of the remote command, if it did.
+    pub exit_code: Option<i64>,
+    /// A signal that came while output was written or the remote session ended.
+    pub late_signal: Option<Signal>,
+}
+
+/// Where one of the contract's texts goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// To stdout.
+    Stdout,
+    /// To stderr.
+    Stderr,
+}
+
+/// One of the contract's texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// `Exiting session with …`.
+    Exiting,
+    /// `SessionId: … : …`.
+    Closed(String),
+    /// `… timed out.`
+    TimedOut,
+    /// `Cannot perform start session: …`.
+    CannotStart(String),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The last words.
+    pub text: Option<(Stream, Text)>,
+    /// Lines on stderr that say what went wrong.
+    pub errors: Vec<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Decides.
+pub fn decide(facts: &Facts<'_>) -> Verdict {
+    let mut verdict = match facts.ending {
+        Ending::Over(End::Closed { output }) => closed(facts, &sanitise::text(output)),
+        Ending::Over(End::TimedOut) => timed_out(facts),
+        Ending::Over(End::Failed(error)) | Ending::Left(Leaving::Failed(error), _) => {
+            failed(facts, error)
         }
-        Ending::Over(End::TimedOut) => {
-            let text = context.announcer.timed_out();
-            last_words(context, &text, outcome.is_hurried);
-            Ok(exit_code(context, outcome.exit_code))
+        Ending::Left(Leaving::User, _) => left(facts, Some(user_left(facts.command))),
+        Ending::Left(Leaving::Signal(signal), _) => left(facts, Some(code_of(*signal))),
+        Ending::Left(Leaving::ReaderGone, _) => left(facts, None),
+    };
+    match facts.written {
+        Written::All | Written::ReaderGone => {}
+        Written::Failed(errno) => {
+            verdict.errors.push(unwritable(errno));
+            // What was not written is never a success.
+            verdict.code = verdict.code.max(1);
         }
-        // The session exists, or may, and nobody will ever use it (P90).
-        Ending::Over(End::Failed(error @ (Error::Start(_) | Error::Lost(_))))
-            if context.terminate.is_some() =>
-        {
-            context.announcer.failed(&error);
-            if let Some(failure) = end_remote(context, RemoteEnd::Api).failure {
-                log::info!("the remote session could not be ended: {failure}");
-            }
-            Ok(error.exit_code())
-        }
-        Ending::Over(End::Failed(error)) => Err(error),
-        Ending::Left(Leaving::Failed(error), how) => {
-            // At once: ending the remote session may take a while.
-            context.announcer.failed(&error);
-            end_remote(context, how).told();
-            Ok(error.exit_code())
-        }
-        Ending::Left(leaving, how) => {
-            let second = end_remote(context, how).told();
-            if !matches!(leaving, Leaving::ReaderGone) {
-                context.announcer.say(&context.announcer.exiting(""));
-            }
-            let signal = match leaving {
-                Leaving::Signal(signal) => Some(signal),
-                // As a command of this machine would have ended.
-                Leaving::User if context.caller.is_exec => Some(Signal::Interrupt),
-                _ => second.filter(|signal| is_deadly(*signal)),
-            };
-            signal.map_or(Ok(0), |signal| Err(Error::Signal(signal.number())))
-        }
+        Written::Cut(signal) => verdict.code = code_of(signal),
+    }
+    let is_failure = matches!(
+        facts.ending,
+        Ending::Over(End::Failed(_)) | Ending::Left(Leaving::Failed(_), _)
+    );
+    if let Some(signal) = facts.late_signal
+        && is_deadly(signal)
+        && !is_failure
+    {
+        verdict.code = code_of(signal);
+    }
+    verdict
+}
+
+/// The service closed the channel, and says why, or nothing.
+fn closed(facts: &Facts<'_>, reason: &str) -> Verdict {
+    let has_reason = !reason.trim().is_empty();
+    if !has_reason {
+        return match facts.stage {
+            Stage::Opening if facts.place == Place::Nowhere => Verdict {
+                text: None,
+                errors: vec!["the session ended before it began".to_owned()],
+                code: 1,
+            },
+            // A normal end: whoever has SSH's bytes on stdout wants to see nothing else, on stderr neither.
+            _ if facts.is_stdio => over(facts, None, None),
+            _ => over(facts, Some(Text::Exiting), None),
+        };
+    }
+    let text = Text::Closed(reason.to_owned());
+    if facts.stage == Stage::Begun {
+        return over(facts, Some(text), Some(reason));
+    }
+    // It could not be started.
+    let errors = match facts.place {
+        // There the text is on stderr already.
+        Place::Stderr => Vec::new(),
+        Place::Stdout | Place::Nowhere => vec![reason.trim().to_owned()],
+    };
+    Verdict {
+        text: facts.place_of(text),
+        errors,
+        code: 1,
     }
 }
 
-/// The exit code of a session that ran to its end.
-fn exit_code(context: &Context, remote: Option<i64>) -> u8 {
-    let is_exec = context.caller.is_exec;
-    if !is_exec && !context.settings.propagate_exit_code {
-        return 0;
-    }
-    match remote {
-        Some(code) => to_exit_code(code),
-        None if is_exec => {
-            print::complaint("the session ended without the command's exit code");
+/// The service does not know the session any more.
+fn timed_out(facts: &Facts<'_>) -> Verdict {
+    over(facts, Some(Text::TimedOut), Some("the session timed out"))
+}
+
+/// A session that ran to its end. `reason` is for those who do not get the contract's texts.
+fn over(facts: &Facts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict {
+    let reason = reason.filter(|_| facts.place == Place::Nowhere);
+    let mut errors: Vec<_> = reason.into_iter().map(|text| text.trim().into()).collect();
+    let code = match (facts.remote_code(), facts.command) {
+        (Some(code), _) => code,
+        (None, Command::Exec) => {
+            errors.push("the session ended without the command's exit code".to_owned());
             UNKNOWN_EXIT_CODE
         }
-        None => 0,
+        (None, _) => 0,
+    };
+    Verdict {
+        text: text.and_then(|text| facts.place_of(text)),
+        errors,
+        code,
+    }
+}
+
+/// It could not start, or is lost for good.
+fn failed(facts: &Facts<'_>, error: &Error) -> Verdict {
+    let text = match error {
+        Error::Start(_) | Error::Taken(_) | Error::NoRegion => {
+            facts.place_of(Text::CannotStart(error.to_string()))
+        }
+        Error::Lost(reason) if facts.place == Place::Stdout => {
+            facts.place_of(Text::Closed(reason.clone()))
+        }
+        Error::Lost(_) | Error::Usage(_) | Error::Signal(_) => None,
+    };
+    let errors = match error {
+        // Who sent it knows.
+        Error::Signal(_) => Vec::new(),
+        error => vec![error.to_string()],
+    };
+    let remote = facts.remote_code().filter(|code| *code != 0);
+    let code = match error {
+        Error::Lost(_) => remote.unwrap_or(error.exit_code()),
+        error => error.exit_code(),
+    };
+    Verdict { text, errors, code }
+}
+
+/// It was left. `code`: nothing where it just ends with its reader.
+fn left(facts: &Facts<'_>, code: Option<u8>) -> Verdict {
+    let is_silent = code.is_none() || facts.is_stdio;
+    Verdict {
+        text: (!is_silent)
+            .then(|| facts.place_of(Text::Exiting))
+            .flatten(),
+        errors: Vec::new(),
+        code: code.or(facts.remote_code()).unwrap_or(0),
+    }
+}
+
+/// The user's own way out is no failure, but an `exec` ends as a command of this machine would have.
+fn user_left(command: Command) -> u8 {
+    match command {
+        Command::Exec => code_of(Signal::Interrupt),
+        _ => 0,
+    }
+}
+
+impl Facts<'_> {
+    /// Where a text of the contract goes, if anywhere.
+    fn place_of(&self, text: Text) -> Option<(Stream, Text)> {
+        match self.place {
+            Place::Stdout => Some((Stream::Stdout, text)),
+            Place::Stderr => Some((Stream::Stderr, text)),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// The remote exit code, where it is ours as well.
+    fn remote_code(&self) -> Option<u8> {
+        let is_ours = self.propagates || self.command == Command::Exec;
+        self.exit_code.filter(|_| is_ours).map(to_exit_code)
     }
 }
 
@@ -146,132 +298,21 @@ fn to_exit_code(code: i64) -> u8 {
     }
 }
 
-/// How ending the remote session went.
-#[derive(Debug, Default)]
-struct RemoteEnded {
-    /// A signal that cut it short.
-    signal: Option<Signal>,
-    /// Why it did not work.
-    failure: Option<String>,
+/// Of a program that a signal ended.
+fn code_of(signal: Signal) -> u8 {
+    Error::Signal(signal.number()).exit_code()
 }
 
-impl RemoteEnded {
-    /// Tells the user what did not work; and the signal that cut it short.
-    fn told(self) -> Option<Signal> {
-        if let Some(failure) = self.failure {
-            print::complaint(format!(
-                "the remote session could not be ended ({failure}); it ends by itself when it has been idle for its time"
-            ));
-        }
-        self.signal
-    }
+/// Whether a signal asks the program to end.
+pub fn is_deadly(signal: Signal) -> bool {
+    matches!(signal, Signal::Terminate | Signal::HangUp)
 }
 
-/// Ends the remote session.
-fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
-    let deadline = Instant::now() + TERMINATE_TIMEOUT;
-    context.channel.send_flag(Flag::TerminateSession);
-    let (sender, done) = bounded(1);
-    let channel = context.channel.clone();
-    let terminate = context.terminate.clone();
-    let work = move || {
-        // Nobody waits any more at the deadline.
-        let _ = sender.send(match (how, terminate) {
-            (RemoteEnd::Api, Some(terminate)) => terminate(deadline),
-            (_, terminate) => {
-                let is_done = channel.wait_acknowledged(Instant::now() + FLAG_TIMEOUT);
-                match terminate {
-                    Some(terminate) if !is_done && !channel.has_ended() => terminate(deadline),
-                    _ => Ok(()),
-                }
-            }
-        });
-    };
-    let mut ended = RemoteEnded::default();
-    if let Err(error) = spawn("terminate", work) {
-        ended.failure = Some(error.to_string());
-        return ended;
-    }
-    loop {
-        select! {
-            recv(done) -> result => {
-                ended.failure = result.ok().and_then(Result::err).map(|error| error.to_string());
-                return ended;
-            }
-            recv(context.signals.incoming()) -> signal => match signal {
-                Ok(Signal::WindowChange | Signal::Continue) => {}
-                signal => {
-                    ended.signal = signal.ok();
-                    return ended;
-                }
-            },
-            recv(at(deadline)) -> _ => {
-                ended.failure = Some("no answer within 5 seconds".to_owned());
-                return ended;
-            }
-        }
-    }
-}
-
-/// The last text. It is not cut off while stdout's reader lives, however slow; a signal bounds that.
-fn last_words(context: &Context, text: &str, is_hurried: bool) {
-    if is_hurried {
-        context.announcer.say(text);
-        return;
-    }
-    let bytes = Bytes::copy_from_slice(text.as_bytes());
-    let mut piece = match context.announcer.place() {
-        Place::Stdout => Some(Piece::Stdout(bytes)),
-        Place::Stderr => Some(Piece::Stderr(bytes)),
-        Place::Nowhere => return,
-    };
-    match Writer::start(move || piece.take().unwrap_or(Piece::End)) {
-        Ok(writer) => {
-            finish_output(context, writer);
-        }
-        // No thread to be had: then without one.
-        Err(_) => context.announcer.say(text),
-    }
-}
-
-/// Waits until the output thread has written everything: without a time limit, but a signal bounds it. The signal, if one came.
-pub(super) fn finish_output(context: &Context, writer: Writer) -> Option<Signal> {
-    let mut bound = never();
-    let mut came = None;
-    loop {
-        select! {
-            recv(writer.events()) -> _ => break,
-            recv(context.signals.incoming()) -> signal => match signal {
-                Ok(Signal::WindowChange | Signal::Continue) => {}
-                Ok(signal) if came.is_none() => {
-                    came = Some(signal);
-                    bound = at(Instant::now() + SIGNALLED_OUTPUT_TIMEOUT);
-                }
-                // The second one.
-                Ok(_) | Err(_) => break,
-            },
-            recv(bound) -> _ => break,
-        }
-    }
-    writer.stop(Instant::now() + JOIN_TIMEOUT);
-    came
+/// That output cannot be written, though somebody wants it.
+pub fn unwritable(errno: Errno) -> String {
+    format!("cannot write the session's output ({errno})")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_over_there_is_a_failure_here() {
-        for (remote, ours) in [
-            (0, 0),
-            (3, 3),
-            (255, 255),
-            (256, 1),
-            (-1, 255),
-            (1 << 40, 1),
-        ] {
-            assert_eq!(to_exit_code(remote), ours, "{remote}");
-        }
-    }
-}
+#[path = "ending_tests.rs"]
+mod tests;

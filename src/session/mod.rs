@@ -1,6 +1,8 @@
 //! What a person does with the stream: sessions start, run by their type, and end with the texts and exit codes of the contract.
 
 pub mod announce;
+mod asked;
+mod conclude;
 mod ending;
 mod port;
 mod shell;
@@ -11,13 +13,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, never, select};
 use rustix::io::Errno;
 
-pub use ending::{Ending, Leaving, Outcome, RemoteEnd};
+pub use asked::Asked;
+pub use conclude::{Outcome, give_up};
+pub use ending::{Command, Ending, Leaving, RemoteEnd, Stage, Written};
 
 use crate::datachannel::{DataChannel, Delivery, End, Notice, SessionType, Started};
 use crate::error::Error;
 use crate::sanitise;
 use crate::settings::{Environment, Settings};
-use crate::terminal::signals::{Signal, Signals};
+use crate::terminal::signals::Signals;
 use crate::terminal::{print, size};
 use announce::Announcer;
 
@@ -48,12 +52,14 @@ pub struct Context {
 }
 
 /// Who called us, as far as sessions care.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
     /// Somebody takes stdout apart by the prefix of its lines, and so wants stderr on it.
     pub stderr_to_stdout: bool,
-    /// Our own `exec`: stdout is the command's alone, and its exit code is ours.
-    pub is_exec: bool,
+    /// By the contract, or one of our own commands.
+    pub command: Command,
+    /// What our own command asked for. By the contract, what the service says is right.
+    pub asked: Option<Asked>,
 }
 
 /// Runs a session whose channel is being opened, to its end. The exit code.
@@ -73,16 +79,17 @@ pub fn run(context: &Context) -> Result<u8, Error> {
                 started.agent_version
             );
             run_by_type(context, &started).unwrap_or_else(|error| {
-                Outcome::from(Ending::Left(Leaving::Failed(error), RemoteEnd::Api))
+                let ending = Ending::Left(Leaving::Failed(error), RemoteEnd::Api);
+                Outcome::new(ending, Stage::Silent)
             })
         }
-        Err(end) => Outcome::from(Ending::Over(end)),
+        Err(end) => Outcome::new(Ending::Over(end), Stage::Opening),
     };
-    log::info!("the session ends: {:?}", outcome.ending);
-    let result = ending::conclude(context, outcome);
+    log::info!("the session ends: {outcome:?}");
+    let code = conclude::conclude(context, outcome);
     context.channel.close();
     context.channel.join(Instant::now() + JOIN_TIMEOUT);
-    result
+    Ok(code)
 }
 
 /// Waits until the session stands. INT, QUIT, TERM and HUP end the program at once until then.
@@ -119,6 +126,9 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
 
 /// The registry of session types.
 fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
+    if let Some(asked) = &context.caller.asked {
+        asked.check(started)?;
+    }
     let is_port = started.session_type == SessionType::Port;
     if is_port && port::uses_stdout(started) {
         context.announcer.leave_stdout();
@@ -170,14 +180,19 @@ pub fn out_of_resources(error: &std::io::Error) -> Error {
     ))
 }
 
-/// The error of a session whose output cannot be written, though somebody wants it: the disk is full, for one.
-fn unwritable(error: Errno) -> Error {
-    Error::Lost(format!(
-        "cannot write the session's output to stdout ({error})"
-    ))
+/// How long an agent has to say that it could not start what was asked for. After that, a reason is one for the end.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How far a session came that began at `since`. `has_spoken`: whether anything came of it.
+fn stage(has_spoken: bool, since: Instant, start_timeout: Duration) -> Stage {
+    if has_spoken || since.elapsed() >= start_timeout {
+        Stage::Begun
+    } else {
+        Stage::Silent
+    }
 }
 
-/// Whether a signal asks the program to end.
-fn is_deadly(signal: Signal) -> bool {
-    matches!(signal, Signal::Terminate | Signal::HangUp)
+/// The error of a session whose output cannot be written, though somebody wants it.
+fn unwritable(error: Errno) -> Error {
+    Error::Lost(ending::unwritable(error))
 }

@@ -39,7 +39,7 @@ pub enum OutputEvent {
     Finished,
     /// Nobody reads stdout any more; what comes is not written, and not even asked for.
     ReaderGone,
-    /// Stdout cannot be written: the disk is full, for one.
+    /// Stdout or stderr cannot be written: the disk is full, for one.
     Failed(Errno),
 }
 
@@ -89,10 +89,14 @@ impl Writer {
     }
 
     /// Ends the thread, whatever is still to be written, and waits for it until the deadline. One that is stuck in write(2) on a stopped terminal is
-    /// left to the process's end.
-    pub fn stop(self, deadline: Instant) {
+    /// left to the process's end. The last thing that happened, if it was not asked for before.
+    pub fn stop(self, deadline: Instant) -> Option<OutputEvent> {
         self.stop.post(Stopped);
-        while self.events.recv_deadline(deadline).is_ok() {}
+        let mut last = None;
+        while let Ok(event) = self.events.recv_deadline(deadline) {
+            last = Some(event);
+        }
+        last
     }
 }
 
@@ -142,7 +146,11 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
                 Piece::Stdout(_) => {}
                 Piece::Stderr(bytes) => {
                     if !self.stderr_gone {
-                        self.stderr_gone = self.write(&err, &bytes).is_err();
+                        match self.write(&err, &bytes) {
+                            Err(Stop::ReaderGone) => self.stderr_gone = true,
+                            // Somebody wants it: the disk is full, for one.
+                            written => written?,
+                        }
                     }
                     self.check_stopped()?;
                 }

@@ -163,6 +163,7 @@ impl Basic {
                 None => break,
                 Some(Delivery::Payload(PayloadType::Output, data)) => {
                     self.last_activity = now;
+                    self.reactor.note_spoken();
                     match &mut self.phase {
                         Phase::Current => self.keep(data),
                         Phase::Stale { .. } => {}

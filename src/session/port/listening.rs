@@ -6,12 +6,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::{JOIN_TIMEOUT, out_of_resources, spawn, tell};
+use super::super::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell};
 use super::basic::Basic;
 use super::listen::{Bound, Listener, Place};
 use super::mux::Mux;
 use super::reactor::Reactor;
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use super::{Context, DIAL_TIMEOUT, Ending, Leaving, Outcome, RemoteEnd, Stage};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;
 use crate::sanitise;
@@ -45,8 +45,13 @@ pub(super) enum PortEvent {
     Refused,
     /// A line for stderr.
     Complaint(String),
-    /// The last event: how the session ended; nothing when the thread was stopped.
-    Ended(Option<End>),
+    /// The last event.
+    Ended {
+        /// How the session ended; nothing when the thread was stopped.
+        end: Option<End>,
+        /// Whether anything ever came from the remote.
+        has_spoken: bool,
+    },
 }
 
 /// What the thread that moves the bytes is told.
@@ -70,32 +75,44 @@ pub(super) fn run(
     listening: Listening,
     remote_end: RemoteEnd,
 ) -> Result<Outcome, Error> {
-    let leave = |leaving| Ok(Ending::Left(leaving, remote_end).into());
+    let since = Instant::now();
+    let fail = |error| {
+        let ending = Ending::Left(Leaving::Failed(error), remote_end);
+        Ok(Outcome::new(ending, Stage::Silent))
+    };
     let listener = match Listener::bind(place) {
         Ok(listener) => listener,
-        Err(error) => return leave(Leaving::Failed(error)),
+        Err(error) => return fail(error),
     };
     for warning in listener.warnings() {
         print::notice(warning);
     }
     let session = match Session::start(context, listener, listening) {
         Ok(session) => session,
-        Err(error) => return leave(Leaving::Failed(out_of_resources(&error))),
+        Err(error) => return fail(out_of_resources(&error)),
     };
     let ending = session.serve();
     session.stop();
-    match ending {
-        Ok(End::Failed(error)) if !context.channel.has_ended() => leave(Leaving::Failed(error)),
-        Ok(end) => Ok(Ending::Over(end).into()),
+    let start_timeout = match listening {
+        Listening::One => DIAL_TIMEOUT,
+        Listening::Many { .. } => START_TIMEOUT,
+    };
+    let (ending, has_spoken) = match ending {
+        Ok((End::Failed(error), has_spoken)) if !context.channel.has_ended() => {
+            (Ending::Left(Leaving::Failed(error), remote_end), has_spoken)
+        }
+        Ok((end, has_spoken)) => (Ending::Over(end), has_spoken),
         Err(leaving) => {
             if !matches!(leaving, Leaving::Failed(_)) {
                 context
                     .announcer
                     .say("Terminate signal received, exiting.\n");
             }
-            leave(leaving)
+            (Ending::Left(leaving, remote_end), false)
         }
-    }
+    };
+    let stage = stage(has_spoken, since, start_timeout);
+    Ok(Outcome::new(ending, stage))
 }
 
 /// A running session.
@@ -149,8 +166,8 @@ impl<'a> Session<'a> {
         spawned.map_err(io::Error::other)
     }
 
-    /// Until the session ends over there, or is to be ended from here.
-    fn serve(&self) -> Result<End, Leaving> {
+    /// Until the session ends over there, with whether anything came of it, or is to be ended from here.
+    fn serve(&self) -> Result<(End, bool), Leaving> {
         let mut notices = self.context.notices.clone();
         loop {
             select! {
@@ -166,8 +183,8 @@ impl<'a> Session<'a> {
                         "\nConnection to destination port failed, check SSM Agent logs.\n",
                     ),
                     Ok(PortEvent::Complaint(line)) => print::notice(&line),
-                    Ok(PortEvent::Ended(Some(end))) => return Ok(end),
-                    Ok(PortEvent::Ended(None)) | Err(_) => return Err(Leaving::Failed(defect("port"))),
+                    Ok(PortEvent::Ended { end: Some(end), has_spoken }) => return Ok((end, has_spoken)),
+                    Ok(PortEvent::Ended { end: None, .. }) | Err(_) => return Err(Leaving::Failed(defect("port"))),
                 },
                 recv(notices) -> notice => match notice {
                     Ok(notice) => self.handle_notice(&notice),

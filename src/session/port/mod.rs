@@ -20,15 +20,18 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use super::asked::LOCAL_PORT_FORWARDING;
+use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
 use crate::datachannel::Started;
 use crate::error::Error;
 use listen::Place;
 use listening::Listening;
 
-/// The `type` of sessions that listen.
-const LOCAL_PORT_FORWARDING: &str = "LocalPortForwarding";
+/// How long an agent that connects to the destination first, and says nothing if that worked, may take to say that it did not: a destination that
+/// does not answer is given up by the agent's system after 127 s (Linux).
+const DIAL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Whether stdout carries the session's bytes, so that nothing of ours may go there.
 pub fn uses_stdout(started: &Started) -> bool {
@@ -58,7 +61,10 @@ pub fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
     };
     match place(&started.properties, context.settings.local_host.clone()) {
         Ok(place) => listening::run(context, &place, listening, remote_end),
-        Err(error) => Ok(Ending::Left(Leaving::Failed(error), remote_end).into()),
+        Err(error) => {
+            let ending = Ending::Left(Leaving::Failed(error), remote_end);
+            Ok(Outcome::new(ending, Stage::Silent))
+        }
     }
 }
 

@@ -168,6 +168,7 @@ impl Mux {
                 None => return true,
                 Some(Delivery::Payload(PayloadType::Output, data)) => {
                     received += data.len();
+                    self.reactor.note_spoken();
                     if let Err(error) = self.smux.handle_data(data, now) {
                         self.end(End::Failed(Error::Lost(error.to_string())), now);
                         return true;

@@ -31,6 +31,7 @@ pub(super) struct Reactor {
     is_connected: bool,
     events: Sender<PortEvent>,
     has_accepted: bool,
+    has_spoken: bool,
 }
 
 impl Reactor {
@@ -58,6 +59,7 @@ impl Reactor {
             is_connected: true,
             events,
             has_accepted: false,
+            has_spoken: false,
         })
     }
 
@@ -151,6 +153,11 @@ impl Reactor {
         }
     }
 
+    /// Something came from the remote.
+    pub const fn note_spoken(&mut self) {
+        self.has_spoken = true;
+    }
+
     /// Tells the user.
     pub fn tell(&self, event: PortEvent) {
         // When so much waits to be printed, a line more would not be read either.
@@ -166,6 +173,9 @@ impl Reactor {
         // A socket's file goes before anybody is told that this has ended.
         self.stop_listening();
         // Nobody listens when it was stopped.
-        let _ = self.events.send(PortEvent::Ended(end));
+        let _ = self.events.send(PortEvent::Ended {
+            end,
+            has_spoken: self.has_spoken,
+        });
     }
 }

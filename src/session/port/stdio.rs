@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{at, never, select};
 
-use super::super::ending::finish_output;
-use super::super::{JOIN_TIMEOUT, is_deadly, out_of_resources, tell, unwritable};
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use super::super::conclude::{finish_output, stop_output};
+use super::super::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
+use super::{Context, DIAL_TIMEOUT, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
@@ -29,6 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When threads or descriptors are not to be had.
 pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, Error> {
+    let since = Instant::now();
     let unavailable = |error: std::io::Error| out_of_resources(&error);
     let remote = Arc::new(Remote::default());
     let channel = context.channel.clone();
@@ -50,20 +51,32 @@ pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, E
 
     let leaving = serve(context, &remote, &pump, &writer);
     let deadline = Instant::now() + JOIN_TIMEOUT;
-    let ending = match leaving {
+    let (ending, written, late_signal) = match leaving {
         Some(leaving) => {
-            writer.stop(deadline);
-            Ending::Left(leaving, remote_end)
+            let written = stop_output(writer, deadline);
+            (Ending::Left(leaving, remote_end), written, None)
         }
-        None => match finish_output(context, writer) {
-            Some(signal) if is_deadly(signal) => Ending::Left(Leaving::Signal(signal), remote_end),
-            _ => Ending::Over(remote.take_end().unwrap_or(End::Closed {
+        None => {
+            let (written, signal) = finish_output(context, writer);
+            // What was not written tells how the session ended.
+            while !matches!(
+                next_piece(&context.channel, &remote, || ()),
+                Piece::Nothing | Piece::End
+            ) {}
+            let end = remote.take_end().unwrap_or(End::Closed {
                 output: String::new(),
-            })),
-        },
+            });
+            (Ending::Over(end), written, signal)
+        }
     };
     pump.stop(deadline);
-    Ok(ending.into())
+    let has_spoken = remote.last_output().is_some();
+    Ok(Outcome {
+        is_stdio: true,
+        written,
+        late_signal,
+        ..Outcome::new(ending, stage(has_spoken, since, DIAL_TIMEOUT))
+    })
 }
 
 /// Until somebody leaves here, or, with nothing, until the session is over at the far end.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 
-use super::ending::finish_output;
+use super::conclude::{finish_output, stop_output};
 use super::{
-    Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, out_of_resources, tell, unwritable,
+    Command, Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, START_TIMEOUT,
+    out_of_resources, stage, tell, unwritable,
 };
 use crate::datachannel::{End, Notice, SessionType, Urgency};
 use crate::error::Error;
@@ -40,6 +41,7 @@ const FOREGROUND_CHECK: Duration = Duration::from_secs(1);
 /// # Errors
 /// When threads or descriptors are not to be had.
 pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcome, Error> {
+    let since = Instant::now();
     let findings = Arc::new(Findings::default());
     let mut shell = Shell::start(context, session_type, &findings)?;
     let ending = shell.serve();
@@ -49,28 +51,27 @@ pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcom
     // The terminal first: whatever takes its time now can be interrupted, and a broken terminal is worse than a lost line.
     drop(raw);
     let deadline = Instant::now() + JOIN_TIMEOUT;
-    let mut is_hurried = false;
-    let ending = match ending {
+    let (ending, written, late_signal) = match ending {
         Some(leaving) => {
-            writer.stop(deadline);
-            Ending::Left(leaving, RemoteEnd::Api)
+            let written = stop_output(writer, deadline);
+            (Ending::Left(leaving, RemoteEnd::Api), written, None)
         }
         None => {
-            let signal = finish_output(context, writer);
-            is_hurried = signal.is_some();
-            match signal.filter(|signal| super::is_deadly(*signal)) {
-                Some(signal) => Ending::Left(Leaving::Signal(signal), RemoteEnd::Api),
-                None => Ending::Over(findings.take_end().unwrap_or(End::Closed {
-                    output: String::new(),
-                })),
-            }
+            let (written, signal) = finish_output(context, writer);
+            findings.look_through_rest(&context.channel);
+            let end = findings.take_end().unwrap_or(End::Closed {
+                output: String::new(),
+            });
+            (Ending::Over(end), written, signal)
         }
     };
     pump.stop(deadline);
+    let has_spoken = findings.last_output().is_some() || findings.exit_code().is_some();
     Ok(Outcome {
-        ending,
+        written,
         exit_code: findings.exit_code(),
-        is_hurried,
+        late_signal,
+        ..Outcome::new(ending, stage(has_spoken, since, START_TIMEOUT))
     })
 }
 
@@ -113,7 +114,7 @@ impl<'a> Shell<'a> {
         }
         let routes = Routes {
             stderr_to_stdout: context.caller.stderr_to_stdout,
-            show_exit_code: !context.caller.is_exec,
+            show_exit_code: context.caller.command != Command::Exec,
         };
         let channel = context.channel.clone();
         let noted = Arc::clone(findings);

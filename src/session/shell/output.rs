@@ -37,6 +37,18 @@ impl Findings {
         self.look(|found| found.exit_code)
     }
 
+    /// Looks at what was not written, at the end: it tells how the session ended, and perhaps the exit code.
+    pub fn look_through_rest(&self, channel: &DataChannel) {
+        let nowhere = Routes {
+            stderr_to_stdout: false,
+            show_exit_code: false,
+        };
+        while !matches!(
+            next_piece(channel, nowhere, self),
+            Piece::Nothing | Piece::End
+        ) {}
+    }
+
     /// How the session ended, once.
     pub fn take_end(&self) -> Option<End> {
         self.look(|found| found.end.take())
