@@ -288,7 +288,7 @@ fn p50_who_takes_stdout_apart_gets_stderr_on_it() {
 fn p56_what_the_service_says_is_shown_without_its_control_characters() {
     let sandbox = sandbox();
     let started = sandbox.start_session(SessionConfig {
-        document: Document::command("sleep 600"),
+        document: Document::separate_command("sh -c 'echo begun; sleep 600'"),
         agent: AgentConfig {
             customer_message: Some("\u{1b}[31mencrypted\u{7}".into()),
             ..AgentConfig::default()
@@ -297,13 +297,13 @@ fn p56_what_the_service_says_is_shown_without_its_control_characters() {
     });
     let id = started.session.id().to_owned();
     let plugin = Plugin::new(&sandbox, &started).spawn();
-    plugin.stdout.wait_for("[31mencrypted\n");
+    plugin.stdout.wait_for("[31mencrypted\nbegun\n");
     started.session.terminate("by \u{1b}[2Jadministrator");
     let finished = plugin.finish();
     assert_eq!(
         finished.stdout,
         format!(
-            "{}[31mencrypted\n\n\nSessionId: {id} : by [2Jadministrator\n\n",
+            "{}[31mencrypted\nbegun\n\n\nSessionId: {id} : by [2Jadministrator\n\n",
             banner(&id)
         )
     );

@@ -120,6 +120,15 @@ impl Running {
         self.stdout.read_or_end(lock(&self.held_stdout).take());
     }
 
+    /// Waits until so many bytes stand in a held stdout.
+    pub fn wait_for_held(&self, count: usize) {
+        wait_until("bytes on stdout", || {
+            let held = lock(&self.held_stdout);
+            let held = held.as_ref().expect("a held stdout");
+            rustix::io::ioctl_fionread(held).is_ok_and(|bytes| bytes >= count as u64)
+        });
+    }
+
     /// Closes a held stdout: what is written to it then gets EPIPE.
     pub fn close_stdout(&self) {
         lock(&self.held_stdout).take();
