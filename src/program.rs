@@ -17,7 +17,7 @@ use crate::network::{Limit, Network};
 use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
-use crate::session_api::SessionApi;
+use crate::session_api::{self, SessionApi};
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::Signals;
 use crate::terminal::{print, raw};
@@ -245,21 +245,31 @@ fn run_session(
     let service = client.map(|client| SessionApi::new(client, &call.session.session_id, &settings));
     let is_presigned = stream_url.is_presigned();
     let for_connection = service.as_ref().filter(|_| !is_presigned);
+    let make_key = match &service {
+        Some(service) => Some(service.make_key(call.legacy)),
+        // Who is too old for it is told just that.
+        None if call.legacy => None,
+        None if settings.skip_client_configure => Some(session_api::no_key(
+            "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set",
+        )),
+        None => Some(session_api::no_key("no region is known")),
+    };
     let (sender, notices) = unbounded();
     let channel = DataChannel::open(
         Config {
             reconnector: Reconnector {
                 stream_url,
                 token: call.session.token.clone(),
-                dialer: Dialer { network },
+                dialer: Dialer {
+                    network,
+                    remarks: remarks.clone(),
+                },
                 sign: for_connection.map(SessionApi::sign),
                 resume: for_connection.map(SessionApi::resume),
             },
             payload_size: settings.payload_size,
             require_encryption: settings.require_encryption,
-            make_key: service
-                .as_ref()
-                .map(|service| service.make_key(call.legacy)),
+            make_key,
         },
         sender,
     )?;

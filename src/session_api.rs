@@ -163,6 +163,15 @@ impl SessionApi {
     }
 }
 
+/// Stands for KMS where it cannot be asked.
+pub fn no_key(why: &'static str) -> Arc<MakeKey> {
+    Arc::new(move |_, _| {
+        Err(format!(
+            "the session is encrypted with KMS, which cannot be asked: {why}"
+        ))
+    })
+}
+
 /// An error, and the action that must be allowed where the service says that it is not.
 fn with_permission(error: &ApiError, action: &str) -> String {
     match error {

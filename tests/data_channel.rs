@@ -6,6 +6,7 @@ use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::communicator::{Dialer, StreamUrl};
 use session_manager_plugin::datachannel::{self, DataChannel, Delivery, End, Reconnector, Urgency};
 use session_manager_plugin::network::Network;
+use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 
 fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
@@ -26,6 +27,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
             token: text("TokenValue").into(),
             dialer: Dialer {
                 network: Network::new(&environment, None).expect("the sandbox's roots"),
+                remarks: Remarks::default(),
             },
             sign: None,
             resume: None,

@@ -17,6 +17,7 @@ use session_manager_plugin::communicator::{Dialer, StreamUrl};
 use session_manager_plugin::datachannel::{self, DataChannel, Delivery, Reconnector, Urgency};
 use session_manager_plugin::message::content::Size;
 use session_manager_plugin::network::Network;
+use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
 
@@ -92,6 +93,7 @@ fn open(sandbox: &Sandbox) -> DataChannel {
             dialer: Dialer {
                 network: Network::new(&Environment::from([("HOME", "/nowhere")]), None)
                     .expect("a network"),
+                remarks: Remarks::default(),
             },
             sign: None,
             resume: None,

@@ -17,6 +17,7 @@ use session_manager_plugin::message::{
     self, AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType,
 };
 use session_manager_plugin::network::{Limit, Network};
+use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 use session_manager_plugin::smux::frame;
 use session_manager_plugin::waker::{WakeReceiver, waker};
@@ -46,6 +47,7 @@ fn dial(url: &str, ca_file: &str) -> Result<Connection, Failed> {
     let network = Network::new(&Environment::from([("AWS_CA_BUNDLE", ca_file)]), None);
     let dialer = Dialer {
         network: network.map_err(failed)?,
+        remarks: Remarks::default(),
     };
     let limit = Limit::within(Duration::from_secs(10));
     dialer.dial(&url, &[], &limit).map_err(failed)

@@ -16,6 +16,7 @@ use super::metered::Metered;
 use super::{Connection, LONGEST_REASON, StreamUrl};
 use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
+use crate::remarks::Remarks;
 use crate::sanitise;
 
 /// Data that was not sent yet may wait in the socket up to this; what is more urgent then waits behind no more.
@@ -27,6 +28,8 @@ const UNSENT_LIMIT: u32 = 128 * 1024;
 pub struct Dialer {
     /// Proxies and roots.
     pub network: Network,
+    /// Where the user is told that it takes its time.
+    pub remarks: Remarks,
 }
 
 /// Why no websocket stands.
@@ -93,6 +96,9 @@ impl Dialer {
         headers: &[(HeaderName, HeaderValue)],
         limit: &Limit,
     ) -> Result<Connection, DialError> {
+        let _waiting = self
+            .remarks
+            .waiting(url.host(), limit.remaining().unwrap_or_default());
         let stream = self
             .network
             .open(url.is_secure(), url.host(), url.port(), limit)?;

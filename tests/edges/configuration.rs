@@ -92,6 +92,34 @@ fn p86_what_decides_nothing_may_be_any_bytes() {
 }
 
 #[test]
+fn p86_other_programs_get_every_variable_as_it_is() {
+    let sandbox = strict();
+    let home = tempfile::tempdir().unwrap();
+    let Credentials {
+        access_key_id,
+        secret_access_key,
+        ..
+    } = sandbox.credentials();
+    let answer = format!(
+        r#"{{"Version":1,"AccessKeyId":"{access_key_id}","SecretAccessKey":"{secret_access_key}"}}"#
+    );
+    fs::write(home.path().join("answer"), answer).unwrap();
+    fs::write(
+        home.path().join("config"),
+        "[profile p]\ncredential_process=sh -c 'printf %s \"$ODD\" > ~/odd; cat ~/answer'\n",
+    )
+    .unwrap();
+    let finished = without_keys(exec(&sandbox))
+        .env("HOME", home.path())
+        .env("AWS_CONFIG_FILE", "~/config")
+        .env("AWS_PROFILE", "p")
+        .env("ODD", bytes(b"a\xffb"))
+        .run(b"");
+    assert_eq!(finished.stdout, "it works\n", "{finished:?}");
+    assert_eq!(fs::read(home.path().join("odd")).unwrap(), b"a\xffb");
+}
+
+#[test]
 fn p86_a_path_may_be_any_bytes() {
     let sandbox = strict();
     let home = tempfile::tempdir().unwrap();
@@ -216,8 +244,14 @@ fn p99_what_stands_in_a_cache_or_a_profile_is_no_exception() {
     // SHA-1 of `corp`.
     let sso_cache = "sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
     let role = "[profile p]\nrole_arn=arn:aws:iam::111122223333:role/x\n";
+    // SHA-1 of what botocore calls AssumeRole with.
+    let role_cache = "cli/cache/c4eb3987939760ba7cf40bd838ea7eaeee8665bf.json";
     for (config, file) in [
         (sso.to_owned(), sso_cache),
+        (
+            format!("{role}source_profile=p\nmfa_serial=arn:aws:iam::111122223333:mfa/me\n"),
+            role_cache,
+        ),
         (
             format!("{role}web_identity_token_file=~/.aws/token\n"),
             "token",

@@ -22,6 +22,15 @@ fn strict() -> Sandbox {
     Sandbox::start(config).expect("a sandbox")
 }
 
+/// One whose gateway takes connections that are not signed.
+fn without_signatures() -> Sandbox {
+    let config = Config {
+        upgrade_signatures: Check::IfPresent,
+        ..Config::default()
+    };
+    Sandbox::start(config).expect("a sandbox")
+}
+
 /// How a profile is named.
 const WAYS: [&str; 4] = [
     "argument 4",
@@ -219,12 +228,18 @@ fn p106_where_that_is_denied_the_text_says_what_is_missing_and_which_action_help
 }
 
 #[test]
+fn p106_where_kms_cannot_be_asked_the_text_says_why() {
+    let sandbox = without_signatures();
+    let (_, plugin) = encrypted(&sandbox, 6, "{}");
+    let name = "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE";
+    let finished = plugin.env(name, "true").run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(finished.stderr.contains(name), "{finished:?}");
+}
+
+#[test]
 fn p106_the_old_refusal_is_what_is_left_without_credentials() {
-    let sandbox = Sandbox::start(Config {
-        upgrade_signatures: Check::IfPresent,
-        ..Config::default()
-    })
-    .expect("a sandbox");
+    let sandbox = without_signatures();
     for (count, is_old) in [(3, true), (4, false)] {
         let mut config = SessionConfig::from(Document::Shell);
         config.agent.kms = Some(KmsConfig::default());

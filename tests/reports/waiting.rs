@@ -63,7 +63,13 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
         .env("HOME", home.path())
         .env("AWS_CONFIG_FILE", home.path().join("process"))
         .env("AWS_PROFILE", "p");
-    let cases: [(Plugin, &str); 7] = [
+    let host = silent.trim_start_matches("http://").to_owned();
+    let response =
+        json!({"SessionId": "s-1", "TokenValue": "t", "StreamUrl": format!("ws://{host}/")});
+    let dialling = Plugin::bare([&response.to_string(), "eu-central-1", "StartSession"])
+        .env("SSM_PLUGIN_ALLOW_STREAM_HOST", host);
+    let cases: [(Plugin, &str); 8] = [
+        (dialling, "waiting for 127.0.0.1, up to 30 s"),
         (
             configured("process", process),
             "waiting for credential_process of the profile p, up to 60 s",
