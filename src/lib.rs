@@ -18,7 +18,7 @@
 //! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
 //! | [`remarks`] | what the user is told on the way |
 //! | [`environment`], [`files`] | the variables, and the files that they and others name |
-//! | [`waker`], [`secret`], [`sanitise`] | wakes a thread that sleeps in poll(2); text that must not be shown; text from outside as it may be shown |
+//! | [`waker`], [`secret`], [`redactor`], [`sanitise`] | wakes a thread that sleeps in poll(2); text that must not be shown; taking it out of what others say; text from outside as it may be shown |
 //!
 //! Dependencies point down this table only.
 #![deny(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod logging;
 pub mod message;
 pub mod network;
 pub mod program;
+pub mod redactor;
 pub mod remarks;
 pub mod sanitise;
 pub mod secret;

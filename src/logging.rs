@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::fs::OFlags;
 
+use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::settings::Settings;
 use crate::terminal::print;
@@ -22,7 +23,7 @@ const LONGEST_LINE: usize = 4000;
 const OUR_TARGET: &str = "session_manager_plugin";
 
 /// Starts logging as the settings say. A file that cannot be opened is told on stderr, and the session goes on without.
-pub fn start(settings: &Settings) {
+pub fn start(settings: &Settings, redactor: &Redactor) {
     if settings.log == LevelFilter::Off {
         return;
     }
@@ -40,7 +41,12 @@ pub fn start(settings: &Settings) {
         },
     };
     // Fails only if somebody else has set a logger, and nobody has.
-    if log::set_boxed_logger(Box::new(Logger(sink))).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger {
+        sink,
+        redactor: redactor.clone(),
+    }))
+    .is_ok()
+    {
         log::set_max_level(settings.log);
         let version = env!("CARGO_PKG_VERSION");
         log::info!(
@@ -50,7 +56,11 @@ pub fn start(settings: &Settings) {
     }
 }
 
-struct Logger(Sink);
+struct Logger {
+    sink: Sink,
+    /// Whatever else hides secrets, none gets past here.
+    redactor: Redactor,
+}
 
 enum Sink {
     Stderr,
@@ -78,9 +88,12 @@ impl Log for Logger {
                 .trim_start_matches(OUR_TARGET)
                 .trim_start_matches("::"),
             // What came from outside could begin a line of its own otherwise.
-            sanitise::line_within(&record.args().to_string(), LONGEST_LINE)
+            sanitise::line_within(
+                &self.redactor.clean(&record.args().to_string()),
+                LONGEST_LINE
+            )
         );
-        match &self.0 {
+        match &self.sink {
             Sink::Stderr => print::log_line(&line),
             Sink::File(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +174,10 @@ mod tests {
 
     #[test]
     fn p48_only_our_own_lines_are_logged() {
-        let logger = Logger(Sink::Stderr);
+        let logger = Logger {
+            sink: Sink::Stderr,
+            redactor: Redactor::default(),
+        };
         let enabled = |target: &str| logger.enabled(&Metadata::builder().target(target).build());
         assert!(enabled("session_manager_plugin::datachannel"));
         assert!(!enabled("tungstenite::protocol"));

@@ -14,6 +14,7 @@ use crate::datachannel::{Config, DataChannel, Reconnector};
 use crate::error::Error;
 use crate::logging;
 use crate::network::{Limit, Network};
+use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
@@ -70,13 +71,15 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
 
 /// A session that somebody else has started.
 fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &Remarks) -> u8 {
-    logging::start(&settings);
+    let redactor = Redactor::default();
+    redactor.add(call.session.token.expose());
+    logging::start(&settings, &redactor);
     let place = if settings.quiet {
         Place::Stderr
     } else {
         Place::Stdout
     };
-    let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
+    let announcer = Arc::new(Announcer::new(&call.session.session_id, place).hiding(&redactor));
     let caller = Caller {
         stderr_to_stdout: call.stderr_to_stdout,
         command: Command::Contract,
@@ -102,7 +105,8 @@ fn run_own(
     environment: Environment,
     remarks: &Remarks,
 ) -> u8 {
-    logging::start(&settings);
+    let redactor = Redactor::default();
+    logging::start(&settings, &redactor);
     let place = if own.is_quiet() {
         Place::Nowhere
     } else if settings.quiet {
@@ -123,11 +127,11 @@ fn run_own(
             &start.parameters,
         )),
     };
-    let (call, client) = match start_session(start, &environment, remarks) {
+    let (call, client) = match start_session(start, &environment, remarks, &redactor) {
         Ok(started) => started,
-        Err(error) => return give_up(&Announcer::new("", place), error),
+        Err(error) => return give_up(&Announcer::new("", place).hiding(&redactor), error),
     };
-    let announcer = Arc::new(Announcer::new(&call.session.session_id, place));
+    let announcer = Arc::new(Announcer::new(&call.session.session_id, place).hiding(&redactor));
     run_session(
         &call,
         Some(client),
@@ -156,6 +160,7 @@ fn start_session(
     start: Start,
     environment: &Environment,
     remarks: &Remarks,
+    redactor: &Redactor,
 ) -> Result<(Call, Client), Error> {
     let Start {
         target, connection, ..
@@ -176,7 +181,7 @@ fn start_session(
         remarks: remarks.clone(),
     };
     let configured = Configured::load(environment, profile.as_deref())?;
-    let network = Network::new(environment, configured.ca_bundle().as_deref())?;
+    let network = Network::new(environment, configured.ca_bundle().as_deref())?.hiding(redactor);
     let client = Client::new(options, environment, &configured, network)?;
     tell_of_clear_text(&client);
     let request = StartRequest {
@@ -222,7 +227,10 @@ fn run_session(
     let configured = Configured::load(&environment, call.profile.as_deref())?;
     let network = match &client {
         Some(client) => client.network().clone(),
-        None => Network::new(&environment, configured.ca_bundle().as_deref())?,
+        None => {
+            let network = Network::new(&environment, configured.ca_bundle().as_deref())?;
+            network.hiding(announcer.redactor())
+        }
     };
     let is_ours = client.is_some();
     let client = match client {

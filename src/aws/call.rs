@@ -53,6 +53,9 @@ impl Caller<'_> {
         limit: &Limit,
     ) -> Result<Answer, ApiError> {
         let operation = call.operation;
+        if let Some(credentials) = credentials {
+            credentials.hide_in(&self.network.redactor);
+        }
         let mut attempt = 0;
         let mut clock_was_corrected = false;
         loop {
@@ -60,7 +63,7 @@ impl Caller<'_> {
             let error = match self.attempt(call, credentials, &limit.at_most(ATTEMPT_TIME)) {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
                 Ok(answer) => {
-                    let refusal = Refusal::parse(&answer);
+                    let refusal = Refusal::parse(&answer, &self.network.redactor);
                     if refusal.is_about_time()
                         && !clock_was_corrected
                         && self.correct_clock(&answer, &refusal)

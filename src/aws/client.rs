@@ -189,13 +189,15 @@ impl Client {
     ) -> Result<Started, ApiError> {
         let credentials = self.credentials(limit)?;
         let _waiting = self.waiting("StartSession", limit);
-        self.ssm(
+        let started: Started = self.ssm(
             "StartSession",
             "AmazonSSM.StartSession",
             request,
             &credentials,
             limit,
-        )
+        )?;
+        self.0.network.redactor.add(started.token_value.expose());
+        Ok(started)
     }
 
     /// Finds the credentials for [`resume_session`](Self::resume_session): those at hand while they are good, so that the call itself can
@@ -241,6 +243,9 @@ impl Client {
             limit,
         )?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(token) = &answer.token_value {
+            self.0.network.redactor.add(token);
+        }
         Ok(Resumed {
             token: given(answer.token_value).map(Secret::new),
             stream_url: given(answer.stream_url),
@@ -345,6 +350,7 @@ impl Client {
         limit: &Limit,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ApiError> {
         let credentials = self.credentials(limit)?;
+        credentials.hide_in(&self.0.network.redactor);
         sign_upgrade(uri, &credentials, &self.0.region, &self.0.clock)
             .map_err(|_| ApiError::unsignable())
     }

@@ -7,6 +7,7 @@ use super::credentials::CredentialsError;
 use super::exchange::{Answer, HttpError};
 use crate::error::{Error, Failure, Meaning};
 use crate::network::{ConnectError, Stop};
+use crate::redactor::Redactor;
 use crate::sanitise;
 
 /// Why a call did not succeed.
@@ -119,7 +120,8 @@ impl std::fmt::Display for Refusal {
 
 impl Refusal {
     /// Reads an error in one of the JSON protocols (SSM, KMS, SSO), or in that of STS (XML).
-    pub(super) fn parse(answer: &Answer) -> Self {
+    /// What of it repeats our secrets is hidden.
+    pub(super) fn parse(answer: &Answer, redactor: &Redactor) -> Self {
         let header = answer.headers().get("x-amzn-errortype");
         let header = header
             .and_then(|value| value.to_str().ok())
@@ -141,8 +143,8 @@ impl Refusal {
         let code = code.split(':').next().unwrap_or_default();
         Self {
             status: answer.status().as_u16(),
-            code: sanitise::line(code),
-            message: sanitise::line(&message),
+            code: sanitise::line(&redactor.clean(code)),
+            message: sanitise::line(&redactor.clean(&message)),
         }
     }
 
@@ -240,6 +242,7 @@ mod tests {
             &answer
                 .body(Zeroizing::new(body.as_bytes().to_vec()))
                 .unwrap(),
+            &Redactor::default(),
         )
     }
 

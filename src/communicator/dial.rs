@@ -16,6 +16,7 @@ use super::metered::Metered;
 use super::{Connection, LONGEST_REASON, StreamUrl};
 use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit, Network, Stop, Stream};
+use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::sanitise;
 
@@ -114,7 +115,13 @@ impl Dialer {
             });
         }
         limit_unsent(&stream);
-        upgrade(stream, url, headers, limit)
+        let of_headers = headers.iter().filter(|(_, value)| value.is_sensitive());
+        let of_headers = of_headers.filter_map(|(_, value)| {
+            // Of a signature only what proves something: the rest is in the words of many refusals.
+            value.to_str().ok()?.rsplit("Signature=").next()
+        });
+        let redactor = &self.network.redactor.with(url.secrets().chain(of_headers));
+        upgrade(stream, url, headers, redactor, limit)
     }
 }
 
@@ -132,11 +139,12 @@ fn upgrade(
     stream: Stream,
     url: &StreamUrl,
     headers: &[(HeaderName, HeaderValue)],
+    redactor: &Redactor,
     limit: &Limit,
 ) -> Result<Connection, DialError> {
     let no_websocket = |reason: String| DialError::NoWebSocket {
         host: url.host().to_owned(),
-        reason,
+        reason: redactor.clean(&reason).into_owned(),
     };
     let authority = url
         .uri()
@@ -168,12 +176,13 @@ fn upgrade(
                 let is_one = |value: &&HeaderValue| !value.as_bytes().trim_ascii().is_empty();
                 if let Some(extension) = extensions.iter().find(is_one) {
                     let name = String::from_utf8_lossy(extension.as_bytes());
+                    let name = redactor.clean(&name);
                     return Err(no_websocket(format!(
                         "it uses an extension that was not offered ({})",
                         sanitise::line_within(&name, LONGEST_REASON)
                     )));
                 }
-                return Ok(Connection::new(websocket));
+                return Ok(Connection::new(websocket, redactor.clone()));
             }
             Err(HandshakeError::Interrupted(later)) => {
                 limit
@@ -187,7 +196,8 @@ fn upgrade(
                     .as_deref()
                     .map(String::from_utf8_lossy)
                     .unwrap_or_default();
-                let text = sanitise::line_within(text.trim(), LONGEST_REASON);
+                let text = redactor.clean(text.trim());
+                let text = sanitise::line_within(&text, LONGEST_REASON);
                 let date = response
                     .headers()
                     .get(DATE)

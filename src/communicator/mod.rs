@@ -20,6 +20,7 @@ pub use liveness::{Check, Liveness};
 pub use stream_url::StreamUrl;
 
 use crate::error::{Failure, Meaning};
+use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::waker::WakeReceiver;
 use metered::Metered;
@@ -44,6 +45,8 @@ const LONGEST_REASON: usize = 200;
 #[derive(Debug)]
 pub struct Connection {
     websocket: WebSocket<Metered>,
+    /// Knows what the other side was told.
+    redactor: Redactor,
     /// Whether the socket takes no more at the moment.
     blocked: bool,
     /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
@@ -104,12 +107,12 @@ impl Broken {
     }
 
     /// What the service says when it closes the connection.
-    fn closed(frame: Option<&CloseFrame>) -> Self {
+    fn closed(frame: Option<&CloseFrame>, redactor: &Redactor) -> Self {
         let Some(frame) = frame else {
             return Self::new("the service closed the connection");
         };
         let code = u16::from(frame.code);
-        let reason = sanitise::line_within(&frame.reason, LONGEST_REASON);
+        let reason = sanitise::line_within(&redactor.clean(&frame.reason), LONGEST_REASON);
         Self {
             reason: format!("the service closed the connection ({code} {reason})"),
             is_refusal: frame.code == CloseCode::Policy,
@@ -119,9 +122,10 @@ impl Broken {
 }
 
 impl Connection {
-    fn new(websocket: WebSocket<Metered>) -> Self {
+    fn new(websocket: WebSocket<Metered>, redactor: Redactor) -> Self {
         Self {
             websocket,
+            redactor,
             blocked: false,
             large: None,
         }
@@ -176,7 +180,9 @@ impl Connection {
                     return Ok(Some(Incoming::Sign));
                 }
                 Ok(Message::Pong(_)) => return Ok(Some(Incoming::Sign)),
-                Ok(Message::Close(frame)) => return Err(Broken::closed(frame.as_ref())),
+                Ok(Message::Close(frame)) => {
+                    return Err(Broken::closed(frame.as_ref(), &self.redactor));
+                }
                 Ok(Message::Frame(_)) => continue,
                 Err(error) if !waits(&error) => return Err(broken(&error)),
                 Err(_) if self.websocket.get_ref().unfinished() > MAXIMUM_UNFINISHED => {

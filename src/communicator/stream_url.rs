@@ -135,6 +135,15 @@ impl StreamUrl {
         &self.service_host
     }
 
+    /// What of its query opens doors, or may: every value but that of `role`.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let query = self.uri.query().unwrap_or_default();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .filter(|(name, _)| *name != "role")
+            .map(|(_, value)| value)
+    }
+
     /// Whether the URL carries a signature of its own, and is neither signed nor resumed by us.
     pub fn is_presigned(&self) -> bool {
         let query = self.uri.query().unwrap_or_default();

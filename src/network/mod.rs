@@ -29,6 +29,7 @@ pub use tunnel::judge_answers;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::redactor::Redactor;
 use crate::settings::Environment;
 use proxy::ProxyScheme;
 
@@ -39,6 +40,8 @@ pub struct Network {
     pub proxies: ProxySettings,
     /// Whose certificates count.
     pub trust: Trust,
+    /// What the other side must not get shown when it repeats it.
+    pub redactor: Redactor,
 }
 
 impl Network {
@@ -50,7 +53,17 @@ impl Network {
         Ok(Self {
             proxies: ProxySettings::from_environment(environment)?,
             trust: Trust::new(environment, ca_bundle)?,
+            redactor: Redactor::default(),
         })
+    }
+
+    /// The same, whose secrets are known to another part of the program, too.
+    #[must_use]
+    pub fn hiding(self, redactor: &Redactor) -> Self {
+        Self {
+            redactor: redactor.clone(),
+            ..self
+        }
     }
 
     /// A connection that carries bytes to a host (a name, or an address with or without brackets) and back, through the proxy if
@@ -83,7 +96,25 @@ impl Network {
                 error: Box::new(error),
             },
         })?;
-        tunnel::open(&mut stream, proxy, host, port, limit)?;
+        let opened = tunnel::open(&mut stream, proxy, host, port, limit);
+        opened.map_err(|error| match error {
+            ConnectError::Proxy {
+                proxy: name,
+                reason,
+            } => {
+                let login = proxy
+                    .login
+                    .as_ref()
+                    .map(|login| [login.basic(), login.password.clone()]);
+                let secrets = login.iter().flatten().map(|secret| secret.as_str());
+                let reason = self.redactor.with(secrets).clean(&reason).into_owned();
+                ConnectError::Proxy {
+                    proxy: name,
+                    reason,
+                }
+            }
+            error => error,
+        })?;
         Ok(stream)
     }
 

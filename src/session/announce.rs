@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::ending::Text;
+use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
 
@@ -24,6 +25,8 @@ pub struct Announcer {
     /// As it may be shown.
     session_id: String,
     place: AtomicU8,
+    /// Texts of the service may repeat what it was told.
+    redactor: Redactor,
 }
 
 impl Announcer {
@@ -32,7 +35,22 @@ impl Announcer {
         Self {
             session_id: sanitise::line(session_id),
             place: AtomicU8::new(place as u8),
+            redactor: Redactor::default(),
         }
+    }
+
+    /// The same, with what must not be shown.
+    #[must_use]
+    pub fn hiding(self, redactor: &Redactor) -> Self {
+        Self {
+            redactor: redactor.clone(),
+            ..self
+        }
+    }
+
+    /// What must not be shown.
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// The session's name as it may be shown.
@@ -58,7 +76,7 @@ impl Announcer {
 
     /// Says a text of the contract.
     pub fn say(&self, text: &str) {
-        let text = sanitise::text(text);
+        let text = sanitise::text(&self.redactor.clean(text));
         match self.place() {
             Place::Stdout => print::to_stdout(&text),
             Place::Stderr => print::to_stderr(&text),
@@ -74,6 +92,11 @@ impl Announcer {
         ));
     }
 
+    /// One line on stderr that may hold words of others.
+    pub fn complain(&self, what: impl std::fmt::Display) {
+        print::complaint(self.redactor.clean(&what.to_string()));
+    }
+
     /// What the agent wants the user to read, if anything.
     pub fn customer_message(&self, message: &str) {
         if !message.is_empty() {
@@ -87,12 +110,12 @@ impl Announcer {
         match text {
             Text::Exiting => format!("\n\nExiting session with sessionId: {id}.\n\n"),
             Text::Closed(reason) => {
-                let reason = sanitise::text(reason);
+                let reason = sanitise::text(&self.redactor.clean(reason));
                 format!("\n\nSessionId: {id} : {reason}\n\n")
             }
             Text::TimedOut => format!("Session: {id} timed out.\n"),
             Text::CannotStart(reason) => {
-                let reason = sanitise::text(reason);
+                let reason = sanitise::text(&self.redactor.clean(reason));
                 format!("Cannot perform start session: {reason}\n")
             }
         }

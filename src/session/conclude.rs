@@ -120,7 +120,9 @@ pub fn give_up(announcer: &Announcer, error: Error) -> u8 {
     if let Some((_, text)) = &verdict.text {
         announcer.say(&announcer.text(text));
     }
-    verdict.errors.iter().for_each(print::complaint);
+    for error in &verdict.errors {
+        announcer.complain(error);
+    }
     verdict.code
 }
 
@@ -148,7 +150,7 @@ fn tell(context: &Context, outcome: &Outcome) -> u8 {
         }
     }
     for error in &verdict.errors {
-        print::complaint(error);
+        context.announcer.complain(error);
     }
     code
 }

@@ -13,6 +13,7 @@ mod configuration;
 mod gateway;
 mod ports;
 mod recovery;
+mod secrets;
 mod text;
 mod trust;
 mod urls;

@@ -92,9 +92,23 @@ pub(super) fn fetch(
     request: &Request<&[u8]>,
     limit: &Limit,
 ) -> Result<Answer, FetchError> {
-    match exchange(search.caller.network, request, limit) {
+    let network = search.caller.network;
+    for name in [
+        "authorization",
+        "x-aws-ec2-metadata-token",
+        "x-amz-sso_bearer_token",
+    ] {
+        let value = request.headers().get(name);
+        if let Some(secret) = value.and_then(|value| value.to_str().ok()) {
+            network.redactor.add(secret);
+        }
+    }
+    match exchange(network, request, limit) {
         Ok(answer) if answer.status().is_success() => Ok(answer),
-        Ok(answer) => Err(FetchError::Refused(Refusal::parse(&answer))),
+        Ok(answer) => Err(FetchError::Refused(Refusal::parse(
+            &answer,
+            &network.redactor,
+        ))),
         Err(HttpError::Connect(ConnectError::Cancelled)) => Err(FetchError::Cancelled),
         Err(error) => Err(FetchError::Http(error.failure())),
     }

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use crate::error::{Failure, Meaning};
 use crate::network::Stop;
+use crate::redactor::Redactor;
 use crate::secret::Secret;
 
 pub(super) use chain::Chain;
@@ -128,5 +129,13 @@ impl Credentials {
             session_token,
             expires,
         })
+    }
+
+    /// Services repeat what a signature was made of.
+    pub(in crate::aws) fn hide_in(&self, redactor: &Redactor) {
+        redactor.add(self.secret_access_key.expose());
+        if let Some(token) = &self.session_token {
+            redactor.add(token.expose());
+        }
     }
 }

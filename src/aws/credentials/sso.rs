@@ -168,6 +168,9 @@ fn refresh(
     {
         return Ok(None);
     }
+    for secret in [&token.access_token, refresh_token, client_secret] {
+        search.caller.network.redactor.add(secret.expose());
+    }
     let failed = |why: String| CredentialsError::Failed(format!("{}: {why}", settings.what()));
     let body = Secret::new(
         json!({

@@ -217,6 +217,7 @@ pub(super) fn web_identity(
             file.display()
         ))
     })?;
+    search.caller.network.redactor.add(token.trim());
     let session_name = session_name.map_or_else(default_session_name, str::to_owned);
     let form = [
         ("Action", "AssumeRoleWithWebIdentity"),
