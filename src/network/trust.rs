@@ -57,8 +57,8 @@ struct Shared {
     roots: Roots,
     /// Made for the first connection; the text says why there is none.
     connector: OnceLock<Result<Connector, String>>,
-    /// The same with the system's bundle beside its directories. Made when the first one has refused a certificate, if ever.
-    with_bundle: OnceLock<Option<Connector>>,
+    /// One that has read what the first one leaves to the library. Made when that has refused a certificate, if ever.
+    complete: OnceLock<Option<Connector>>,
 }
 
 /// Where the roots are.
@@ -120,14 +120,14 @@ impl Trust {
         Ok(Self(Arc::new(Shared {
             roots,
             connector: OnceLock::new(),
-            with_bundle: OnceLock::new(),
+            complete: OnceLock::new(),
         })))
     }
 
     /// Connects, and speaks TLS (1.2 or later) with `host`.
     ///
-    /// A second connection is made where the system's directories of authorities, which are looked into first, do not have what the
-    /// certificate needs, and there is a bundle too: to read that for every connection would take 15 ms (P76).
+    /// A second connection is made where the system's directories of authorities, in which the library looks names up, do not have
+    /// what the certificate needs, and there is more to be read: to read it for every session would take 15 ms (P76).
     ///
     /// # Errors
     /// Those of `connect`; no roots, a certificate that does not lead to one or is not for `host`, or a failure of the connection.
@@ -142,15 +142,15 @@ impl Trust {
         let Err(ConnectError::Certificate { .. }) = &result else {
             return result;
         };
-        let Some(with_bundle) = self.with_bundle_after(connector) else {
+        let Some(complete) = self.complete_after(connector) else {
             return result;
         };
-        with_bundle.handshake(host, connect()?, limit)
+        complete.handshake(host, connect()?, limit)
     }
 
     fn connector(&self) -> Result<&Connector, ConnectError> {
-        if let Some(Some(with_bundle)) = self.0.with_bundle.get() {
-            return Ok(with_bundle);
+        if let Some(Some(complete)) = self.0.complete.get() {
+            return Ok(complete);
         }
         let connector = self.0.connector.get_or_init(|| self.0.roots.connector());
         connector
@@ -159,10 +159,10 @@ impl Trust {
     }
 
     /// A connector that trusts more than the one that has refused a certificate, if there can be one.
-    fn with_bundle_after(&self, refused_by: &Connector) -> Option<&Connector> {
-        let connector = self.0.with_bundle.get_or_init(|| {
-            let connector = self.0.roots.with_bundle()?;
-            log::info!("a certificate was refused: the system's bundle of authorities is read too");
+    fn complete_after(&self, refused_by: &Connector) -> Option<&Connector> {
+        let connector = self.0.complete.get_or_init(|| {
+            let connector = self.0.roots.complete()?;
+            log::info!("a certificate was refused: all authorities are read now");
             Some(connector)
         });
         let connector = connector.as_ref()?;
@@ -181,13 +181,19 @@ impl fmt::Debug for Trust {
 }
 
 impl Roots {
+    /// For the first connection: with nothing read that the library looks up by itself.
     fn connector(&self) -> Result<Connector, String> {
         match self {
             Self::Named { variables, paths } => {
-                let roots = paths.certificates();
+                let (built_in, read) = if paths.have_the_systems() {
+                    (BuiltIn::Trusted, Read::WhatIsNotLookedUp)
+                } else {
+                    (BuiltIn::Ignored, Read::Everything)
+                };
+                let roots = paths.certificates(read);
                 let roots =
                     roots.map_err(|error| format!("{variables} cannot be used: {error}"))?;
-                Connector::new(BuiltIn::Ignored, roots)
+                Connector::new(built_in, roots)
             }
             Self::System if cfg!(target_vendor = "apple") || has_hashed_directory() => {
                 Connector::new(BuiltIn::Trusted, Vec::new())
@@ -207,18 +213,28 @@ impl Roots {
         }
     }
 
-    /// With the bundle, where [`Self::connector`] does without.
-    fn with_bundle(&self) -> Option<Connector> {
-        let is_without = match self {
-            Self::Named { .. } => false,
-            Self::System => !cfg!(target_vendor = "apple") && has_hashed_directory(),
-        };
-        let roots = if is_without { bundle() } else { Vec::new() };
-        if roots.is_empty() {
-            return None;
+    /// With everything read, where [`Self::connector`] leaves something to the library.
+    fn complete(&self) -> Option<Connector> {
+        match self {
+            Self::Named { paths, .. } if paths.have_the_systems() => {
+                let roots = paths.certificates(Read::Everything).ok()?;
+                Connector::new(BuiltIn::Ignored, roots).ok()
+            }
+            Self::System if !cfg!(target_vendor = "apple") && has_hashed_directory() => {
+                let roots = bundle();
+                (!roots.is_empty()).then(|| Connector::new(BuiltIn::Trusted, roots).ok())?
+            }
+            _ => None,
         }
-        Connector::new(BuiltIn::Trusted, roots).ok()
     }
+}
+
+/// What of the paths that somebody named is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Everything,
+    /// All but the system's own directories.
+    WhatIsNotLookedUp,
 }
 
 impl Paths {
@@ -233,21 +249,48 @@ impl Paths {
         Ok(())
     }
 
-    fn certificates(&self) -> Result<Vec<Certificate>, String> {
+    fn certificates(&self, read: Read) -> Result<Vec<Certificate>, String> {
         let mut all = Vec::new();
         for file in &self.files {
             all.append(&mut authorities::of_file(file)?);
         }
         for directory in &self.directories {
+            if read == Read::WhatIsNotLookedUp && is_the_systems(directory) {
+                continue;
+            }
             all.append(&mut authorities::of_directory(directory)?);
         }
         Ok(all)
     }
+
+    /// Whether the system's own directories are named, all that there are, and names can be looked up there: then the library may do
+    /// it, without trusting more than what is named.
+    fn have_the_systems(&self) -> bool {
+        let is_named = |directory: &Path| {
+            let mut named = self.directories.iter();
+            named.any(|named| is_same(named, directory))
+        };
+        !cfg!(target_vendor = "apple")
+            && has_hashed_directory()
+            && directories().all(|directory| !directory.exists() || is_named(directory))
+    }
+}
+
+fn directories() -> impl Iterator<Item = &'static Path> {
+    DIRECTORIES.iter().map(Path::new)
+}
+
+fn is_the_systems(directory: &Path) -> bool {
+    directories().any(|other| is_same(other, directory))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn has_hashed_directory() -> bool {
-    let mut directories = DIRECTORIES.iter().map(Path::new);
-    directories.any(authorities::is_hashed)
+    directories().any(authorities::is_hashed)
 }
 
 /// What the system's bundle holds; nothing if there is none.

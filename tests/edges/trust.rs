@@ -249,6 +249,45 @@ fn p76_other_files_beside_a_hashed_name_count_too() {
 }
 
 #[test]
+fn p76_the_system_s_directory_counts_as_a_whole_when_it_is_named() {
+    if !can_replace_roots() {
+        return;
+    }
+    let good = Authority::new("Good Authority");
+    let other = Authority::new("Other Authority");
+    let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
+    let other_name = other.hashed_name();
+    for (file, trusted_at_once) in [
+        (good.hashed_name().as_str(), true),
+        ("corporate.pem", false),
+        ("ca-certificates.crt", false),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &other_name, &other.pem());
+        write(directory.path(), file, &good.pem());
+        let finished = gateway.call("localhost", |plugin| {
+            with_roots(plugin, directory.path()).env("SSL_CERT_DIR", "/etc/ssl/certs/")
+        });
+        let first = gateway.next();
+        assert_eq!(
+            matches!(first, Handshake::Trusted(_)),
+            trusted_at_once,
+            "{file}"
+        );
+        if !trusted_at_once {
+            gateway.assert_trusted(&finished);
+        }
+    }
+    // The system's bundle elsewhere is not named.
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &other_name, &other.pem());
+    let finished = gateway.call("localhost", |plugin| {
+        with_roots(plugin, directory.path()).env("SSL_CERT_DIR", "/etc/ssl/certs")
+    });
+    gateway.assert_refused(&finished, "unable to get local issuer certificate");
+}
+
+#[test]
 fn named_roots_alone_count() {
     if !can_replace_roots() {
         return;
