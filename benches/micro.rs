@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use session_manager_plugin::datachannel::{SequenceState, Urgency};
+use session_manager_plugin::datachannel::{Acknowledgements, SequenceState, Urgency};
 use session_manager_plugin::encryption::Encrypter;
 use session_manager_plugin::message::content::{Acknowledge, to_json};
 use session_manager_plugin::message::{
@@ -173,6 +173,7 @@ fn sequence_state(criterion: &mut Criterion) {
     }
     group.bench_function("receive, acknowledge and deliver", |bencher| {
         let mut sequence = running(now);
+        let mut acknowledgements = Acknowledgements::default();
         let mut number = 0;
         bencher.iter_batched(
             || {
@@ -181,7 +182,13 @@ fn sequence_state(criterion: &mut Criterion) {
             },
             |frame| {
                 handle(&mut sequence, &frame, now);
-                (sequence.poll_transmit(now), sequence.poll_delivery())
+                for received in sequence.poll_received() {
+                    acknowledgements.receive(received, now);
+                }
+                (
+                    acknowledgements.poll_transmit(now),
+                    sequence.poll_delivery(),
+                )
             },
             BatchSize::SmallInput,
         );

@@ -1,90 +1,296 @@
-//! Acknowledgements, out and in.
+//! Acknowledgements, out and in; and the thread that writes those that go out.
+//!
+//! The websocket thread hands over what it has accepted, and gets frames back. It waits for neither: what the acknowledge thread cannot
+//! take is not acknowledged now, and the agent sends it again.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
 
+use super::ThreadGuard;
 use super::ack_loss::AckLoss;
 use crate::message::AcknowledgeEncoder;
+use crate::waker::Waker;
 
-/// Acknowledgements that wait to be sent. What comes beyond is not acknowledged now; the agent sends it again.
-pub const LIMIT: usize = 16_384;
+/// What came is gathered for so long, or up to so many messages: the agent's stream does not wait for acknowledgements, and it sends again
+/// after 200 ms at the earliest. A download of 1,000 messages a second so takes 200 wake-ups and TLS records, instead of 1,000.
+const GATHER: Duration = Duration::from_millis(5);
+const BATCH: usize = 64;
+/// Batches from the websocket thread that may wait, and batches of frames back.
+const BATCHES: usize = 256;
+const BATCHES_BACK: usize = 64;
 /// After so many in a row a message has its turn. Where the way out is slower than what comes in makes acknowledgements (330 bytes for
 /// each message), some always wait, and a keystroke behind them all would wait for ever.
 const IN_A_ROW: usize = 8;
 /// So many of the last acknowledgements can be repeated.
 const RECENT: usize = 1024;
 
-/// What came and is to be acknowledged.
+/// What the acknowledge thread is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// The message of this number came for the first time.
+    Message {
+        /// Its number.
+        number: i64,
+        /// Its id.
+        id: Uuid,
+        /// Whether it is acknowledged at once.
+        is_urgent: bool,
+    },
+    /// It came again.
+    Duplicate {
+        /// Its number.
+        number: i64,
+        /// Its id.
+        id: Uuid,
+        /// After so long an acknowledgement has certainly arrived.
+        round_trip: Duration,
+    },
+    /// There is a new connection: what was on its way over the old one is lost.
+    Reconnected,
+}
+
+/// What came and is to be acknowledged. No I/O and no clock.
 #[derive(Debug, Default)]
 pub struct Acknowledgements {
     waiting: VecDeque<(i64, Uuid)>,
+    /// When what waits goes out.
+    due_at: Option<Instant>,
     /// What was acknowledged last, and once only.
     recent: VecDeque<(i64, Uuid)>,
     loss: AckLoss,
     encoder: AcknowledgeEncoder,
+}
+
+impl Acknowledgements {
+    /// Something came.
+    pub fn receive(&mut self, received: Received, now: Instant) {
+        match received {
+            Received::Message {
+                number,
+                id,
+                is_urgent,
+            } => {
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back((number, id));
+                self.waiting.push_back((number, id));
+                self.loss.is_new(number, RECENT, now);
+                if is_urgent {
+                    self.due_at = Some(now);
+                }
+            }
+            Received::Duplicate {
+                number,
+                id,
+                round_trip,
+            } => {
+                // Those that still wait here are late, and not lost.
+                let is_late = self.waiting.iter().any(|(waiting, _)| *waiting == number);
+                self.waiting.push_back((number, id));
+                if !is_late {
+                    let most = self.loss.came_again(number, round_trip, now);
+                    self.repeat_after(number, most);
+                }
+            }
+            Received::Reconnected => {
+                self.loss.reconnected();
+                return;
+            }
+        }
+        let due_at = if self.waiting.len() >= BATCH {
+            now
+        } else {
+            now + GATHER
+        };
+        self.due_at = Some(self.due_at.map_or(due_at, |at| at.min(due_at)));
+    }
+
+    /// Where acknowledgements are lost, what was acknowledged since goes again, each once: the agent finds only one of them each 100 ms.
+    fn repeat_after(&mut self, number: i64, most: usize) {
+        if most > 0 {
+            let later = self.recent.drain(..).filter(|(later, _)| *later > number);
+            self.waiting.extend(later.take(most));
+        }
+    }
+
+    /// When [`poll_transmit`](Self::poll_transmit) has something.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// Some frames, if it is time for them. Ask until there are none.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<Bytes>> {
+        self.due_at.filter(|at| *at <= now)?;
+        let count = self.waiting.len().min(BATCH);
+        let encoder = &mut self.encoder;
+        let frames = self.waiting.drain(..count);
+        let frames = frames
+            .map(|(number, id)| encoder.encode(number, id))
+            .collect();
+        if self.waiting.is_empty() {
+            self.due_at = None;
+        }
+        Some(frames)
+    }
+}
+
+/// The websocket thread's ends of the channels from and to the acknowledge thread.
+#[derive(Debug)]
+pub(super) struct AcknowledgeLink {
+    batches: Sender<Vec<Received>>,
+    /// A token ends the gathering early.
+    hurry: Sender<()>,
+    frames: Receiver<Vec<Bytes>>,
+    /// Messages that were handed over since the last token.
+    since_token: usize,
+    /// Frames that came back and wait for the socket.
+    ready: VecDeque<Bytes>,
     /// How many went out since a message had its turn.
     in_a_row: usize,
 }
 
-impl Acknowledgements {
-    /// The connection is another one: acknowledgements on their way may be lost.
-    pub fn reconnected(&mut self) {
-        self.loss.reconnected();
-    }
-
-    /// The message of this number came for the first time.
-    pub fn acknowledge(&mut self, number: i64, id: Uuid, now: Instant) {
-        if self.waiting.len() < LIMIT {
-            self.waiting.push_back((number, id));
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back((number, id));
-            self.loss.is_new(number, RECENT, now);
-        }
-    }
-
-    /// The message came again. Where that is a sign that acknowledgements are lost, what was acknowledged since goes again, each once: the
-    /// agent finds only one lost acknowledgement each 100 ms. `round_trip`: after so long an acknowledgement has certainly arrived.
-    pub fn acknowledge_again(&mut self, number: i64, id: Uuid, now: Instant, round_trip: Duration) {
-        // Those that still wait here are late, and not lost.
-        let most = if self.waiting.is_empty() {
-            self.loss.came_again(number, round_trip, now)
-        } else {
-            0
+impl AcknowledgeLink {
+    /// Starts the thread, which ends when this is dropped. It wakes the websocket thread when there are frames.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(guard: ThreadGuard, websocket: Waker) -> io::Result<Self> {
+        let (batches, received) = bounded(BATCHES);
+        let (hurry, hurried) = bounded(1);
+        let (back, frames) = bounded(BATCHES_BACK);
+        let thread = AcknowledgeThread {
+            acknowledgements: Acknowledgements::default(),
+            received,
+            hurried,
+            frames: back,
+            websocket,
+            _guard: guard,
         };
-        if self.waiting.len() < LIMIT {
-            self.waiting.push_back((number, id));
+        std::thread::Builder::new()
+            .name("acknowledge".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            batches,
+            hurry,
+            frames,
+            since_token: 0,
+            ready: VecDeque::new(),
+            in_a_row: 0,
+        })
+    }
+
+    /// Hands over what came, if the thread has room for it.
+    pub(super) fn hand_over(&mut self, batch: Vec<Received>) {
+        if batch.is_empty() {
+            return;
         }
-        if most > 0 {
-            let room = LIMIT.saturating_sub(self.waiting.len()).min(most);
-            let later = self.recent.drain(..).filter(|(later, _)| *later > number);
-            self.waiting.extend(later.take(room));
+        let is_urgent = |received: &Received| {
+            matches!(
+                received,
+                Received::Message {
+                    is_urgent: true,
+                    ..
+                }
+            )
+        };
+        self.since_token += batch.len();
+        let is_urgent = self.since_token >= BATCH || batch.iter().any(is_urgent);
+        if self.batches.try_send(batch).is_err() {
+            log::debug!("not acknowledged now: too many acknowledgements wait");
+        } else if is_urgent {
+            self.since_token = 0;
+            // One that is there already does.
+            let _ = self.hurry.try_send(());
         }
     }
 
-    /// The next one, as a frame.
-    pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        let (number, id) = self.waiting.pop_front()?;
+    /// Takes what came back. Before this frames are not seen.
+    pub(super) fn collect(&mut self) {
+        // While some wait for the socket, the rest may wait where it is bounded.
+        while self.ready.len() < BATCH
+            && let Ok(frames) = self.frames.try_recv()
+        {
+            self.ready.extend(frames);
+        }
+    }
+
+    /// The next frame for the socket.
+    pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
+        let frame = self.ready.pop_front()?;
         self.in_a_row += 1;
-        Some(self.encoder.encode(number, id))
+        Some(frame)
     }
 
     /// Whether a message has its turn now.
-    pub fn make_way(&mut self) -> bool {
-        let makes_way = self.waiting.is_empty() || self.in_a_row >= IN_A_ROW;
+    pub(super) fn make_way(&mut self) -> bool {
+        let makes_way = self.ready.is_empty() || self.in_a_row >= IN_A_ROW;
         if makes_way {
             self.in_a_row = 0;
         }
         makes_way
     }
 
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether nothing that was collected waits, nor anything else.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.frames.is_empty()
+    }
+}
+
+struct AcknowledgeThread {
+    acknowledgements: Acknowledgements,
+    received: Receiver<Vec<Received>>,
+    hurried: Receiver<()>,
+    frames: Sender<Vec<Bytes>>,
+    websocket: Waker,
+    _guard: ThreadGuard,
+}
+
+impl AcknowledgeThread {
+    /// Until the websocket thread is gone.
+    fn run(mut self) {
+        while let Ok(batch) = self.received.recv() {
+            self.take(batch);
+            if !self.gather() {
+                return;
+            }
+            let now = Instant::now();
+            while let Some(frames) = self.acknowledgements.poll_transmit(now) {
+                if self.frames.send(frames).is_err() {
+                    return;
+                }
+                self.websocket.wake();
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Vec<Received>) {
+        let now = Instant::now();
+        for batch in std::iter::once(batch).chain(self.received.try_iter()) {
+            for received in batch {
+                self.acknowledgements.receive(received, now);
+            }
+        }
+    }
+
+    /// Waits until it is time to write; false when the websocket thread is gone. It waits for tokens, not for what comes: each thing that
+    /// came would wake it.
+    fn gather(&mut self) -> bool {
+        while let Some(at) = self.acknowledgements.next_timeout()
+            && at > Instant::now()
+        {
+            match self.hurried.recv_deadline(at) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => self.take(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
     }
 }
 
@@ -98,4 +304,93 @@ pub fn acknowledged_number(payload: &[u8]) -> Option<i64> {
     serde_json::from_slice::<Number>(payload)
         .ok()
         .map(|content| content.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Harness {
+        acknowledgements: Acknowledgements,
+        start: Instant,
+    }
+
+    impl Harness {
+        fn new() -> Self {
+            Self {
+                acknowledgements: Acknowledgements::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.start + Duration::from_millis(milliseconds)
+        }
+
+        fn message(&mut self, number: i64, milliseconds: u64) {
+            let received = Received::Message {
+                number,
+                id: Uuid::nil(),
+                is_urgent: false,
+            };
+            let now = self.at(milliseconds);
+            self.acknowledgements.receive(received, now);
+        }
+
+        fn duplicate(&mut self, number: i64, milliseconds: u64) {
+            let duplicate = Received::Duplicate {
+                number,
+                id: Uuid::nil(),
+                round_trip: Duration::from_millis(200),
+            };
+            let now = self.at(milliseconds);
+            self.acknowledgements.receive(duplicate, now);
+        }
+
+        /// How many frames go out by now.
+        fn sent(&mut self, milliseconds: u64) -> usize {
+            let now = self.at(milliseconds);
+            let batches = std::iter::from_fn(|| self.acknowledgements.poll_transmit(now));
+            batches.map(|batch| batch.len()).sum()
+        }
+    }
+
+    #[test]
+    fn gathers_for_five_milliseconds_or_sixty_four_messages() {
+        let mut harness = Harness::new();
+        harness.message(0, 0);
+        harness.message(1, 4);
+        assert_eq!(harness.sent(4), 0);
+        assert_eq!(harness.acknowledgements.next_timeout(), Some(harness.at(5)));
+        assert_eq!(harness.sent(5), 2);
+        assert_eq!(harness.acknowledgements.next_timeout(), None);
+        for number in 2..66 {
+            assert_eq!(harness.sent(10), 0);
+            harness.message(number, 10);
+        }
+        assert_eq!(harness.sent(10), 64);
+    }
+
+    #[test]
+    fn what_is_urgent_does_not_wait() {
+        let mut harness = Harness::new();
+        harness.message(0, 0);
+        let urgent = Received::Message {
+            number: 1,
+            id: Uuid::nil(),
+            is_urgent: true,
+        };
+        harness.acknowledgements.receive(urgent, harness.at(1));
+        assert_eq!(harness.sent(1), 2);
+    }
+
+    #[test]
+    fn p05_a_duplicate_is_acknowledged_each_time() {
+        let mut harness = Harness::new();
+        harness.message(0, 0);
+        for again in 0..3 {
+            harness.duplicate(0, again);
+        }
+        assert_eq!(harness.sent(10), 4);
+    }
 }

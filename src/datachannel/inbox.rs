@@ -1,11 +1,12 @@
 //! What has come and was not taken yet, in order and bounded: when too much waits, reading stops.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
 use super::Delivery;
-use super::sequence_state::USUAL_DELIVERIES;
 use crate::waker::Waker;
 
 /// When so many bytes of ready output wait, nothing more is read from the connection.
@@ -16,120 +17,115 @@ const GATE_OPENS: usize = GATE_CLOSES / 2;
 /// alive that it was cut from.
 const COPIES_FROM: usize = 64 * 1024;
 
-/// The queue between the connection thread and the session.
+/// The channel between the websocket thread and the session. What it holds is bounded by the gate, in bytes.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-    /// Wakes the connection thread when the gate opens.
-    connection: Waker,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    deliveries: VecDeque<Delivery>,
-    bytes: usize,
-    gate_is_closed: bool,
-    /// What was read lately, and what of it was payload: bytes, the past counting less and less.
-    read: usize,
-    kept: usize,
-    /// How many threads wait here: to notify nobody is a system call all the same.
-    waiting: usize,
-    /// Wakes whoever polls instead of waiting here.
-    readable: Option<Waker>,
+    sender: Sender<Delivery>,
+    receiver: Receiver<Delivery>,
+    /// What waits in it; counted before it is sent, and after it is received.
+    bytes: AtomicUsize,
+    gate_is_closed: AtomicBool,
+    /// What was read lately, and what of it was payload: bytes, the past counting less and less. The websocket thread's alone.
+    read: AtomicUsize,
+    kept: AtomicUsize,
+    /// Wakes whoever polls instead of waiting for the channel.
+    readable: Mutex<Option<Waker>>,
+    /// Wakes the websocket thread when the gate opens.
+    websocket: Waker,
 }
 
 impl Inbox {
-    pub(super) fn new(connection: Waker) -> Self {
+    pub(super) fn new(websocket: Waker) -> Self {
+        let (sender, receiver) = unbounded();
         Self {
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
-            connection,
+            sender,
+            receiver,
+            bytes: AtomicUsize::new(0),
+            gate_is_closed: AtomicBool::new(false),
+            read: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+            readable: Mutex::default(),
+            websocket,
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn readable(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.readable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes all of `deliveries`, for which so many bytes were read. Whether more may be read.
-    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>, read: usize) -> bool {
-        let mut queue = self.queue();
+    /// Takes all of `deliveries`, for which so many bytes were read. For the websocket thread alone: their order is that of the calls.
+    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>, read: usize) {
         let kept: usize = deliveries.iter().map(Delivery::payload_size).sum();
-        queue.read = queue.read / 2 + read;
-        queue.kept = queue.kept / 2 + kept;
-        if queue.bytes > COPIES_FROM && queue.read > queue.kept.saturating_mul(2) {
+        let lately = |sum: &AtomicUsize, more: usize| {
+            let sum_now = (sum.load(Ordering::Relaxed) / 2).saturating_add(more);
+            sum.store(sum_now, Ordering::Relaxed);
+            sum_now
+        };
+        let (read, kept) = (lately(&self.read, read), lately(&self.kept, kept));
+        if deliveries.is_empty() {
+            return;
+        }
+        if self.bytes.load(Ordering::SeqCst) > COPIES_FROM && read > kept.saturating_mul(2) {
             deliveries.iter_mut().for_each(Delivery::detach);
         }
-        if !deliveries.is_empty() {
-            queue.bytes += deliveries.iter().map(Delivery::cost).sum::<usize>();
-            queue.deliveries.extend(deliveries.drain(..));
-            if queue.waiting > 0 {
-                self.arrived.notify_all();
-            }
-            if let Some(waker) = &queue.readable {
-                waker.wake();
-            }
+        let bytes = deliveries.iter().map(Delivery::cost).sum();
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        for delivery in deliveries.drain(..) {
+            // The receiver is here, too.
+            let _ = self.sender.send(delivery);
         }
-        queue.gate_is_closed |= queue.bytes >= GATE_CLOSES;
-        !queue.gate_is_closed
+        if let Some(waker) = &*self.readable() {
+            waker.wake();
+        }
     }
 
-    /// Whether the connection may be read.
+    /// Whether the connection may be read; closes the gate, if too much waits. For the websocket thread alone.
     pub(super) fn is_open(&self) -> bool {
-        !self.queue().gate_is_closed
+        if !self.gate_is_closed.load(Ordering::SeqCst) {
+            if self.bytes.load(Ordering::SeqCst) < GATE_CLOSES {
+                return true;
+            }
+            self.gate_is_closed.store(true, Ordering::SeqCst);
+            // Who has taken everything meanwhile may not have seen that the gate is closed.
+            if self.bytes.load(Ordering::SeqCst) <= GATE_OPENS {
+                self.gate_is_closed.store(false, Ordering::SeqCst);
+            }
+        }
+        !self.gate_is_closed.load(Ordering::SeqCst)
     }
 
     pub(super) fn on_readable(&self, waker: Waker) {
         // In this order: what comes in between must wake it.
-        self.queue().readable = Some(waker.clone());
+        *self.readable() = Some(waker.clone());
         waker.wake();
     }
 
     pub(super) fn try_receive(&self) -> Option<Delivery> {
-        self.take(&mut self.queue())
+        self.receiver
+            .try_recv()
+            .ok()
+            .map(|delivery| self.taken(delivery))
     }
 
     /// Waits for the next, at most until the deadline.
     pub(super) fn receive(&self, deadline: Option<Instant>) -> Option<Delivery> {
-        let mut queue = self.queue();
-        loop {
-            if let Some(delivery) = self.take(&mut queue) {
-                return Some(delivery);
-            }
-            let left = match deadline {
-                None => None,
-                Some(deadline) => Some(deadline.checked_duration_since(Instant::now())?),
-            };
-            queue.waiting += 1;
-            queue = match left {
-                None => self
-                    .arrived
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    self.arrived
-                        .wait_timeout(queue, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-            queue.waiting -= 1;
-        }
+        let delivery = match deadline {
+            None => self.receiver.recv().ok(),
+            Some(deadline) => self.receiver.recv_deadline(deadline).ok(),
+        };
+        delivery.map(|delivery| self.taken(delivery))
     }
 
-    fn take(&self, queue: &mut Queue) -> Option<Delivery> {
-        let Some(delivery) = queue.deliveries.pop_front() else {
-            // What a burst needed is given back.
-            queue.deliveries.shrink_to(USUAL_DELIVERIES);
-            return None;
-        };
-        queue.bytes -= delivery.cost();
-        if queue.gate_is_closed && queue.bytes <= GATE_OPENS {
-            queue.gate_is_closed = false;
-            self.connection.wake();
+    fn taken(&self, delivery: Delivery) -> Delivery {
+        let cost = delivery.cost();
+        let before = self.bytes.fetch_sub(cost, Ordering::SeqCst);
+        if before.saturating_sub(cost) <= GATE_OPENS
+            && self.gate_is_closed.load(Ordering::SeqCst)
+            && self.gate_is_closed.swap(false, Ordering::SeqCst)
+        {
+            self.websocket.wake();
         }
-        Some(delivery)
+        delivery
     }
 }
 
@@ -142,14 +138,17 @@ mod tests {
 
     #[test]
     fn p61_the_gate_closes_at_its_bound_and_opens_at_half() {
-        let (connection, _sleeper) = waker().unwrap();
-        let inbox = Inbox::new(connection);
+        let (websocket, _wake_receiver) = waker().unwrap();
+        let inbox = Inbox::new(websocket);
         let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 20]));
         for _ in 0..3 {
-            assert!(inbox.push(&mut vec![payload.clone()], 1 << 20));
+            inbox.push(&mut vec![payload.clone()], 1 << 20);
+            assert!(inbox.is_open());
         }
-        assert!(!inbox.push(&mut vec![payload.clone()], 1 << 20));
-        assert!(!inbox.push(&mut Vec::new(), 0));
+        inbox.push(&mut vec![payload.clone()], 1 << 20);
+        assert!(!inbox.is_open());
+        inbox.push(&mut Vec::new(), 0);
+        assert!(!inbox.is_open());
         let mut taken = 0;
         while !inbox.is_open() {
             assert!(inbox.try_receive().is_some());

@@ -57,20 +57,23 @@ mod opening;
 mod reconnect;
 mod reconnector;
 mod reorder;
+mod retransmit;
 mod rtt;
 mod send_window;
 mod sent_message;
 mod sequence_state;
 mod session_type;
+mod timers;
 mod websocket;
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::BytesMut;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+pub use acknowledge::{Acknowledgements, Received};
 pub use delivery::{Delivery, End, Notice, Started};
 pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
@@ -81,6 +84,7 @@ pub use send_window::MAXIMUM_BYTES;
 pub use sent_message::Urgency;
 pub use sequence_state::{DataKey, SequenceState};
 pub use session_type::{SessionType, UnknownSessionType};
+pub use timers::{Timer, TimerTable};
 pub use websocket::{Config, MakeKey};
 
 use crate::encryption::{self, Encrypter};
@@ -89,10 +93,11 @@ use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 use crate::network::Cancel;
 use crate::waker::{Waker, waker};
+use acknowledge::AcknowledgeLink;
 use inbox::Inbox;
 use sent_message::Reservation;
 
-/// Messages that are encoded before the connection thread hears of them, and their bytes of data.
+/// Messages that are encoded before the websocket thread hears of them, and their bytes of data.
 const BATCH: usize = 16;
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -107,77 +112,74 @@ pub struct DataChannel(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
-    /// All is acknowledged, or the session is over.
-    settled: Condvar,
+    sequence: Mutex<SequenceState>,
     inbox: Inbox,
-    /// Wakes the connection thread.
-    connection: Waker,
-    /// Ends what the connection thread blocks in: dialling and resuming.
+    /// Wakes the websocket thread.
+    websocket: Waker,
+    /// Calls the retransmit thread back; one token is enough.
+    rearm: Sender<()>,
+    /// Brings a token when all is acknowledged, or the session is over.
+    settled: (Sender<()>, Receiver<()>),
+    /// Wakes whoever waits for room.
+    writable: Mutex<Option<Waker>>,
+    /// What the user may want to know; sent under the lock of `sequence`, which orders it.
+    notices: Sender<Notice>,
+    /// The session wants no more of this. Ends what the websocket thread blocks in: dialling and resuming.
     cancel: Cancel,
+    /// Disconnected when all threads have ended.
+    threads: Receiver<()>,
     /// Bytes of data in a message.
     payload_size: usize,
 }
 
-#[derive(Debug)]
-struct State {
-    sequence: SequenceState,
-    /// Whether the connection thread sleeps and has to be woken when there is something to send. Under the same lock as what there
-    /// is to send, so that no wake-up can be lost.
-    asleep: bool,
-    /// Whether the session wants no more of this.
-    closing: bool,
-    /// Wakes whoever waits for room.
-    writable: Option<Waker>,
-    /// How many threads wait for `settled`: to notify nobody is a system call all the same.
-    waiting: usize,
-    /// Whether the connection thread has done all that it will do.
-    thread_is_gone: bool,
-}
-
 impl DataChannel {
-    /// Starts the connection thread, which dials. How that went is delivered.
+    /// Starts the three threads of the channel; that of the websocket dials. How that went is delivered.
     ///
     /// # Errors
     /// When the system gives no descriptor or thread.
     pub fn open(config: Config, notices: Sender<Notice>) -> Result<Self, Error> {
-        let cannot = |error: io::Error| {
+        Self::start(config, notices).map_err(|error| {
             Error::Start(format!(
                 "the system gives no thread or descriptor ({error})"
             ))
-        };
-        let (connection, wake_receiver) = waker().map_err(cannot)?;
-        let channel = Self::new(
-            config.payload_size,
-            connection,
-            Cancel::new().map_err(cannot)?,
-        );
-        if config.require_encryption {
-            channel.0.state().sequence.require_encryption();
-        }
-        let driver = websocket::Driver::new(config, Arc::clone(&channel.0), wake_receiver, notices);
-        let thread = std::thread::Builder::new().name("connection".to_owned());
-        thread.spawn(move || driver.run()).map_err(cannot)?;
-        Ok(channel)
+        })
     }
 
-    fn new(payload_size: usize, connection: Waker, cancel: Cancel) -> Self {
-        let state = State {
-            sequence: SequenceState::new(crate::VERSION),
-            asleep: false,
-            closing: false,
-            writable: None,
-            waiting: 0,
-            thread_is_gone: false,
+    fn start(config: Config, notices: Sender<Notice>) -> io::Result<Self> {
+        let (websocket, wake_receiver) = waker()?;
+        let (rearm, rearmed) = bounded(1);
+        let (alive, threads) = bounded(0);
+        let shared = Arc::new(Shared {
+            sequence: Mutex::new(SequenceState::new(crate::VERSION)),
+            inbox: Inbox::new(websocket.clone()),
+            websocket: websocket.clone(),
+            rearm,
+            settled: bounded(1),
+            writable: Mutex::default(),
+            notices,
+            cancel: Cancel::new()?,
+            threads,
+            payload_size: config.payload_size,
+        });
+        if config.require_encryption {
+            shared.sequence().require_encryption();
+        }
+        let guard = |name| ThreadGuard {
+            name,
+            shared: Arc::clone(&shared),
+            _alive: alive.clone(),
         };
-        Self(Arc::new(Shared {
-            state: Mutex::new(state),
-            settled: Condvar::new(),
-            inbox: Inbox::new(connection.clone()),
-            connection,
-            cancel,
-            payload_size,
-        }))
+        let acknowledge = AcknowledgeLink::start(guard("acknowledge"), websocket)?;
+        let driver =
+            websocket::Driver::new(config, Arc::clone(&shared), wake_receiver, acknowledge);
+        let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        // Before the thread that ends it.
+        let websocket_guard = guard("websocket");
+        let retransmit = (Arc::clone(&shared), guard("retransmit"));
+        spawn("retransmit")
+            .spawn(move || retransmit::run(&retransmit.0, &rearmed, retransmit.1))?;
+        spawn("websocket").spawn(move || driver.run(websocket_guard))?;
+        Ok(Self(shared))
     }
 
     /// Takes as many bytes as the window takes, and says how many. Never blocks; 0 means that there is no room now, and that the
@@ -223,15 +225,15 @@ impl DataChannel {
         urgency: Urgency,
     ) -> Result<(Vec<Reservation>, Option<Arc<Encrypter>>), Ended> {
         let most = (BATCH_BYTES / self.0.payload_size).clamp(1, BATCH);
-        let mut state = self.0.state();
-        if state.sequence.has_ended() {
+        let mut sequence = self.0.sequence();
+        if sequence.has_ended() {
             return Err(Ended);
         }
-        let encrypter = state.sequence.encrypter();
+        let encrypter = sequence.encrypter();
         let overhead = HEADER_SIZE + encrypter.as_ref().map_or(0, |_| encryption::OVERHEAD);
         let room = chunks
             .take(most)
-            .map_while(|chunk| state.sequence.reserve(overhead + chunk.len(), urgency));
+            .map_while(|chunk| sequence.reserve(overhead + chunk.len(), urgency));
         Ok((room.collect(), encrypter))
     }
 
@@ -247,33 +249,37 @@ impl DataChannel {
 
     /// Whether all that was taken is acknowledged.
     pub fn is_acknowledged(&self) -> bool {
-        self.0.state().sequence.is_acknowledged()
+        self.0.sequence().is_acknowledged()
     }
 
     /// Whether the session is over: nothing can be sent any more.
     pub fn has_ended(&self) -> bool {
-        self.0.state().sequence.has_ended()
+        self.0.sequence().has_ended()
     }
 
     /// Waits until all that was taken is acknowledged; false at the deadline, or when the session is over before that.
     pub fn wait_acknowledged(&self, deadline: Instant) -> bool {
-        let mut state = self.0.state();
+        let (settled, token) = &self.0.settled;
         loop {
-            if state.sequence.is_acknowledged() {
-                return true;
+            let (is_acknowledged, has_ended) = {
+                let sequence = self.0.sequence();
+                (sequence.is_acknowledged(), sequence.has_ended())
+            };
+            if is_acknowledged || has_ended {
+                // Others may wait, too.
+                let _ = settled.try_send(());
+                return is_acknowledged;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.sequence.has_ended() {
-                return false;
+            if token.recv_deadline(deadline).is_err() {
+                return self.is_acknowledged();
             }
-            state = self.0.wait(state, left);
         }
     }
 
     /// Wakes this one when there is room again after [`send`](Self::send) took nothing, when all is acknowledged, and at the end.
     pub fn on_writable(&self, waker: Waker) {
         // In this order: what happens in between must wake it.
-        self.0.state().writable = Some(waker.clone());
+        *lock(&self.0.writable) = Some(waker.clone());
         waker.wake();
     }
 
@@ -294,46 +300,79 @@ impl DataChannel {
 
     /// Ends the connection. What was handed to the socket by then still goes out if the socket takes it at once.
     pub fn close(&self) {
-        self.0.state().closing = true;
         self.0.cancel.cancel();
-        self.0.connection.wake();
+        self.0.websocket.wake();
     }
 
-    /// Waits for the connection thread; false when it had not ended at the deadline.
+    /// Waits for the threads of the channel; false when not all had ended at the deadline.
     pub fn join(&self, deadline: Instant) -> bool {
-        let mut state = self.0.state();
-        while !state.thread_is_gone {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = self.0.wait(state, left);
-        }
-        true
+        self.0.threads.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    fn sequence(&self) -> MutexGuard<'_, SequenceState> {
+        lock(&self.sequence)
     }
 
-    /// Waits until something has settled, or for so long.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
-        state.waiting += 1;
-        let waited = self.settled.wait_timeout(state, time);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.waiting -= 1;
-        state
+    /// Changes the sequence state, tells whom it concerns, and has the websocket thread look at it.
+    fn change<T>(&self, change: impl FnOnce(&mut SequenceState) -> T) -> T {
+        let mut sequence = self.sequence();
+        let changed = change(&mut sequence);
+        self.tell(&mut sequence);
+        drop(sequence);
+        self.websocket.wake();
+        changed
     }
 
-    /// Changes what there is to send, and wakes the connection thread if it sleeps.
-    fn change(&self, change: impl FnOnce(&mut SequenceState)) {
-        let mut state = self.state();
-        change(&mut state.sequence);
-        if std::mem::take(&mut state.asleep) {
-            drop(state);
-            self.connection.wake();
+    /// What everybody who has changed the sequence state does before the lock is given back. Nothing of it blocks.
+    fn tell(&self, sequence: &mut SequenceState) {
+        if sequence.must_rearm() {
+            // One that is there already does.
+            let _ = self.rearm.try_send(());
+        }
+        while let Some(notice) = sequence.poll_notice() {
+            // Nobody listens any more when the session is just ending.
+            let _ = self.notices.send(notice);
+        }
+        let has_settled = sequence.poll_settled();
+        if has_settled {
+            let _ = self.settled.0.try_send(());
+        }
+        if (sequence.poll_writable() || has_settled)
+            && let Some(waker) = &*lock(&self.writable)
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// What each thread of the channel holds. Whatever ends one of them unexpectedly ends the session: none lives on that nobody reads for.
+#[derive(Debug)]
+struct ThreadGuard {
+    name: &'static str,
+    shared: Arc<Shared>,
+    /// Dropped last: see [`DataChannel::join`].
+    _alive: Sender<()>,
+}
+
+impl ThreadGuard {
+    /// The thread ends, and the session is over, if it was not.
+    fn end_session(&self) {
+        let error = Error::Lost(format!(
+            "the {} thread ended unexpectedly; this is a defect of the plugin",
+            self.name
+        ));
+        self.shared.change(|sequence| sequence.fail(error));
+        // The retransmit thread looks at the end of the session, whether a timer is due or not.
+        let _ = self.shared.rearm.try_send(());
+    }
+}
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end_session();
         }
     }
 }

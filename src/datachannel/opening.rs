@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::timers::{Timer, TimerTable};
+
 /// Silence before a size is sent to see whether an agent is there.
 const PROBE: Duration = Duration::from_secs(3);
 /// An agent that took the size and still does not begin a handshake makes none.
@@ -42,19 +44,6 @@ enum Probe {
     Unsent,
     Sent(i64),
     Acknowledged(Instant),
-}
-
-/// What the time that has passed means.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Tell the user that nothing comes.
-    Silent,
-    /// Send a size, and say its number to [`Opening::probed`].
-    Probe,
-    /// The agent is there and makes no handshake.
-    ShellWithoutHandshake,
-    /// The stream began before us.
-    AnotherClients,
 }
 
 impl Opening {
@@ -107,52 +96,28 @@ impl Opening {
         }
     }
 
-    /// When something is due.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.due().into_iter().flatten().map(|(at, _)| at).min()
+    /// The user was told of the silence.
+    pub const fn told(&mut self) {
+        self.told = true;
     }
 
-    /// What is due, each once.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Verdict> {
-        let (_, verdict) = self
-            .due()
-            .into_iter()
-            .flatten()
-            .find(|(at, _)| *at <= now)?;
-        match verdict {
-            Verdict::Silent => self.told = true,
-            Verdict::AnotherClients => {
-                self.early_since = None;
-                self.afar = None;
-            }
-            // The caller says that it did these by `probed`, and by leaving this phase.
-            Verdict::Probe | Verdict::ShellWithoutHandshake => {}
-        }
-        Some(verdict)
-    }
-
-    fn due(&self) -> [Option<(Instant, Verdict)>; 4] {
-        let silent = self
-            .since
-            .filter(|_| !self.heard && !self.told)
-            .map(|at| (at + SILENCE, Verdict::Silent));
-        let is_unprobed = matches!(self.probe, Probe::Unsent);
-        let probe = self
-            .since
-            .filter(|_| !self.heard && is_unprobed)
-            .map(|at| (at + PROBE, Verdict::Probe));
-        let shell = match self.probe {
+    /// When its timers are due.
+    pub fn set_timers(&self, table: &mut TimerTable) {
+        let silent_since = self.since.filter(|_| !self.heard);
+        let silence = silent_since.filter(|_| !self.told);
+        table.set(Timer::OpeningSilence, silence.map(|at| at + SILENCE));
+        let unprobed = silent_since.filter(|_| matches!(self.probe, Probe::Unsent));
+        table.set(Timer::OpeningProbe, unprobed.map(|at| at + PROBE));
+        let no_handshake = match self.probe {
             Probe::Acknowledged(at) if !self.requested && self.early_since.is_none() => {
-                Some((at + NO_HANDSHAKE, Verdict::ShellWithoutHandshake))
+                Some(at + NO_HANDSHAKE)
             }
             _ => None,
         };
+        table.set(Timer::NoHandshake, no_handshake);
         let afar = self.afar.filter(|(_, count)| *count >= AFAR);
-        let another = self
-            .early_since
-            .or(afar.map(|(since, _)| since))
-            .filter(|_| !self.requested)
-            .map(|at| (at + BEGINNING, Verdict::AnotherClients));
-        [silent, probe, shell, another]
+        let missing = self.early_since.or(afar.map(|(since, _)| since));
+        let missing = missing.filter(|_| !self.requested);
+        table.set(Timer::MissingBeginning, missing.map(|at| at + BEGINNING));
     }
 }

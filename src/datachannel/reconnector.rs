@@ -1,13 +1,11 @@
 //! From nothing to a connection, and from a broken one to the next. When, and whether at all, [`Recovery`](super::Recovery) decides.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use http::header::{HeaderName, HeaderValue};
 
 use super::reconnect::{FirstTries, GaveUp, Recovery};
-use super::{End, Notice, Shared};
+use super::{End, Shared};
 use crate::communicator::{Broken, Connection, DialError, Dialer, StreamUrl};
 use crate::error::{Error, Failure, Meaning};
 use crate::network::{Cancel, ConnectError, Limit};
@@ -168,19 +166,15 @@ impl Reconnector {
     pub(super) fn reconnect(
         &mut self,
         broken: &Broken,
-        shared: &Arc<Shared>,
-        notices: &Sender<Notice>,
+        shared: &Shared,
     ) -> Result<Option<Connection>, End> {
         let failure = broken.failure();
         if self.resume.is_none() {
             return Err(shared.failed(failure.reason));
         }
-        let broke = shared
-            .state()
-            .sequence
-            .disconnected(&failure, Instant::now());
+        // From here on the retransmit thread runs the clock of the outage.
+        let broke = shared.change(|sequence| sequence.disconnected(&failure, Instant::now()));
         shared.or_end(broke)?;
-        let _timers = OutageTimers::start(shared, notices);
         let mut was_denied = false;
         loop {
             let (at, until) = shared.with_recovery(|recovery| {
@@ -257,7 +251,7 @@ impl Reconnector {
 
 impl Shared {
     fn with_recovery<T>(&self, decide: impl FnOnce(&mut Recovery) -> T) -> T {
-        decide(self.state().sequence.recovery())
+        self.change(|sequence| decide(sequence.recovery()))
     }
 
     fn or_end<T>(&self, decided: Result<T, GaveUp>) -> Result<T, End> {
@@ -266,41 +260,11 @@ impl Shared {
 
     /// How the session ends, for this reason.
     fn failed(&self, reason: String) -> End {
-        End::Failed(if self.state().sequence.has_started() {
+        End::Failed(if self.sequence().has_started() {
             Error::Lost(reason)
         } else {
             Error::Start(reason)
         })
-    }
-}
-
-/// Runs the timers of an outage while the connection thread waits, asks and dials. Dropped when there is a connection.
-struct OutageTimers {
-    _over: Sender<()>,
-}
-
-impl OutageTimers {
-    fn start(shared: &Arc<Shared>, notices: &Sender<Notice>) -> Self {
-        let (over, wait) = bounded::<()>(0);
-        let shared = Arc::clone(shared);
-        let notices = notices.clone();
-        let thread = std::thread::Builder::new().name("outage".to_owned());
-        // Without the thread the lines are late, no more.
-        let _ = thread.spawn(move || {
-            while let Some(at) = shared.with_recovery(|recovery| recovery.next_timeout()) {
-                if wait.recv_deadline(at) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-                shared.with_recovery(|recovery| {
-                    recovery.handle_timeout(Instant::now());
-                    // Sent under the lock, which orders them.
-                    while let Some(notice) = recovery.poll_notice() {
-                        let _ = notices.send(notice);
-                    }
-                });
-            }
-        });
-        Self { _over: over }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::congestion::Congestion;
 use super::rtt::RttEstimator;
 use super::sent_message::{Reservation, SentMessage, State, Urgency};
+use super::timers::Timer;
 
 /// What the window's frames may take together, in bytes.
 pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
@@ -68,9 +69,16 @@ pub struct SendWindow {
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
-    probe_at: Instant,
+    /// When the next probe goes; none when one is to go now.
+    probe_at: Option<Instant>,
     /// The message whose acknowledgement ends the pause.
     probe: Option<i64>,
+}
+
+impl Pause {
+    fn is_due(&self, now: Instant) -> bool {
+        self.probe_at.is_none_or(|at| at <= now)
+    }
 }
 
 impl Default for SendWindow {
@@ -191,7 +199,7 @@ impl SendWindow {
     pub fn can_transmit(&self, now: Instant) -> bool {
         match self.pause {
             Some(pause) => {
-                pause.probe_at <= now && self.unacknowledged > 0 || self.unsent_control().is_some()
+                pause.is_due(now) && self.unacknowledged > 0 || self.unsent_control().is_some()
             }
             None => self.next_unpaused().is_some(),
         }
@@ -204,7 +212,7 @@ impl SendWindow {
         if let Some(control) = self.unsent_control() {
             return Some(control);
         }
-        if pause.probe_at > now || self.unacknowledged == 0 {
+        if !pause.is_due(now) || self.unacknowledged == 0 {
             return None;
         }
         if pause.probe.is_some() {
@@ -212,7 +220,7 @@ impl SendWindow {
         }
         // The oldest is messages[0] by construction.
         self.pause = Some(Pause {
-            probe_at: now + self.rtt.timeout(),
+            probe_at: Some(now + self.rtt.timeout()),
             probe: Some(self.first),
         });
         Some(self.first)
@@ -374,10 +382,11 @@ impl SendWindow {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called, or a probe goes out.
-    pub fn next_timeout(&self) -> Option<Instant> {
+    /// What expires next, and when [`handle_timeout`](Self::handle_timeout) has to be called for it.
+    pub fn timer(&self) -> Option<(Timer, Instant)> {
         if let Some(pause) = self.pause {
-            return (self.unacknowledged > 0).then_some(pause.probe_at);
+            let probe_at = pause.probe_at.filter(|_| self.unacknowledged > 0)?;
+            return Some((Timer::PauseProbe, probe_at));
         }
         if self.reading_paused {
             return None;
@@ -387,16 +396,19 @@ impl SendWindow {
         let State::InFlight { sent_at, .. } = message.state else {
             return None;
         };
-        Some(
-            self.progress_at
-                .map_or(sent_at, |progress| progress.max(sent_at))
-                + self.rtt.timeout(),
-        )
+        let since = self
+            .progress_at
+            .map_or(sent_at, |progress| progress.max(sent_at));
+        Some((Timer::Retransmission, since + self.rtt.timeout()))
     }
 
-    /// Gives up the oldest message if its time is over; one an expiry.
+    /// When its time is over, lets the oldest message be sent again; one an expiry.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.pause.is_some() || self.next_timeout().is_none_or(|at| at > now) {
+        if self.timer().is_none_or(|(_, at)| at > now) {
+            return;
+        }
+        if let Some(pause) = &mut self.pause {
+            pause.probe_at = None;
             return;
         }
         self.progress_at = Some(now);
@@ -438,7 +450,7 @@ impl SendWindow {
     pub fn pause(&mut self, now: Instant) {
         if self.pause.is_none() {
             self.pause = Some(Pause {
-                probe_at: now + self.rtt.timeout(),
+                probe_at: Some(now + self.rtt.timeout()),
                 probe: None,
             });
         }

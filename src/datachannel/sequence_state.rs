@@ -1,5 +1,5 @@
 //! The client's side of the data channel as one state machine without I/O or clock: frames and time go in, frames, deliveries and
-//! deadlines come out. The connection thread drives it; so do simulations.
+//! deadlines come out. Three threads drive it, each under the one lock; so do simulations, in one thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::ack_watchdog::AckWatchdog;
-use super::acknowledge::{Acknowledgements, acknowledged_number};
+use super::acknowledge::{Received, acknowledged_number};
 use super::decode_failures::DecodeFailures;
 use super::handshake::{Handshake, Step};
-use super::opening::{Opening, Verdict};
+use super::opening::Opening;
 use super::reconnect::{GaveUp, Recovery};
 use super::reorder::{Accepted, ReorderBuffer};
 use super::send_window::SendWindow;
@@ -26,6 +26,8 @@ use crate::message::{self, DecodeError, Flag, HEADER_SIZE, Message, MessageType,
 
 /// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
 const SETTLING: Duration = Duration::from_millis(10);
+/// The first messages of a session are acknowledged at once: somebody waits for them to begin.
+const FIRST_MESSAGES: i64 = 8;
 
 /// Deliveries that a queue keeps its memory for.
 pub(super) const USUAL_DELIVERIES: usize = 1024;
@@ -33,29 +35,36 @@ pub(super) const USUAL_DELIVERIES: usize = 1024;
 /// The client's side of the data channel.
 #[derive(Debug)]
 pub struct SequenceState {
-    window: SendWindow,
+    pub(super) window: SendWindow,
     reorder: ReorderBuffer,
-    acknowledgements: Acknowledgements,
+    /// What came and is to be acknowledged.
+    received: Vec<Received>,
     handshake: Handshake,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The newest size of the terminal, and the one that the agent was sent.
-    size: (Option<Size>, Option<Size>),
+    pub(super) size: (Option<Size>, Option<Size>),
     /// The number of the size that is not acknowledged yet: the next one waits for it, so that they cannot pile up.
     size_in_flight: Option<i64>,
     /// Flags that wait for the session to stand, each once: an agent in its handshake would acknowledge and forget them.
     early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
     sender_blocked: bool,
-    watchdog: AckWatchdog,
-    decode_failures: DecodeFailures,
-    recovery: Recovery,
+    pub(super) watchdog: AckWatchdog,
+    pub(super) decode_failures: DecodeFailures,
+    pub(super) recovery: Recovery,
     deliveries: VecDeque<Delivery>,
-    notices: VecDeque<Notice>,
+    pub(super) notices: VecDeque<Notice>,
     key_request: Option<KmsEncryptionParameters>,
     /// Set as soon as the data key is there; from then on nothing is taken that it does not open.
     encrypter: Option<Arc<Encrypter>>,
     /// Whether a session without encryption is ended before anything is sent.
     require_encryption: bool,
+    /// Whether a connection stands.
+    pub(super) is_connected: bool,
+    /// Until when whoever runs the timers sleeps; for ever when there is none.
+    pub(super) armed_until: Option<Instant>,
+    /// Whether all was acknowledged, and the session over, when that was last asked for.
+    settled: (bool, bool),
 }
 
 /// A data key of KMS: for the agent as KMS encrypted it, for us as what it does.
@@ -68,7 +77,7 @@ pub struct DataKey {
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing is known of the session yet.
     Opening(Opening),
     /// Data flows, outwards from this moment on.
@@ -87,7 +96,7 @@ impl SequenceState {
         Self {
             window: SendWindow::default(),
             reorder: ReorderBuffer::default(),
-            acknowledgements: Acknowledgements::default(),
+            received: Vec::new(),
             handshake: Handshake::new(client_version),
             phase: Phase::Opening(Opening::default()),
             size: (None, None),
@@ -102,6 +111,9 @@ impl SequenceState {
             key_request: None,
             encrypter: None,
             require_encryption: false,
+            is_connected: false,
+            armed_until: None,
+            settled: (true, false),
         }
     }
 
@@ -112,10 +124,11 @@ impl SequenceState {
 
     /// A connection stands, the first or another one.
     pub fn connected(&mut self, now: Instant) {
+        self.is_connected = true;
+        self.received.push(Received::Reconnected);
         self.recovery.connected(now);
         self.watchdog.connected(now);
         self.window.reconnected(now);
-        self.acknowledgements.reconnected();
         self.decode_failures.forget();
         if let Phase::Opening(opening) = &mut self.phase {
             opening.connected(now);
@@ -127,6 +140,7 @@ impl SequenceState {
     /// # Errors
     /// When it is not worth while to make another.
     pub fn disconnected(&mut self, failure: &Failure, now: Instant) -> Result<(), GaveUp> {
+        self.is_connected = false;
         self.watchdog.disconnected();
         self.recovery.disconnected(failure, self.has_started(), now)
     }
@@ -173,25 +187,30 @@ impl SequenceState {
         }
         let number = message.sequence_number;
         let id = message.message_id;
+        let received = Received::Message {
+            number,
+            id,
+            is_urgent: number < FIRST_MESSAGES || !self.has_started(),
+        };
         match self.reorder.accept(number, message.payload_type, payload) {
             Accepted::Next(payload) => {
-                self.acknowledgements.acknowledge(number, id, now);
+                self.received.push(received);
                 self.take(message.payload_type, payload, now);
                 while let Some((payload_type, payload)) = self.reorder.next() {
                     self.take(payload_type, payload, now);
                 }
             }
             Accepted::Waiting => {
-                self.acknowledgements.acknowledge(number, id, now);
+                self.received.push(received);
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.came_early(self.reorder.expected(), now);
                 }
             }
-            Accepted::Duplicate => {
-                let round_trip = self.window.timeout();
-                self.acknowledgements
-                    .acknowledge_again(number, id, now, round_trip);
-            }
+            Accepted::Duplicate => self.received.push(Received::Duplicate {
+                number,
+                id,
+                round_trip: self.window.timeout(),
+            }),
             Accepted::TooFar => {
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.came_from_afar(self.reorder.expected(), now);
@@ -334,7 +353,7 @@ impl SequenceState {
         self.control(PayloadType::HandshakeResponse, &to_json(response));
     }
 
-    fn start(&mut self, started: Started, ready_at: Option<Instant>) {
+    pub(super) fn start(&mut self, started: Started, ready_at: Option<Instant>) {
         if !matches!(self.phase, Phase::Opening(_)) {
             return;
         }
@@ -361,6 +380,14 @@ impl SequenceState {
         }
     }
 
+    /// The agent takes what is sent from now on.
+    pub(super) fn become_ready(&mut self) {
+        if let Phase::Running { ready_at, .. } = &mut self.phase {
+            *ready_at = None;
+            self.send_deferred();
+        }
+    }
+
     /// Whether the agent takes what is sent, and does not only acknowledge it.
     const fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Running { ready_at: None, .. })
@@ -379,7 +406,7 @@ impl SequenceState {
     }
 
     /// Ends it for a reason in words, by whether it ever began.
-    fn fail_because(&mut self, reason: &str) {
+    pub(super) fn fail_because(&mut self, reason: &str) {
         let reason = reason.to_owned();
         self.fail(if self.has_started() {
             Error::Lost(reason)
@@ -472,20 +499,19 @@ impl SequenceState {
         self.window.store(reservation, frame.freeze());
     }
 
-    /// The next frame for the socket: acknowledgements first, but after some of them a message has its turn; of messages what is lost
-    /// first, then what is new.
+    /// The next message for the socket: what is lost first, then what is new. Its clock starts with this call.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        let message = if self.acknowledgements.make_way() {
-            self.window.poll_transmit(now)
-        } else {
-            None
-        };
-        message.or_else(|| self.acknowledgements.poll_transmit())
+        self.window.poll_transmit(now)
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) would give something.
     pub fn can_transmit(&self, now: Instant) -> bool {
-        !self.acknowledgements.is_empty() || self.window.can_transmit(now)
+        self.window.can_transmit(now)
+    }
+
+    /// What came since the last call and is to be acknowledged.
+    pub fn poll_received(&mut self) -> Vec<Received> {
+        std::mem::take(&mut self.received)
     }
 
     /// What has come, in order.
@@ -519,69 +545,12 @@ impl SequenceState {
         may_send && std::mem::take(&mut self.sender_blocked)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Opening(opening) => opening.next_timeout(),
-            Phase::Running { ready_at, .. } => *ready_at,
-            Phase::Ended => return None,
-        };
-        [
-            phase,
-            self.decode_failures.due_at(),
-            self.watchdog_at(),
-            self.window.next_timeout(),
-            self.recovery.next_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn watchdog_at(&self) -> Option<Instant> {
-        self.watchdog.due_at(self.window.waiting_since())
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.window.handle_timeout(now);
-        self.recovery.handle_timeout(now);
-        if let Phase::Running { ready_at, .. } = &mut self.phase
-            && ready_at.is_some_and(|at| at <= now)
-        {
-            *ready_at = None;
-            self.send_deferred();
-        }
-        if self.watchdog_at().is_some_and(|at| at <= now) {
-            self.watchdog.told();
-            self.notices.push_back(Notice::Unacknowledged);
-        }
-        if let Some(text) = self.decode_failures.verdict(now) {
-            self.fail_because(&text);
-        }
-        while let Phase::Opening(opening) = &mut self.phase
-            && let Some(verdict) = opening.handle_timeout(now)
-        {
-            match verdict {
-                Verdict::Silent => self.notices.push_back(Notice::Silent),
-                Verdict::Probe => {
-                    let size = self.size.0.unwrap_or(Size {
-                        cols: 300,
-                        rows: 100,
-                    });
-                    let number = self.control(PayloadType::Size, &to_json(&size));
-                    if let Phase::Opening(opening) = &mut self.phase {
-                        opening.probed(number);
-                    }
-                }
-                Verdict::ShellWithoutHandshake => {
-                    self.start(Started::shell_without_handshake(), None)
-                }
-                Verdict::AnotherClients => self.fail(Error::Taken(
-                    "This session already belongs to another client process".to_owned(),
-                )),
-            }
-        }
+    /// Whether by now all is acknowledged, or the session is over, and was not at the last call.
+    pub fn poll_settled(&mut self) -> bool {
+        let settled = (self.is_acknowledged(), self.has_ended());
+        let is_news = settled != self.settled && (settled.0 || settled.1);
+        self.settled = settled;
+        is_news
     }
 
     /// Says whether anything is read at the moment: what cannot be heard cannot be late.

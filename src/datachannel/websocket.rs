@@ -1,4 +1,4 @@
-//! The one thread that owns the websocket: it sends what the sequence state has to send, gives it what comes, and sleeps in between.
+//! The websocket thread owns the connection: it sends what the sequence state has to send, gives it what comes, and sleeps in between.
 //!
 //! Reading never depends on writing, and the thread never blocks on anything but poll(2): not on a queue, not on the session. When
 //! the session does not take what has come, the gate closes: nothing more is read, and writing goes on.
@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use uuid::Uuid;
 
+use super::acknowledge::AcknowledgeLink;
 use super::reconnector::Reconnector;
 use super::sequence_state::USUAL_DELIVERIES;
-use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, Notice, SequenceState, Shared, State};
+use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, Shared, ThreadGuard};
 use crate::communicator::{Broken, Check, Connection, Incoming, Liveness};
-use crate::error::Error;
 use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
 use crate::network::Limit;
@@ -46,19 +45,17 @@ pub struct Config {
     pub require_encryption: bool,
 }
 
-/// The connection thread's own.
+/// The websocket thread's own.
 pub(super) struct Driver {
     reconnector: Reconnector,
     make_key: Option<Arc<MakeKey>>,
     shared: Arc<Shared>,
     wake_receiver: WakeReceiver,
-    notices: Sender<Notice>,
+    acknowledge: AcknowledgeLink,
     /// The same in every OpenDataChannel of this process.
     client_id: Uuid,
     /// Whether what comes is read; closed while the session does not take it.
     gate_is_open: bool,
-    /// Whether everything was acknowledged at the last look, so that only the news is told.
-    was_acknowledged: bool,
     /// Frames on their way from the sequence state to the socket, and deliveries to the inbox: kept for their memory.
     batch: Vec<Bytes>,
     /// Frames on their way from the socket to the sequence state.
@@ -80,17 +77,16 @@ impl Driver {
         config: Config,
         shared: Arc<Shared>,
         wake_receiver: WakeReceiver,
-        notices: Sender<Notice>,
+        acknowledge: AcknowledgeLink,
     ) -> Self {
         Self {
             reconnector: config.reconnector,
             make_key: config.make_key,
             shared,
             wake_receiver,
-            notices,
+            acknowledge,
             client_id: Uuid::new_v4(),
             gate_is_open: true,
-            was_acknowledged: true,
             batch: Vec::new(),
             frames: Vec::new(),
             deliveries: Vec::new(),
@@ -98,13 +94,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn run(mut self) {
-        // Whatever ends this thread, a defect included, ends the session: no session lives on that nobody reads for.
-        let _guard = EndGuard(Arc::clone(&self.shared));
+    pub(super) fn run(mut self, guard: ThreadGuard) {
+        let _last = LastDeliveries {
+            shared: Arc::clone(&self.shared),
+            guard,
+        };
         if let Err(end) = self.serve() {
-            self.shared.state().sequence.end(end);
+            self.shared.change(|sequence| sequence.end(end));
         }
-        self.dispatch(Instant::now());
+        self.dispatch();
     }
 
     /// Connects, and again whenever the connection breaks, until the session is over.
@@ -119,13 +117,10 @@ impl Driver {
             };
             log::info!("{broken}");
             // What came before the break is delivered now, and the session's end may be among it.
-            if self.dispatch(Instant::now()) == Flow::Over {
+            if self.dispatch() == Flow::Over {
                 return Ok(());
             }
-            let next = self
-                .reconnector
-                .reconnect(&broken, &self.shared, &self.notices)?;
-            connection = match next {
+            connection = match self.reconnector.reconnect(&broken, &self.shared)? {
                 Some(connection) => connection,
                 None => return Ok(()),
             };
@@ -141,11 +136,10 @@ impl Driver {
             crate::VERSION,
         );
         connection.write_text(String::from_utf8(to_json(&open)).unwrap_or_default())?;
-        {
-            let mut state = self.shared.state();
-            state.sequence.connected(now);
-            state.sequence.set_reading_paused(!self.gate_is_open, now);
-        }
+        self.shared.change(|sequence| {
+            sequence.connected(now);
+            sequence.set_reading_paused(!self.gate_is_open, now);
+        });
         let mut liveness = Liveness::new(now, SystemTime::now());
         // Whether it is worth a look: something may be there.
         let mut may_read = true;
@@ -163,7 +157,7 @@ impl Driver {
             };
             // What has come is handed on first: it is worked on while acknowledgements are encrypted and sent.
             let now = Instant::now();
-            let flow = self.dispatch(now);
+            let flow = self.dispatch();
             self.send(&mut connection, now)?;
             if flow == Flow::Over {
                 connection.close();
@@ -180,16 +174,23 @@ impl Driver {
         if connection.is_blocked() {
             connection.flush()?;
         }
+        self.acknowledge.collect();
         {
-            let mut state = self.shared.state();
+            let mut sequence = self.shared.sequence();
             let mut bytes = 0;
-            while !connection.is_blocked()
-                && bytes < WRITE_BUDGET
-                && let Some(frame) = state.sequence.poll_transmit(now)
-            {
+            while !connection.is_blocked() && bytes < WRITE_BUDGET {
+                let message = if self.acknowledge.make_way() {
+                    sequence.poll_transmit(now)
+                } else {
+                    None
+                };
+                let Some(frame) = message.or_else(|| self.acknowledge.poll_transmit()) else {
+                    break;
+                };
                 bytes += frame.len();
                 self.batch.push(frame);
             }
+            self.shared.tell(&mut sequence);
         }
         for frame in self.batch.drain(..) {
             connection.write(frame)?;
@@ -211,7 +212,7 @@ impl Driver {
             // Decoded and hashed without the lock.
             let messages = self.frames.iter().map(|frame| Message::decode(frame));
             let messages: Vec<_> = messages.collect();
-            let sequence = &mut self.shared.state().sequence;
+            let mut sequence = self.shared.sequence();
             sequence.sign();
             for (frame, message) in self.frames.iter().zip(messages) {
                 match message {
@@ -253,44 +254,23 @@ impl Driver {
         (READ_BUDGET, Ok(false))
     }
 
-    /// Passes on what the sequence state has for others.
-    fn dispatch(&mut self, now: Instant) -> Flow {
-        let mut state = self.shared.state();
-        let State {
-            sequence,
-            writable,
-            closing,
-            waiting,
-            ..
-        } = &mut *state;
-        sequence.handle_timeout(now);
+    /// Passes on what the sequence state has for others. Only this thread takes deliveries: if another did as well, the end could
+    /// overtake a payload.
+    fn dispatch(&mut self) -> Flow {
+        let mut sequence = self.shared.sequence();
+        let received = sequence.poll_received();
         self.deliveries
             .extend(std::iter::from_fn(|| sequence.poll_delivery()));
-        while let Some(notice) = sequence.poll_notice() {
-            // Nobody listens any more when the session is just ending.
-            let _ = self.notices.send(notice);
-        }
         if let Some(parameters) = sequence.poll_key_request() {
-            self.request_key(sequence, parameters);
+            self.request_key(&mut sequence, parameters);
         }
-        let is_acknowledged = sequence.is_acknowledged();
-        if sequence.poll_writable()
-            || sequence.has_ended()
-            || (is_acknowledged && !self.was_acknowledged)
-        {
-            if let Some(waker) = writable {
-                waker.wake();
-            }
-            if *waiting > 0 {
-                self.shared.settled.notify_all();
-            }
-        }
-        self.was_acknowledged = is_acknowledged;
-        let is_over = *closing || sequence.has_ended();
-        drop(state);
+        self.shared.tell(&mut sequence);
+        let is_over = sequence.has_ended() || self.shared.cancel.is_cancelled();
+        drop(sequence);
         let read = std::mem::take(&mut self.bytes_read);
         self.shared.inbox.push(&mut self.deliveries, read);
         self.deliveries.shrink_to(USUAL_DELIVERIES);
+        self.acknowledge.hand_over(received);
         if is_over { Flow::Over } else { Flow::Goes }
     }
 
@@ -318,9 +298,7 @@ impl Driver {
         if has_turned {
             self.gate_is_open = is_open;
             self.shared
-                .state()
-                .sequence
-                .set_reading_paused(!is_open, now);
+                .change(|sequence| sequence.set_reading_paused(!is_open, now));
             if is_open {
                 liveness.listen(now);
             }
@@ -330,54 +308,40 @@ impl Driver {
 
     /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
     fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<bool, Broken> {
-        let now = Instant::now();
-        let until = {
-            let mut state = self.shared.state();
-            if state.closing
-                || state.sequence.has_ended()
-                || (!connection.is_blocked() && state.sequence.can_transmit(now))
-            {
-                return Ok(true);
-            }
-            state.asleep = true;
-            // What is due already can only be something to send, and that waits for the socket.
-            state
-                .sequence
-                .next_timeout()
-                .filter(|at| !connection.is_blocked() || *at > now)
+        let has_work = {
+            let sequence = self.shared.sequence();
+            let can_transmit =
+                !self.acknowledge.is_empty() || sequence.can_transmit(Instant::now());
+            sequence.has_ended() || (can_transmit && !connection.is_blocked())
         };
-        let check = liveness.next_check(!self.gate_is_open);
-        let until = until.map_or(check, |until| until.min(check));
+        // After the look: who has changed something since has woken this thread.
+        if has_work || self.shared.cancel.is_cancelled() || !self.wake_receiver.arm() {
+            return Ok(true);
+        }
+        let until = liveness.next_check(!self.gate_is_open);
         let woken = connection.wait(&self.wake_receiver, self.gate_is_open, until);
+        self.wake_receiver.disarm();
         let woken = woken.map_err(|error| {
             Broken::new(format!(
                 "the system cannot wait for the connection ({error})"
             ))
         })?;
-        self.shared.state().asleep = false;
-        if woken.by_waker {
-            self.wake_receiver.clear();
-        }
         Ok(woken.by_socket)
     }
 }
 
-/// Ends the session when the connection thread is gone.
-struct EndGuard(Arc<Shared>);
+/// Delivers the end of the session when the websocket thread ends, for whatever reason.
+struct LastDeliveries {
+    shared: Arc<Shared>,
+    guard: ThreadGuard,
+}
 
-impl Drop for EndGuard {
+impl Drop for LastDeliveries {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.sequence.fail(Error::Lost(
-            "the connection thread ended unexpectedly; this is a defect of the plugin".to_owned(),
-        ));
-        let mut last: Vec<_> = std::iter::from_fn(|| state.sequence.poll_delivery()).collect();
-        state.thread_is_gone = true;
-        if let Some(waker) = &state.writable {
-            waker.wake();
-        }
-        drop(state);
-        self.0.inbox.push(&mut last, 0);
-        self.0.settled.notify_all();
+        self.guard.end_session();
+        let mut sequence = self.shared.sequence();
+        let mut last: Vec<_> = std::iter::from_fn(|| sequence.poll_delivery()).collect();
+        drop(sequence);
+        self.shared.inbox.push(&mut last, 0);
     }
 }

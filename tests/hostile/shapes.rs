@@ -37,6 +37,7 @@ fn serve(sequence: &mut SequenceState, now: Instant) {
     while sequence.poll_delivery().is_some() {}
     while sequence.poll_notice().is_some() {}
     sequence.poll_key_request();
+    sequence.poll_received();
     sequence.poll_writable();
 }
 

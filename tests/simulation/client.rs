@@ -1,14 +1,16 @@
-//! The client: the protocol, driven the way the connection thread drives it, and a session that sends and takes.
+//! The client: the sequence state and the acknowledgements, driven in one thread the way three threads drive them, and a session that sends
+//! and takes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::datachannel::{
-    DataKey, Delivery, GATE_CLOSES, MAXIMUM_BYTES, Notice, REORDER_LIMIT, SequenceState, Started,
-    Urgency,
+    Acknowledgements, DataKey, Delivery, GATE_CLOSES, MAXIMUM_BYTES, REORDER_LIMIT, SequenceState,
+    Started, Urgency,
 };
 use session_manager_plugin::encryption::{Encrypter, OVERHEAD};
+use session_manager_plugin::error::{Failure, Meaning};
 use session_manager_plugin::message::content::{KmsEncryptionResult, Size};
 use session_manager_plugin::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 
@@ -16,7 +18,8 @@ use crate::agent::Sent;
 use crate::network::{Content, LONGEST, Network, data_key};
 use crate::plan::{Flow, Kind, Plan};
 
-/// Frames that are read before writing has its turn again, as in the connection thread.
+/// Acknowledgements in a row before a message has its turn, and frames that are read before writing has, as in the websocket thread.
+const IN_A_ROW: usize = 8;
 const READ_BUDGET: usize = 64;
 /// The largest window, and the reserve of interactive input.
 const MOST_MESSAGES: usize = 4096 + 64;
@@ -24,6 +27,13 @@ const MOST_MESSAGES: usize = 4096 + 64;
 #[derive(Debug)]
 pub struct Client {
     pub sequence: SequenceState,
+    acknowledgements: Acknowledgements,
+    /// Acknowledgements that wait for the socket, and how many went out since a message had its turn.
+    ready: VecDeque<Bytes>,
+    in_a_row: usize,
+    /// Until when the retransmit thread sleeps, if not for ever, and whether it was called back.
+    pub armed: Option<Instant>,
+    is_called_back: bool,
     kind: Kind,
     flow: Flow,
     random: fastrand::Rng,
@@ -45,7 +55,6 @@ pub struct Client {
     blocked_until: Option<Instant>,
     consumer: (usize, Duration),
     next_meal: Instant,
-    ticks_while_down: bool,
     pub started: Option<Started>,
     pub started_at: Option<Instant>,
     /// Payloads and bytes that the session took.
@@ -62,6 +71,11 @@ impl Client {
     pub fn new(plan: &Plan, start: Instant) -> Self {
         let mut client = Self {
             sequence: SequenceState::new("1.2.896.0"),
+            acknowledgements: Acknowledgements::default(),
+            ready: VecDeque::new(),
+            in_a_row: 0,
+            armed: None,
+            is_called_back: false,
             kind: plan.kind,
             flow: plan.up.clone(),
             random: fastrand::Rng::with_seed(plan.seed ^ 0xC11E),
@@ -79,7 +93,6 @@ impl Client {
             blocked_until: None,
             consumer: plan.consumer,
             next_meal: start,
-            ticks_while_down: plan.ticks_while_down,
             started: None,
             started_at: None,
             taken: 0,
@@ -115,37 +128,70 @@ impl Client {
 
     /// Does all that can be done now. Whether that was anything.
     pub fn turn(&mut self, now: Instant, network: &mut Network, sent: &Sent) -> bool {
-        let mut progress = false;
+        let mut progress = self.run_timers(now);
+        while let Some(frames) = self.acknowledgements.poll_transmit(now) {
+            self.ready.extend(frames);
+            progress = true;
+        }
         if network.is_connected() {
-            self.sequence.handle_timeout(now);
             while network.up.has_room(now)
-                && let Some(frame) = self.sequence.poll_transmit(now)
+                && let Some(frame) = self.poll_transmit(now)
             {
                 self.note_transmission(&frame);
                 network.up.push(frame, now);
                 progress = true;
             }
             let is_blocked = !network.up.has_room(now);
-            let timer = self.sequence.next_timeout();
-            assert!(
-                is_blocked || timer.is_none_or(|at| at > now),
-                "a timer that is due after all was done: the thread would spin"
-            );
             assert!(is_blocked || !self.sequence.can_transmit(now));
-        } else if self.ticks_while_down && self.started.is_some() {
-            // Who connects does not look at these timers, and silence would mean something before the start.
-            self.sequence.handle_timeout(now);
         }
-        self.settle();
+        self.settle(now);
         self.turn_gate(now);
         if network.is_connected() && !self.gate_is_closed {
             progress |= self.receive(now, network) > 0;
         }
-        self.settle();
+        self.settle(now);
         progress |= self.consume(now, sent);
         progress |= self.send(now);
+        progress |= self.run_timers(now);
         self.check();
         progress
+    }
+
+    /// The retransmit thread: runs when its time has come, or when it is called back.
+    fn run_timers(&mut self, now: Instant) -> bool {
+        self.is_called_back |= self.sequence.must_rearm();
+        if !std::mem::take(&mut self.is_called_back) && self.armed.is_none_or(|at| at > now) {
+            return false;
+        }
+        let has_expired = self.sequence.handle_timeout(now);
+        let next = self.sequence.next_timeout();
+        assert!(
+            next.is_none_or(|at| at > now),
+            "a timer that is due after all was done"
+        );
+        self.armed = self.sequence.arm(now);
+        assert_eq!(self.armed, next);
+        has_expired
+    }
+
+    /// The next frame for the socket, as in the websocket thread.
+    fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        let makes_way = self.ready.is_empty() || self.in_a_row >= IN_A_ROW;
+        let message = makes_way
+            .then(|| self.sequence.poll_transmit(now))
+            .flatten();
+        self.in_a_row = if makes_way { 0 } else { self.in_a_row + 1 };
+        message.or_else(|| self.ready.pop_front())
+    }
+
+    pub fn disconnect(&mut self, now: Instant) {
+        let broken = Failure {
+            meaning: Meaning::Temporary,
+            reason: "broken".to_owned(),
+            is_answer: false,
+        };
+        // Whether another connection is worth while is not for this to decide.
+        let _ = self.sequence.disconnected(&broken, now);
     }
 
     fn note_transmission(&mut self, frame: &Bytes) {
@@ -171,14 +217,15 @@ impl Client {
         READ_BUDGET
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
         while let Some(delivery) = self.sequence.poll_delivery() {
             self.inbox_bytes += delivery.cost();
             self.inbox.push_back(delivery);
         }
-        while let Some(notice) = self.sequence.poll_notice() {
-            assert!(matches!(notice, Notice::Silent | Notice::Unacknowledged));
+        for received in self.sequence.poll_received() {
+            self.acknowledgements.receive(received, now);
         }
+        while self.sequence.poll_notice().is_some() {}
         if self.sequence.poll_key_request().is_some() {
             let result = KmsEncryptionResult {
                 kms_cipher_text_key: "a2V5".to_owned(),
@@ -316,12 +363,13 @@ impl Client {
         );
     }
 
-    pub fn times(&self) -> [Option<Instant>; 4] {
+    pub fn times(&self) -> [Option<Instant>; 5] {
         let input =
             (self.sent < self.flow.bytes && !self.waits_for_room).then_some(self.next_input);
         let meal = (!self.inbox.is_empty()).then_some(self.next_meal);
         [
-            self.sequence.next_timeout(),
+            self.armed,
+            self.acknowledgements.next_timeout(),
             input,
             meal,
             self.blocked_until,

@@ -128,8 +128,6 @@ pub struct Plan {
     pub agent_ahead: usize,
     /// What the session takes at once, in deliveries, and the time between.
     pub consumer: (usize, Duration),
-    /// Whether timers are looked at while there is no connection.
-    pub ticks_while_down: bool,
 }
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -158,7 +156,6 @@ impl Plan {
             agent_settles: ms(1),
             agent_ahead: 100_000,
             consumer: (usize::MAX, Duration::ZERO),
-            ticks_while_down: false,
         }
     }
 
@@ -220,7 +217,6 @@ impl Plan {
                     (100, ms(50)),
                 ],
             ),
-            ticks_while_down: random.bool(),
         }
     }
 }

@@ -278,6 +278,7 @@ impl World {
     fn disconnect(&mut self, outage: Duration) {
         self.note(|| format!("disconnected for {outage:?}"));
         self.network.disconnect(self.now, outage);
+        self.client.disconnect(self.now);
     }
 
     fn reconnect(&mut self) {
@@ -403,7 +404,7 @@ impl World {
     fn idle(&mut self) {
         for _ in 0..10_000 {
             while self.turn() {}
-            if self.client.sequence.next_timeout().is_none() {
+            if self.client.armed.is_none() {
                 return;
             }
             self.sleep();
