@@ -200,7 +200,8 @@ fn p21_multiplexed_connections_live_on() {
             .join()
             .expect("a client whose connection was not dropped");
     }
-    assert!(started.session.connections() > 3);
+    // Cuts of the two ways may meet in one break.
+    assert!(started.session.connections() > 2);
     running.signal(rustix::process::Signal::INT);
     assert_eq!(support::exit_code(running.wait()), 0);
 }
