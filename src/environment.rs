@@ -9,17 +9,8 @@ use nix::unistd::{Uid, User};
 
 use crate::error::Error;
 
-/// Variables whose values are paths, or lists of them: any bytes.
-const PATHS: [&str; 8] = [
-    "AWS_CA_BUNDLE",
-    "AWS_CONFIG_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "SSM_PLUGIN_LOG_FILE",
-];
+/// How the names of variables end whose values are paths, or lists of them: any bytes.
+const PATHS: [&str; 5] = ["_FILE", "_DIR", "_DIRECTORY", "_PATH", "_BUNDLE"];
 /// How the names of the others begin that decide something (section 4 of the contract): text.
 const TEXTS: [&str; 2] = ["AWS_", "SSM_PLUGIN_"];
 /// And these.
@@ -49,7 +40,8 @@ impl Environment {
     pub fn check(&self) -> Result<(), Error> {
         let is_text = |name: &str| {
             let begins = TEXTS.iter().any(|beginning| name.starts_with(beginning));
-            (begins && !PATHS.contains(&name)) || PROXIES.contains(&name)
+            let is_path = PATHS.iter().any(|end| name.ends_with(end));
+            (begins && !is_path) || PROXIES.contains(&name)
         };
         let mut wrong: Vec<&str> = self
             .0
@@ -233,7 +225,18 @@ mod tests {
             let error = with_bytes(name, b"\xff").check().unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
-        for name in PATHS {
+        for name in [
+            "AWS_CA_BUNDLE",
+            "AWS_CONFIG_FILE",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_DATA_PATH",
+            "AWS_LOGIN_CACHE_DIRECTORY",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "SSL_CERT_DIR",
+            "SSL_CERT_FILE",
+            "SSM_PLUGIN_LOG_FILE",
+        ] {
             let environment = with_bytes(name, b"/a/\xff");
             assert_eq!(environment.check(), Ok(()));
             let path = environment.path(name).unwrap();

@@ -182,7 +182,13 @@ fn start_session(
     };
     let configured = Configured::load(environment, profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?.hiding(redactor);
-    let client = Client::new(options, environment, &configured, network)?;
+    let client = Client::new(options, environment, &configured, network).map_err(|error| {
+        match (&error, configured.missing_profile()) {
+            // That is why.
+            (Error::NoRegion, Some(missing)) => Error::Start(format!("{error}; {missing}")),
+            _ => error,
+        }
+    })?;
     tell_of_clear_text(&client);
     let request = StartRequest {
         target: target.clone(),

@@ -185,6 +185,28 @@ fn what_the_api_refuses_is_told_in_its_words() {
 }
 
 #[test]
+fn the_target_may_stand_in_a_variable() {
+    let sandbox = strict();
+    let exec = |arguments: &[&str]| {
+        let plugin = Plugin::bare([&["exec"], arguments].concat()).with_api(&sandbox);
+        plugin.stdin(Io::Null)
+    };
+    let name = "SSM_PLUGIN_TARGET";
+    let finished = exec(&["--", "true"]).env(name, "i-of-variable").run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let finished = exec(&["--target", "i-given", "--", "true"])
+        .env(name, "i-of-variable")
+        .run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let requests = requests(&sandbox, "ssm:StartSession");
+    let targets: Vec<_> = requests.iter().map(|request| &request["Target"]).collect();
+    assert_eq!(targets, ["i-of-variable", "i-given"]);
+    let finished = exec(&["--", "true"]).run(b"");
+    assert_eq!(finished.code(), 2, "{finished:?}");
+    assert!(finished.stderr.contains(name), "{finished:?}");
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() {
     for arguments in [
         &["exec"][..],

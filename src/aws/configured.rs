@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::credentials::{Profiles, Section, profile_name};
+use super::credentials::{CredentialsError, Profiles, Section, named_profile};
 use super::endpoint::Service;
 use crate::error::Error;
 use crate::settings::Environment;
@@ -13,6 +13,8 @@ pub struct Configured {
     profile: Section,
     /// The section that the profile's `services` names.
     services: Section,
+    /// What to tell of a profile that was named and is not there.
+    missing: Option<String>,
     environment: Environment,
 }
 
@@ -22,17 +24,29 @@ impl Configured {
     /// # Errors
     /// A file that cannot be read.
     pub fn load(environment: &Environment, profile: Option<&str>) -> Result<Self, Error> {
-        let profiles =
-            Profiles::load(environment).map_err(|error| Error::Start(error.to_string()))?;
-        let profile = profiles.profile(profile_name(environment, profile));
+        let profiles = Profiles::load(environment).map_err(|error| match error {
+            // It is not only about credentials.
+            CredentialsError::Failed(why) => Error::Start(why),
+            error => Error::Start(error.to_string()),
+        })?;
+        let named = named_profile(environment, profile);
+        let profile = profiles.profile(named.unwrap_or("default"));
+        let missing = named.filter(|_| profile.is_none());
+        let missing = missing.map(|name| profiles.no_such(name));
         let profile = profile.cloned().unwrap_or_default();
         let services = profile.get("services");
         let services = services.and_then(|name| profiles.services(name));
         Ok(Self {
             services: services.cloned().unwrap_or_default(),
             profile,
+            missing,
             environment: environment.clone(),
         })
+    }
+
+    /// What to tell of a profile that was named and is not there.
+    pub fn missing_profile(&self) -> Option<&str> {
+        self.missing.as_deref()
     }
 
     /// The file of trusted roots.

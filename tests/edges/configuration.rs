@@ -158,6 +158,12 @@ fn p86_a_path_may_be_any_bytes() {
         assert_eq!(finished.stdout, "it works\n", "{finished:?}");
     }
     assert!(directory.join("log").exists());
+    fs::create_dir(directory.join(".aws")).unwrap();
+    fs::write(directory.join(".aws/credentials"), &keys).unwrap();
+    let finished = without_keys(exec(&sandbox))
+        .env("HOME", directory.clone().into_os_string())
+        .run(b"");
+    assert_eq!(finished.stdout, "it works\n", "{finished:?}");
     // Nothing is dropped: a bundle that is not there is an error also where its name is no text.
     let finished = exec(&sandbox)
         .env("AWS_CA_BUNDLE", directory.join("none").into_os_string())

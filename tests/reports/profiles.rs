@@ -121,6 +121,20 @@ fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
 }
 
 #[test]
+fn p105_a_profile_that_is_in_no_file_is_the_reason_why_no_region_is_known() {
+    let sandbox = strict();
+    let finished = named(&sandbox, "--profile", "eu-west-1")
+        .without("AWS_REGION")
+        .without("AWS_DEFAULT_REGION")
+        .env("AWS_CONFIG_FILE", "/no/such/file")
+        .run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    for part in ["eu-west-1", "/no/such/file", "region"] {
+        assert!(finished.stderr.contains(part), "{part}: {finished:?}");
+    }
+}
+
+#[test]
 fn p105_a_profile_without_credentials_hides_none_and_one_with_them_counts() {
     let sandbox = strict();
     let Credentials {

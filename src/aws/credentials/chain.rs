@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::config::{Profiles, named_profile, profile_name};
+use super::config::{Profiles, named_profile};
 use super::kept::{Choice, Kept};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
@@ -67,7 +67,7 @@ impl Chain {
         let variable = |name| self.environment.get(name).map(str::to_owned);
         let of_profile = || {
             let profiles = Profiles::load(&self.environment).ok()?;
-            let profile = profiles.profile(self.profile_name())?;
+            let profile = profiles.profile(self.named().unwrap_or("default"))?;
             profile.get("region").map(str::to_owned)
         };
         variable("AWS_REGION")
@@ -144,8 +144,9 @@ impl Chain {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn profile_name(&self) -> &str {
-        profile_name(&self.environment, self.profile.as_deref())
+    /// The profile that somebody named.
+    fn named(&self) -> Option<&str> {
+        named_profile(&self.environment, self.profile.as_deref())
     }
 
     fn find(
@@ -164,11 +165,13 @@ impl Chain {
             limit,
             remarks: &self.remarks,
         };
-        let name = self.profile_name();
+        let named = self.named();
+        let name = named.unwrap_or("default");
         let section = profiles.profile(name);
-        let is_named = named_profile(&self.environment, self.profile.as_deref()).is_some();
         let say_environment_is_used = || match section {
-            None if is_named => self.say_environment_is_used(name, "is in no configuration file"),
+            None if named.is_some() => {
+                self.say_environment_is_used(name, "is in no configuration file")
+            }
             Some(_) if self.profile.is_some() => {
                 self.say_environment_is_used(name, "has no credentials");
             }
@@ -211,8 +214,8 @@ impl Chain {
             return Ok(found);
         }
         Err(match section {
-            Some(_) if is_named => profile::empty(&search, name),
-            None if is_named => profile::unknown(&search, name),
+            Some(_) if named.is_some() => profile::empty(&search, name),
+            None if named.is_some() => profile::unknown(&search, name),
             _ if !profiles.unreadable().is_empty() => {
                 CredentialsError::Failed(profiles.unreadable().to_owned())
             }

@@ -38,7 +38,9 @@ pub(in crate::aws) struct Profiles {
     profiles: HashMap<String, Section>,
     sso_sessions: HashMap<String, Section>,
     services: HashMap<String, Section>,
-    /// Which files may not be read, in words.
+    /// Which files were looked at, in words.
+    places: String,
+    /// Which of them may not be read, in words.
     unreadable: String,
 }
 
@@ -62,6 +64,10 @@ impl Profiles {
         for (name, section) in sections(&all.read(&credentials)?) {
             merge(&mut all.profiles, &name, section, true);
         }
+        all.places = format!("{} or {}", config.display(), credentials.display());
+        if !all.unreadable.is_empty() {
+            all.places.push_str(&format!(" ({})", all.unreadable));
+        }
         Ok(all)
     }
 
@@ -83,6 +89,19 @@ impl Profiles {
             _ => return Err(CredentialsError::Failed(reason())),
         }
         Ok(Zeroizing::default())
+    }
+
+    /// Which files were looked at, in words.
+    pub(super) fn places(&self) -> &str {
+        &self.places
+    }
+
+    /// What to tell of a profile that is not there.
+    pub(in crate::aws) fn no_such(&self, name: &str) -> String {
+        format!(
+            "there is no profile {name} in {}: `aws configure list-profiles` shows those that are there",
+            self.places
+        )
     }
 
     /// Which files may not be read, in words; empty if there are none.
@@ -122,7 +141,7 @@ fn unquoted(name: &str) -> &str {
 }
 
 /// The configuration and the credentials file: where their variables say, else in `~/.aws`.
-pub(super) fn files_of(environment: &Environment) -> [PathBuf; 2] {
+fn files_of(environment: &Environment) -> [PathBuf; 2] {
     let file = |variable, name| {
         let standard = || aws_directory(environment).join(name);
         environment.path(variable).unwrap_or_else(standard)
@@ -134,7 +153,7 @@ pub(super) fn files_of(environment: &Environment) -> [PathBuf; 2] {
 }
 
 /// The profile that the caller named, or else the environment, if they did.
-pub(super) fn named_profile<'a>(
+pub(in crate::aws) fn named_profile<'a>(
     environment: &'a Environment,
     named: Option<&'a str>,
 ) -> Option<&'a str> {
@@ -142,14 +161,6 @@ pub(super) fn named_profile<'a>(
         .filter(|name| !name.is_empty())
         .or_else(|| environment.get("AWS_PROFILE"))
         .or_else(|| environment.get("AWS_DEFAULT_PROFILE"))
-}
-
-/// The profile that counts.
-pub(in crate::aws) fn profile_name<'a>(
-    environment: &'a Environment,
-    named: Option<&'a str>,
-) -> &'a str {
-    named_profile(environment, named).unwrap_or("default")
 }
 
 /// `~/.aws`.

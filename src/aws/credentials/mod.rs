@@ -22,7 +22,7 @@ use crate::redactor::Redactor;
 use crate::secret::Secret;
 
 pub(super) use chain::Chain;
-pub(super) use config::{Profiles, Section, profile_name};
+pub(super) use config::{Profiles, Section, named_profile};
 
 /// Why there are no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Credentials as a profile has them.
 
 use super::chain::{Found, Search};
-use super::config::{Section, files_of};
+use super::config::Section;
 use super::{Credentials, CredentialsError, container, environment, instance, process, sso, sts};
 
 /// What a profile says; none if it says nothing about credentials.
@@ -11,33 +11,16 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
 
 /// There is no such profile.
 pub(super) fn unknown(search: &Search<'_>, name: &str) -> CredentialsError {
-    let places = places(search);
-    CredentialsError::Failed(format!(
-        "there is no profile {name} in {places}: `aws configure list-profiles` shows those that are there"
-    ))
+    CredentialsError::Failed(search.profiles.no_such(name))
 }
 
 /// There is such a profile, and neither it nor anything else has credentials.
 pub(super) fn empty(search: &Search<'_>, name: &str) -> CredentialsError {
-    let places = places(search);
+    let places = search.profiles.places();
     CredentialsError::Failed(format!(
         "the profile {name} in {places} has none, and there are none in the environment: give it some with `aws configure`, or set \
          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     ))
-}
-
-/// The files that were looked at.
-fn places(search: &Search<'_>) -> String {
-    let [config, credentials] = files_of(search.environment);
-    let unreadable = match search.profiles.unreadable() {
-        "" => String::new(),
-        files => format!(" ({files})"),
-    };
-    format!(
-        "{} or {}{unreadable}",
-        config.display(),
-        credentials.display()
-    )
 }
 
 /// `path` are the profiles that led here.
