@@ -144,17 +144,6 @@ fn run_own(
     .unwrap_or_else(|error| give_up(&announcer, error))
 }
 
-/// Says once that calls go out unencrypted (P94).
-fn tell_of_clear_text(client: &Client) {
-    let hosts = client.clear_text_hosts();
-    if !hosts.is_empty() {
-        print::complaint(format!(
-            "calls of AWS to {} are not encrypted (http://): whoever is on the way can read and change them",
-            hosts.join(" and ")
-        ));
-    }
-}
-
 /// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
 fn start_session(
     start: Start,
@@ -189,7 +178,6 @@ fn start_session(
             _ => error,
         }
     })?;
-    tell_of_clear_text(&client);
     let request = StartRequest {
         target: target.clone(),
         document_name: start.document_name,
@@ -238,7 +226,6 @@ fn run_session(
             network.hiding(announcer.redactor())
         }
     };
-    let is_ours = client.is_some();
     let client = match client {
         _ if settings.skip_client_configure => None,
         Some(client) => Some(client.with_stream_host(stream_url.service_host())),
@@ -252,10 +239,6 @@ fn run_session(
         )?,
     };
     announcer.starting();
-    // Of ours the one that started the session has told already.
-    if !is_ours && let Some(client) = &client {
-        tell_of_clear_text(client);
-    }
     let service = client.map(|client| SessionApi::new(client, &call.session.session_id, &settings));
     let is_presigned = stream_url.is_presigned();
     let for_connection = service.as_ref().filter(|_| !is_presigned);

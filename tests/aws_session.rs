@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sandbox::faults::{After, Cut, Ending, Faults};
 use sandbox::{
@@ -117,6 +117,13 @@ fn process_answer(credentials: &Credentials) -> Value {
     json!({"Version": 1, "AccessKeyId": credentials.access_key_id, "SecretAccessKey": credentials.secret_access_key})
 }
 
+/// Within the time before an expiry in which others are looked for.
+fn expiring(mut answer: Value) -> Value {
+    let soon = SystemTime::now() + Duration::from_secs(60);
+    answer["Expiration"] = session_manager_plugin::aws::time::rfc3339(soon).into();
+    answer
+}
+
 #[test]
 fn p22_a_break_is_resumed_with_a_new_url_a_new_token_fresh_credentials_and_a_new_signature() {
     let key = |name: &str| Credentials {
@@ -136,10 +143,10 @@ fn p22_a_break_is_resumed_with_a_new_url_a_new_token_fresh_credentials_and_a_new
     config.gateway.resume_host = Some(other_name.clone());
     let started = sandbox.start_session(config);
     let directory = tempfile::tempdir().unwrap();
-    // One key at the first time, the other ever after.
+    // One key at the first time, which lasts so shortly that it is replaced, the other ever after.
     let (mark, first, second) = (
         directory.path().join("mark"),
-        process_answer(&first),
+        expiring(process_answer(&first)),
         process_answer(&second),
     );
     let script = format!(

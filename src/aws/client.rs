@@ -136,6 +136,12 @@ impl Client {
             .unwrap_or_default();
         // Refuses what is no region or no URL before anything is sent.
         endpoints.url(Service::Ssm, &region)?;
+        let in_the_clear = endpoints.clear_text_hosts();
+        if !in_the_clear.is_empty() {
+            options
+                .remarks
+                .once(&clear_text(&in_the_clear.join(" and ")));
+        }
         Ok(Self(Arc::new(Shared {
             network,
             endpoints,
@@ -145,11 +151,6 @@ impl Client {
             credentials: Arc::new(credentials),
             clock: Arc::default(),
         })))
-    }
-
-    /// The hosts that are called in the clear, this machine left out: the user should know.
-    pub fn clear_text_hosts(&self) -> Vec<String> {
-        self.0.endpoints.clear_text_hosts()
     }
 
     /// The same for a session whose stream is at this host: with the credentials that were found (P108).
@@ -436,6 +437,13 @@ impl Client {
 #[serde(rename_all = "PascalCase")]
 struct SessionRequest<'a> {
     session_id: &'a str,
+}
+
+/// What the user is told of calls that are not encrypted (P94).
+pub(super) fn clear_text(to: &str) -> String {
+    format!(
+        "what is asked of {to} goes out unencrypted (http://): whoever is on the way can read and change it"
+    )
 }
 
 impl std::fmt::Debug for Client {

@@ -12,7 +12,7 @@ use httparse::Status;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, Meaning};
-use crate::network::{ConnectError, Limit, Network, Stop};
+use crate::network::{ConnectError, Limit, Network, Stop, split_authority};
 
 /// The longest answer that is read, in bytes: heads, framing and body together, or many small parts would make up a long one. Real answers
 /// have a few kilobytes.
@@ -112,11 +112,15 @@ pub(super) fn parse_url(url: &str) -> Result<Uri, &'static str> {
     if uri.host().is_none_or(str::is_empty) {
         return Err("names no host");
     }
-    if uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
         return Err("names a user");
+    }
+    // `Uri` is silent about ports that are none, and would have the standard one called.
+    if split_authority(authority).is_none() {
+        return Err(
+            "has a port that is no number from 1 to 65535, or brackets that hold no IPv6 address",
+        );
     }
     Ok(uri)
 }
@@ -451,7 +455,18 @@ mod tests {
     #[test]
     fn urls() {
         assert!(parse_url("http://[::1]:80/x").is_ok());
-        for wrong in ["", "x", "wss://x/", "https://", "https://me@x/", "/x"] {
+        for wrong in [
+            "",
+            "x",
+            "wss://x/",
+            "https://",
+            "https://me@x/",
+            "/x",
+            "https://x:0",
+            "https://x:99999/",
+            "https://x:/",
+            "https://[x]/",
+        ] {
             assert!(parse_url(wrong).is_err(), "{wrong}");
         }
         let host = |url| host_header(&parse_url(url).unwrap());

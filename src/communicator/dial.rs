@@ -120,7 +120,10 @@ impl Dialer {
             // Of a signature only what proves something: the rest is in the words of many refusals.
             value.to_str().ok()?.rsplit("Signature=").next()
         });
-        let redactor = &self.network.redactor.with(url.secrets().chain(of_headers));
+        for secret in url.secrets() {
+            self.network.redactor.add(secret);
+        }
+        let redactor = &self.network.redactor.with(of_headers);
         upgrade(stream, url, headers, redactor, limit)
     }
 }

@@ -56,7 +56,8 @@ impl StreamUrl {
         let is_allowed = settings.allow_stream_host.iter().any(|allowed| {
             allowed.host == host && allowed.port.is_none_or(|allowed| allowed == port)
         });
-        if !secure && !(is_allowed && is_loopback(&host)) {
+        let may_be_plain = is_allowed && is_loopback(&host);
+        if !secure && !may_be_plain {
             return Err(wrong(
                 "is not encrypted (ws://); that is for loopback hosts only, and for those that SSM_PLUGIN_ALLOW_STREAM_HOST names",
             ));

@@ -19,6 +19,27 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+/// Whether a host, without brackets, is this machine, or a service of its own such as the instance's metadata.
+pub(crate) fn is_local(host: &str) -> bool {
+    let name = host.to_ascii_lowercase();
+    if name == "localhost" || name.ends_with(".localhost") {
+        return true;
+    }
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+                // fd00:ec2::/32: metadata of EC2 and of EKS pod identity.
+                || address.segments()[..2] == [0xfd00, 0x0ec2]
+        }
+        Err(_) => false,
+    }
+}
+
 /// Splits `host`, `host:port` or `[v6]:port`: the host in lower case and without brackets, and the port if there is one. None if the port
 /// is no number from 1 to 65535, if brackets hold no IPv6 address, or if there is no host.
 pub(crate) fn split_authority(authority: &str) -> Option<(String, Option<u16>)> {

@@ -16,7 +16,7 @@ mod trust;
 mod tunnel;
 
 pub use connect::ConnectError;
-pub(crate) use host::{bare, is_loopback, split_authority};
+pub(crate) use host::{bare, is_local, is_loopback, split_authority};
 pub use limit::{Cancel, Limit, Stop};
 pub use proxy::{Proxy, ProxySettings};
 pub use read_ahead::ReadAhead;

@@ -1,7 +1,6 @@
 //! Which proxy, if any, leads to a host.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +9,7 @@ use log::warn;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use super::host::bare;
+use super::host::{bare, is_local, split_authority};
 use super::no_proxy::NoProxy;
 use crate::error::Error;
 use crate::settings::Environment;
@@ -102,17 +101,14 @@ impl Proxy {
         let uri: Uri = format!("http://{authority}")
             .parse()
             .map_err(|_| unusable("it is not a URL"))?;
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| unusable("it names no host"))?;
-        // By hand: `Uri::port` is silent about a port that is none.
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(unusable("it names no host"));
+        }
         let host_and_port = authority.rsplit('@').next().unwrap_or_default();
-        let port = match host_and_port.strip_prefix(host).unwrap_or_default() {
-            "" | ":" => scheme.default_port(),
-            port => match port.trim_start_matches(':').parse() {
-                Ok(port) if port != 0 => port,
-                _ => return Err(unusable("its port is no number from 1 to 65535")),
-            },
-        };
+        let host_and_port = host_and_port.strip_suffix(':').unwrap_or(host_and_port);
+        let (host, port) = split_authority(host_and_port).ok_or_else(|| {
+            unusable("its port is no number from 1 to 65535, or its brackets hold no IPv6 address")
+        })?;
         let login = authority.rsplit_once('@').map(|(login, _)| {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
             let decode = |text: &str| {
@@ -126,8 +122,8 @@ impl Proxy {
         });
         Ok(Some(Self {
             scheme,
-            host: bare(host).to_owned(),
-            port,
+            host,
+            port: port.unwrap_or(scheme.default_port()),
             login: login.transpose()?,
             variable,
         }))
@@ -222,26 +218,6 @@ pub(super) fn host_and_port(host: &str, port: u16) -> String {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
-    }
-}
-
-fn is_local(host: &str) -> bool {
-    let name = host.to_ascii_lowercase();
-    if name == "localhost" || name.ends_with(".localhost") {
-        return true;
-    }
-    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unicast_link_local()
-                || address.is_unspecified()
-                // fd00:ec2::/32: metadata of EC2 and of EKS pod identity.
-                || address.segments()[..2] == [0xfd00, 0x0ec2]
-        }
-        Err(_) => false,
     }
 }
 

@@ -114,10 +114,8 @@ impl Asked {
         if is_socket {
             self.compare("localUnixSocket", said("localUnixSocket"), is_known)
         } else if is_known || self.names("localPortNumber") {
-            // None is any, and so is 0.
-            let any = |port| if port == "" { "0" } else { port };
-            let asked = any(text(&self.parameters, "localPortNumber"));
-            equal("localPortNumber", asked, any(said("localPortNumber")))
+            let asked = any_port(text(&self.parameters, "localPortNumber"));
+            equal("localPortNumber", asked, any_port(said("localPortNumber")))
         } else {
             Ok(())
         }
@@ -157,6 +155,11 @@ fn different(what: &str) -> Error {
     Error::Start(format!(
         "the session that was started is not what was asked for: {what}"
     ))
+}
+
+/// None is any, and so is 0.
+fn any_port(port: &str) -> &str {
+    if port.is_empty() { "0" } else { port }
 }
 
 #[cfg(test)]

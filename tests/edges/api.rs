@@ -195,7 +195,7 @@ fn p94_clear_text_to_other_hosts_is_said_once() {
         .env("AWS_ENDPOINT_URL", "http://nowhere.invalid:4566")
         .run(b"");
     assert_eq!(elsewhere.code(), 1);
-    let said = |finished: &Finished| finished.stderr.matches("not encrypted").count();
+    let said = |finished: &Finished| finished.stderr.matches("goes out unencrypted").count();
     assert_eq!(said(&elsewhere), 1, "{elsewhere:?}");
     assert!(
         elsewhere.stderr.contains("nowhere.invalid:4566"),
@@ -206,6 +206,15 @@ fn p94_clear_text_to_other_hosts_is_said_once() {
         .with_api(&sandbox)
         .run(b"");
     assert_eq!((here.code(), said(&here)), (0, 0), "{here:?}");
+    let imds = Plugin::bare(["exec", "--target", "i-1", "--", "true"])
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_EC2_METADATA_DISABLED", "false")
+        .env(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            "http://nowhere.invalid",
+        )
+        .run(b"");
+    assert_eq!((imds.code(), said(&imds)), (1, 1), "{imds:?}");
     // By the contract too, where nothing is called yet.
     let started = sandbox.start_session(sandbox::Document::command("echo done"));
     let called = Plugin::new(&sandbox, &started)

@@ -39,7 +39,7 @@ pub(super) struct Search<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) region: &'a str,
     pub(super) limit: &'a Limit,
-    remarks: &'a Remarks,
+    pub(super) remarks: &'a Remarks,
 }
 
 /// None: this source is not configured.

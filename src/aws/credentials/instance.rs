@@ -7,7 +7,9 @@ use http::{Method, Request};
 use super::CredentialsError;
 use super::chain::{Found, Search};
 use super::metadata::{Document, FetchError, fetch};
+use crate::aws::client::clear_text;
 use crate::aws::exchange::parse_url;
+use crate::network::{bare, is_local};
 
 /// For a service that may not exist, in all (P26).
 const UNSURE_TIME: Duration = Duration::from_secs(2);
@@ -32,6 +34,7 @@ pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
         "http://169.254.169.254"
     };
     let endpoint = get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(standard);
+    tell_of_clear_text(search, endpoint);
     let _waiting = search.waiting_for_network("the instance's credentials");
     match ask(search, endpoint.trim_end_matches('/'), sure) {
         Ok(found) => Ok(Some(found)),
@@ -49,6 +52,16 @@ pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
             Ok(None)
         }
         Err(error) => Err(error.of("the instance's credentials")),
+    }
+}
+
+/// Real ones are in the clear, and never leave the machine; what somebody put in their place may (P94).
+fn tell_of_clear_text(search: &Search<'_>, endpoint: &str) {
+    let url = parse_url(endpoint).ok();
+    let url = url.filter(|url| url.scheme_str() == Some("http"));
+    let host = url.as_ref().and_then(|url| url.host());
+    if let Some(host) = host.filter(|host| !is_local(bare(host))) {
+        search.remarks.once(&clear_text(host));
     }
 }
 
