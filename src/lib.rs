@@ -18,7 +18,8 @@
 //! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
 //! | [`remarks`] | what the user is told on the way |
 //! | [`environment`], [`files`] | the variables, and the files that they and others name |
-//! | [`waker`], [`secret`], [`redactor`], [`sanitise`] | wakes a thread that sleeps in poll(2); text that must not be shown; taking it out of what others say; text from outside as it may be shown |
+//! | [`waker`], [`signal_mask`] | wakes a thread that sleeps in poll(2); which signals are blocked |
+//! | [`secret`], [`redactor`], [`sanitise`] | text that must not be shown; taking it out of what others say; text from outside as it may be shown |
 //!
 //! Dependencies point down this table only.
 #![deny(unsafe_code)]
@@ -43,6 +44,7 @@ pub mod secret;
 pub mod session;
 pub mod session_api;
 pub mod settings;
+pub mod signal_mask;
 pub mod smux;
 pub mod terminal;
 pub mod waker;

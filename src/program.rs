@@ -20,7 +20,7 @@ use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
 use crate::session_api::{self, SessionApi};
 use crate::settings::{Environment, Settings};
-use crate::terminal::signals::Signals;
+use crate::terminal::signals::{self, Parent, Signals};
 use crate::terminal::{print, raw};
 
 /// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
@@ -71,6 +71,7 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
 
 /// A session that somebody else has started.
 fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &Remarks) -> u8 {
+    signals::unblock();
     let redactor = Redactor::default();
     redactor.add(call.session.token.expose());
     logging::start(&settings, &redactor);
@@ -105,6 +106,7 @@ fn run_own(
     environment: Environment,
     remarks: &Remarks,
 ) -> u8 {
+    signals::unblock();
     let redactor = Redactor::default();
     logging::start(&settings, &redactor);
     let place = if own.is_quiet() {
@@ -215,7 +217,12 @@ fn run_session(
     remarks: &Remarks,
 ) -> Result<u8, Error> {
     raw::restore_at_panic();
-    let signals = Signals::start().map_err(|error| out_of_resources(&error))?;
+    let parent = if call.caller_waits {
+        Parent::Waits
+    } else {
+        Parent::MayGo
+    };
+    let signals = Signals::start(parent).map_err(|error| out_of_resources(&error))?;
     let settings = Arc::new(settings);
     let stream_url = StreamUrl::parse(&call.session.stream_url, &settings)?;
     let configured = Configured::load(&environment, call.profile.as_deref())?;

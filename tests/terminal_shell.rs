@@ -155,7 +155,11 @@ fn escapes_can_be_asked_for_turned_off_and_moved() {
     plugin.type_in(b"~?");
     plugin.terminal.wait_for("end the session");
     plugin.type_in(b"~~.\r");
-    plugin.type_in(b"~-~.\r");
+    wait_for_input(&started, b"~.\r");
+    // More at once would be a paste.
+    plugin.type_in(b"~-~.");
+    wait_for_input(&started, b"~.\r~.");
+    plugin.type_in(b"\r");
     wait_for_input(&started, b"~.\r~.\r");
 
     let started = start_with_prompt(

@@ -214,7 +214,8 @@ fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
                 return ended;
             }
             recv(context.signals.incoming()) -> signal => match signal {
-                Ok(Signal::WindowChange | Signal::Continue) => {}
+                // Whatever ended the parent is no second wish.
+                Ok(Signal::WindowChange | Signal::Continue | Signal::ParentGone) => {}
                 signal => {
                     ended.signal = signal.ok();
                     return ended;
@@ -254,6 +255,7 @@ pub(super) fn finish_output(context: &Context, writer: Writer) -> (Written, Opti
             recv(writer.events()) -> event => break written(event.ok()),
             recv(context.signals.incoming()) -> signal => match (signal, came) {
                 (Ok(Signal::WindowChange | Signal::Continue), _) => {}
+                (Ok(Signal::ParentGone), Some(_)) => {}
                 (Ok(signal), None) => {
                     came = Some(signal);
                     bound = at(Instant::now() + SIGNALLED_OUTPUT_TIMEOUT);

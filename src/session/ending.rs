@@ -305,7 +305,10 @@ fn code_of(signal: Signal) -> u8 {
 
 /// Whether a signal asks the program to end.
 pub fn is_deadly(signal: Signal) -> bool {
-    matches!(signal, Signal::Terminate | Signal::HangUp)
+    matches!(
+        signal,
+        Signal::Terminate | Signal::HangUp | Signal::ParentGone
+    )
 }
 
 /// That output cannot be written, though somebody wants it.

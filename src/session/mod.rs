@@ -21,7 +21,7 @@ use crate::datachannel::{DataChannel, Delivery, End, Notice, SessionType, Starte
 use crate::error::Error;
 use crate::sanitise;
 use crate::settings::{Environment, Settings};
-use crate::terminal::signals::Signals;
+use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::{print, size};
 use announce::Announcer;
 
@@ -111,8 +111,13 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
                 )),
             },
             recv(context.signals.incoming()) -> signal => {
-                if let Ok(signal) = signal {
-                    return Err(Error::Signal(signal.number()));
+                match signal {
+                    // Nobody else will end it.
+                    Ok(Signal::ParentGone) => return Ok(Err(End::Failed(Error::Start(
+                        "the program that started this session is gone".to_owned(),
+                    )))),
+                    Ok(signal) => return Err(Error::Signal(signal.number())),
+                    Err(_) => {}
                 }
             }
             recv(notices) -> notice => match notice {

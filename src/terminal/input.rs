@@ -3,14 +3,14 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::stdio::stdin;
 
-use super::escape::{Escape, Escapes};
+use super::escape::{Escape, Escapes, TYPED_AT_ONCE};
 use super::raw;
 use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
@@ -18,6 +18,13 @@ use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 const READ_SIZE: usize = 64 * 1024;
 /// The most that is kept of what a user types or pastes while nothing can be sent, in bytes. Up to there escapes are still seen.
 const KEPT_FROM_TERMINAL: usize = 1024 * 1024;
+/// A terminal gives a long paste in pieces, and some of them are as small as a key's bytes (seen: one byte between two of 4095). A read of so many bytes
+/// is a piece of one: the least that Linux keeps together.
+const PIECE: usize = 256;
+/// How long the next piece may take: 16 ms were seen beside other work.
+const PIECE_GAP: Duration = Duration::from_millis(100);
+/// Before an escape acts: how soon after it the rest of a paste comes that happens to begin with one.
+const FIRST_GAP: Duration = Duration::from_millis(10);
 
 /// Where bytes come from.
 #[derive(Debug)]
@@ -86,6 +93,8 @@ impl Pump {
             is_background: false,
             pending: Vec::new(),
             last_byte: b'\n',
+            last_piece: None,
+            has_left: false,
         };
         thread::Builder::new()
             .name("input".to_owned())
@@ -135,6 +144,10 @@ struct PumpThread<S> {
     /// What the session has not taken yet.
     pending: Vec<u8>,
     last_byte: u8,
+    /// When a piece of a paste came.
+    last_piece: Option<Instant>,
+    /// The user has left: what is typed behind the escape is nobody's.
+    has_left: bool,
 }
 
 impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
@@ -160,6 +173,9 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
             }
             if self.wait() && !self.read(&mut buffer) {
                 self.open = false;
+            }
+            if self.has_left {
+                return;
             }
         }
     }
@@ -210,31 +226,77 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
             self.tell(InputEvent::Background);
             return true;
         }
-        let bytes = match rustix::io::read(stdin().as_fd(), &mut *buffer) {
+        let count = match rustix::io::read(stdin().as_fd(), &mut *buffer) {
             Ok(0) => return false,
-            Ok(count) => &buffer[..count],
+            Ok(count) => count,
             Err(Errno::INTR | Errno::AGAIN) => return true,
             // EIO: the terminal is gone. Whatever it is, nothing more will come.
             Err(_) => return false,
         };
-        if let Some(last) = bytes.last() {
+        if let Some(last) = buffer[..count].last() {
             self.last_byte = *last;
         }
-        match &mut self.source {
-            Source::Terminal(Some(escapes)) => {
-                let events = &self.events;
-                escapes.feed(bytes, &mut self.pending, |escape| {
+        if matches!(self.source, Source::Terminal(Some(_))) {
+            self.look_for_escapes(buffer, count);
+        } else {
+            self.pending.extend_from_slice(&buffer[..count]);
+        }
+        true
+    }
+
+    /// Looks for escapes in the first `count` bytes of the buffer, which one read brought, if that was typed and not pasted. The rest of the buffer is
+    /// for what comes right after an escape: before it acts, it is to be known that it is not the beginning, or a piece, of a paste.
+    fn look_for_escapes(&mut self, buffer: &mut [u8], count: usize) {
+        let Source::Terminal(Some(escapes)) = &mut self.source else {
+            return;
+        };
+        let (mut start, mut end) = (0, count);
+        while start < end {
+            let within_paste = self
+                .last_piece
+                .is_some_and(|piece| piece.elapsed() < PIECE_GAP);
+            let mut is_typed = end - start <= TYPED_AT_ONCE;
+            let mut next = 0;
+            if is_typed && escapes.would_act(&buffer[start..end]) {
+                let gap = if within_paste { PIECE_GAP } else { FIRST_GAP };
+                next = read_within(gap, &mut buffer[end..]);
+                is_typed = next <= if within_paste { 0 } else { TYPED_AT_ONCE };
+            }
+            if is_typed {
+                let (events, has_left) = (&self.events, &mut self.has_left);
+                escapes.feed(&buffer[start..end], &mut self.pending, |escape| {
+                    *has_left |= escape == Escape::Terminate;
                     // Nobody listens when the session is over.
                     let _ = events.send(InputEvent::Escape(escape));
                 });
+                (start, end) = (end, end + next);
+            } else {
+                end += next;
+                escapes.feed_pasted(&buffer[start..end], &mut self.pending);
+                if within_paste || end - start >= PIECE {
+                    self.last_piece = Some(Instant::now());
+                }
+                start = end;
             }
-            _ => self.pending.extend_from_slice(bytes),
         }
-        true
     }
 
     fn tell(&self, event: InputEvent) {
         // Nobody listens when the session is over.
         let _ = self.events.send(event);
+    }
+}
+
+/// Reads what comes on stdin within this time; 0 when nothing does.
+fn read_within(time: Duration, buffer: &mut [u8]) -> usize {
+    let time = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let mut polled = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
+    match poll(&mut polled, Some(&time)) {
+        // An error or the end shows again at the next read.
+        Ok(1..) => rustix::io::read(stdin().as_fd(), buffer).unwrap_or(0),
+        _ => 0,
     }
 }

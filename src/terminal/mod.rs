@@ -2,7 +2,9 @@
 
 pub mod escape;
 pub mod input;
+mod last_resort;
 pub mod output;
+mod parent;
 pub mod print;
 pub mod raw;
 pub mod signals;

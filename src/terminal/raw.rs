@@ -2,25 +2,41 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getpgrp;
 use rustix::stdio::stdin;
-use rustix::termios::{isatty, tcgetpgrp};
+use rustix::termios::{QueueSelector, isatty, tcflush, tcgetpgrp};
 use termios::{Termios, tcsetattr};
 
-/// What is to be put back, if the terminal is raw now. Here, and not in the guard, so that the panic hook finds it.
-static TO_RESTORE: Mutex<Option<Termios>> = Mutex::new(None);
+use super::last_resort;
+
+/// How the terminal was when it was made raw for the first time. Here, and not in the guard, so that the panic hook and the handler of signals find it;
+/// without a lock, as that handler may have interrupted whoever holds it.
+static FOUND: OnceLock<Termios> = OnceLock::new();
+/// Whether the terminal is raw, or about to be.
+static IS_RAW: AtomicBool = AtomicBool::new(false);
+
+/// A terminal whose writer has more than its queue takes is not emptied at once: how long it must be quiet, and for how long it is emptied at most.
+const QUIET: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+const EMPTIED_FOR: Duration = Duration::from_secs(1);
 
 /// Puts the terminal back when it goes.
 #[derive(Debug)]
 pub struct RawMode {
-    found: Termios,
+    found: &'static Termios,
 }
 
 impl RawMode {
     /// Makes the terminal on stdin raw, now if we are in the foreground, otherwise at the next [`refresh`](Self::refresh). Nothing when stdin is no terminal.
+    /// From now on no signal that can be caught leaves it raw.
     ///
     /// # Errors
     /// When the terminal does not tell its settings.
@@ -29,7 +45,10 @@ impl RawMode {
             return Ok(None);
         }
         let found = Termios::from_fd(stdin().as_raw_fd())?;
-        let mode = Self { found };
+        let mode = Self {
+            found: FOUND.get_or_init(|| found),
+        };
+        last_resort::restore_before_signals();
         mode.refresh();
         Ok(Some(mode))
     }
@@ -39,13 +58,24 @@ impl RawMode {
     /// In the background the terminal is another program's, and whoever put us there has already set it as he likes.
     pub fn refresh(&self) -> bool {
         let is_ours = in_foreground();
-        let mut to_restore = TO_RESTORE.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_ours && set(&raw(&self.found)).is_ok() {
-            *to_restore = Some(self.found);
-        } else if !is_ours {
-            *to_restore = None;
+        // First: whatever ends the process in between then puts back what was not changed yet.
+        let was_raw = IS_RAW.swap(is_ours, Ordering::SeqCst);
+        if is_ours && set(&raw(self.found)).is_err() {
+            IS_RAW.store(was_raw, Ordering::SeqCst);
         }
         is_ours
+    }
+
+    /// Throws away what stands in the terminal's queue, and what still comes: it was meant for the session, and would be run by the local shell.
+    pub fn discard_input(&self) {
+        let deadline = Instant::now() + EMPTIED_FOR;
+        while is_raw() && in_foreground() && tcflush(stdin(), QueueSelector::IFlush).is_ok() {
+            let mut polled = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
+            let is_quiet = !matches!(poll(&mut polled, Some(&QUIET)), Ok(1..));
+            if is_quiet || Instant::now() > deadline {
+                return;
+            }
+        }
     }
 }
 
@@ -55,26 +85,23 @@ impl Drop for RawMode {
     }
 }
 
-/// Puts the terminal back, if it is raw.
+/// Puts the terminal back, if it is raw. Takes no lock and no memory: signal handlers call it.
+///
+/// In the background only if it is still as we have set it: a shell whose job was killed has taken the terminal, and some set it for themselves.
 pub fn restore() {
-    let mut to_restore = match TO_RESTORE.try_lock() {
-        Ok(guard) => guard,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        // A panic between setting and noting, or another thread that is at it.
-        Err(TryLockError::WouldBlock) => return,
+    let Some(found) = FOUND.get().filter(|_| IS_RAW.swap(false, Ordering::SeqCst)) else {
+        return;
     };
-    if let Some(found) = to_restore.take() {
+    let is_ours = || Termios::from_fd(stdin().as_raw_fd()).is_ok_and(|now| now == raw(found));
+    if in_foreground() || is_ours() {
         // A terminal that is gone needs no settings.
-        let _ = set(&found);
+        let _ = set(found);
     }
 }
 
 /// Whether the terminal is raw now.
 pub fn is_raw() -> bool {
-    TO_RESTORE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .is_some()
+    IS_RAW.load(Ordering::SeqCst)
 }
 
 /// From now on a panic puts the terminal back before it says what happened.

@@ -1,4 +1,4 @@
-//! Signals as messages in a channel.
+//! Signals as messages in a channel, and the end of the parent with them.
 
 use std::io;
 use std::thread;
@@ -6,6 +6,9 @@ use std::thread;
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals as Incoming};
+
+use super::parent;
+use crate::signal_mask;
 
 /// The signals that mean something to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub enum Signal {
     WindowChange,
     /// The process was stopped and goes on.
     Continue,
+    /// No signal of the system's: the process is gone that started us and waited for us.
+    ParentGone,
 }
 
 impl Signal {
@@ -34,7 +39,8 @@ impl Signal {
             Self::Quit => SIGQUIT,
             Self::Stop => SIGTSTP,
             Self::Terminate => SIGTERM,
-            Self::HangUp => SIGHUP,
+            // As when the terminal is gone: nobody is there any more.
+            Self::HangUp | Self::ParentGone => SIGHUP,
             Self::WindowChange => SIGWINCH,
             Self::Continue => SIGCONT,
         }
@@ -51,21 +57,38 @@ impl Signal {
     ];
 }
 
+/// What the process that started us is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// It waits for our end, and nobody wants the session when it is gone.
+    Waits,
+    /// It may have started us to go on without it.
+    MayGo,
+}
+
+/// Unblocks what this program handles, if the parent had it blocked: to be called before threads are started.
+pub fn unblock() {
+    let numbers = Signal::ALL.into_iter().map(Signal::number);
+    signal_mask::unblock(numbers.filter_map(|number| number.try_into().ok()));
+}
+
 /// Catches signals, in a thread that sleeps until one comes, and hands them on.
 #[derive(Debug)]
 pub struct Signals {
     handle: Handle,
     incoming: Receiver<Signal>,
     ignored: Ignored,
+    /// While it is here the parent is watched.
+    _parent: Option<parent::Watch>,
 }
 
 impl Signals {
     /// Catches INT, QUIT, TERM and HUP, even those that were inherited ignored (a child of the AWS CLI could not be stopped otherwise); only HUP
-    /// stays ignored if it was, as `nohup` wants it.
+    /// stays ignored if it was, as `nohup` wants it. The end of the parent is told if that waits for us.
     ///
     /// # Errors
-    /// When handlers or the thread cannot be set up.
-    pub fn start() -> io::Result<Self> {
+    /// When handlers or the threads cannot be set up.
+    pub fn start(parent: Parent) -> io::Result<Self> {
         let ignored = Ignored::at_start();
         let mut signals = Incoming::new([SIGINT, SIGQUIT, SIGTERM])?;
         let handle = signals.handle();
@@ -73,6 +96,16 @@ impl Signals {
             handle.add_signal(SIGHUP)?;
         }
         let (sender, incoming) = unbounded();
+        let parent = match parent {
+            Parent::Waits => {
+                let sender = sender.clone();
+                parent::watch(move || {
+                    // Nobody listens when the session is over.
+                    let _ = sender.send(Signal::ParentGone);
+                })?
+            }
+            Parent::MayGo => None,
+        };
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
@@ -91,6 +124,7 @@ impl Signals {
             handle,
             incoming,
             ignored,
+            _parent: parent,
         })
     }
 

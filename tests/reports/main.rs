@@ -8,6 +8,8 @@ mod trust_support;
 mod endings;
 mod endpoints;
 mod parameters;
+mod parent;
+mod paste;
 mod profiles;
 mod python;
 mod trust;

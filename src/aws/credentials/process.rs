@@ -16,6 +16,7 @@ use super::metadata::Document;
 use super::{Credentials, CredentialsError};
 use crate::network::{Limit, Stop};
 use crate::sanitise;
+use crate::signal_mask;
 
 /// Some ask their user, in a window or on a phone (P26).
 const PROCESS_TIME: Duration = Duration::from_secs(60);
@@ -154,15 +155,16 @@ fn output(
     limit: &Limit,
 ) -> io::Result<Zeroizing<Vec<u8>>> {
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         // The snapshot is without the session's token, which a child has no business to see.
         .env_clear()
         .envs(search.environment.iter())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+        .stderr(Stdio::piped());
+    let child = signal_mask::with_inherited(|| command.spawn());
     let child = child.map_err(|error| {
         io::Error::new(
             error.kind(),

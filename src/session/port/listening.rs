@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
             select! {
                 recv(self.context.signals.incoming()) -> signal => match signal {
                     Ok(Signal::Interrupt | Signal::Quit | Signal::Stop) => return Err(Leaving::User),
-                    Ok(signal @ (Signal::Terminate | Signal::HangUp)) => return Err(Leaving::Signal(signal)),
+                    Ok(signal @ (Signal::Terminate | Signal::HangUp | Signal::ParentGone)) => return Err(Leaving::Signal(signal)),
                     Ok(Signal::WindowChange | Signal::Continue) => {}
                     Err(_) => return Err(Leaving::Failed(defect("signal"))),
                 },

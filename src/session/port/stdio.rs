@@ -89,7 +89,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
         let timeout = ended_at.map_or_else(never, |_| at(Instant::now() + LOOK_EVERY));
         select! {
             recv(context.signals.incoming()) -> signal => match signal {
-                Ok(signal @ (Signal::Terminate | Signal::HangUp)) => return Some(Leaving::Signal(signal)),
+                Ok(signal @ (Signal::Terminate | Signal::HangUp | Signal::ParentGone)) => return Some(Leaving::Signal(signal)),
                 // Shared with ssh, which knows what it wants with them.
                 Ok(signal @ (Signal::Interrupt | Signal::Quit | Signal::Stop)) => context.signals.act_as_inherited(signal),
                 Ok(Signal::WindowChange | Signal::Continue) => {}

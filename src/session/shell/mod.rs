@@ -48,6 +48,11 @@ pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcom
     let Shell {
         raw, pump, writer, ..
     } = shell;
+    // What is typed from now on is for somebody else.
+    pump.stop(Instant::now() + JOIN_TIMEOUT);
+    if let (Some(raw), Some(Leaving::User)) = (&raw, &ending) {
+        raw.discard_input();
+    }
     // The terminal first: whatever takes its time now can be interrupted, and a broken terminal is worse than a lost line.
     drop(raw);
     let deadline = Instant::now() + JOIN_TIMEOUT;
@@ -65,7 +70,6 @@ pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcom
             (Ending::Over(end), written, signal)
         }
     };
-    pump.stop(deadline);
     let has_spoken = findings.last_output().is_some() || findings.exit_code().is_some();
     Ok(Outcome {
         written,
@@ -194,7 +198,9 @@ impl<'a> Shell<'a> {
             Signal::Interrupt => self.pump.put(INTERRUPT),
             Signal::Quit => self.pump.put(QUIT),
             Signal::Stop => self.pump.put(STOP),
-            Signal::Terminate | Signal::HangUp => return Some(Leaving::Signal(signal)),
+            Signal::Terminate | Signal::HangUp | Signal::ParentGone => {
+                return Some(Leaving::Signal(signal));
+            }
             Signal::WindowChange => self.send_size(),
             Signal::Continue => {
                 self.take_terminal();

@@ -1,0 +1,79 @@
+//! What the program inherits, keeps and hands on: signals, memory, files.
+
+use rustix::process::Signal;
+use sandbox::{Document, Sandbox, Sender, Started};
+
+use crate::support::{Plugin, exit_code, sandbox, start_with_prompt, wait_until};
+
+/// Runs it with these signals blocked, as Python names them.
+fn blocking(plugin: Plugin, signals: &str) -> Plugin {
+    plugin.before(&format!(
+        "exec python3 -c 'import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, \"SIG\" + name) for name in \"{signals}\".split()])\n\
+         os.execv(sys.argv[1], sys.argv[1:])' \"$0\" \"$@\""
+    ))
+}
+
+const ALL: &str = "HUP INT QUIT TERM TSTP CONT WINCH USR1";
+
+/// A command on a pty that takes no notice of anything.
+fn stubborn(sandbox: &Sandbox) -> Started {
+    let command = "stty raw -echo; echo go; sleep 600".into();
+    start_with_prompt(sandbox, Document::Interactive { command })
+}
+
+fn wait_for_input(started: &Started, bytes: &[u8]) {
+    wait_until("the agent's input", || {
+        let frames = started.session.frames();
+        let data = frames
+            .iter()
+            .filter(|frame| frame.is_data(Sender::Client, 1));
+        let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
+        input.windows(bytes.len()).any(|window| window == bytes)
+    });
+}
+
+#[test]
+fn p117_signals_that_were_blocked_at_the_start_are_seen() {
+    let sandbox = sandbox();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let started = stubborn(&sandbox);
+        let plugin = blocking(Plugin::new(&sandbox, &started), ALL).spawn();
+        plugin.stdout.wait_for("go");
+        plugin.signal(Signal::INT);
+        wait_for_input(&started, &[0x03]);
+        plugin.signal(Signal::QUIT);
+        wait_for_input(&started, &[0x03, 0x1c]);
+        plugin.signal(Signal::TSTP);
+        wait_for_input(&started, &[0x03, 0x1c, 0x1a]);
+        plugin.signal(signal);
+        assert_eq!(exit_code(plugin.wait()), code);
+    }
+}
+
+#[test]
+fn p117_before_the_session_stands_they_end_our_own_commands_too() {
+    // An API that never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
+    let command = [
+        "start-session",
+        "--target",
+        "i-1",
+        "--region",
+        "eu-central-1",
+        "--endpoint-url",
+        &endpoint,
+    ];
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let plugin = blocking(
+            Plugin::bare(command)
+                .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+                .env("AWS_SECRET_ACCESS_KEY", "secret"),
+            ALL,
+        )
+        .spawn();
+        let _calling = listener.accept().expect("its call");
+        plugin.signal(signal);
+        assert_eq!(exit_code(plugin.wait()), code);
+    }
+}
