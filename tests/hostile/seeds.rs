@@ -69,6 +69,7 @@ pub fn arguments() -> Vec<Vec<u8>> {
         "{\"sessionId\":null,\"streamUrl\":7,\"tokenValue\":[]}\0\0null\0",
         "portNumber=80,command=\"a, b\",list=[x,y]\0i-1",
         "{\"portNumber\":[\"80\"],\"command\":\"echo\"}\0i-1",
+        "a=[ b , 'c\\'d' ],e@=file://$HOME/x,f={g=[h]},i= j\\,k , \"l\"\0i-1",
         "forward\0i-1\08080:db:5432",
         "exec\0i-1\0--\0ls\0-l",
         "shell\0--help",

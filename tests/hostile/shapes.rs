@@ -168,8 +168,16 @@ pub fn arguments(data: &[u8]) {
     ];
     let no_variables = || Environment::from([("HOME", "/nowhere")]);
     let _ = Invocation::parse(&call.map(text), &mut no_variables());
-    let own = [&b"start"[..], b"--target", profile, b"--parameters", first];
-    let _ = Invocation::parse(&own.map(text), &mut no_variables());
+    let own = [
+        &b"start-session"[..],
+        b"--target",
+        profile,
+        b"--parameters",
+        first,
+    ];
+    if let Ok(Invocation::Own(own)) = Invocation::parse(&own.map(text), &mut no_variables()) {
+        let _ = own.start(&no_variables());
+    }
     let any: Vec<OsString> = data.split(|byte| *byte == 0).map(text).collect();
     let _ = Invocation::parse(&any, &mut no_variables());
     if let Ok(session) = std::str::from_utf8(first) {
