@@ -7,11 +7,11 @@
 //! | an outage's age | dials begin |
 //! |---|---|
 //! | up to 10 s | at once, then after up to 1, 2, 4 and 4 s (a quarter of it at least): five at most |
-//! | up to a minute | 3 to 8 s apart |
-//! | from then on | 5 to 20 s apart |
+//! | up to a minute | 3 to 8 s apart; about 1 s after a connection that was of use |
+//! | from then on | 5 to 20 s apart; about 5 s after one that was of use |
 //!
 //! A try has less time than would keep the next one waiting beyond that, and full jitter is within these bounds: many clients that lose the
-//! same gateway must not come back in step. After a connection that carried messages the distance is near the shortest.
+//! same gateway must not come back in step.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -45,15 +45,34 @@ const FIRST_GAPS: [Duration; 5] = [
     Duration::from_secs(4),
 ];
 const FIRST_TIME: Duration = Duration::from_secs(10);
-/// From then on, and after the first minute: how far dials are apart.
-const GAP: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(8));
+/// From then on, and after the first minute.
+const GAP: Gap = Gap {
+    least: Duration::from_secs(3),
+    most: Duration::from_secs(8),
+    after_work: Duration::from_secs(1),
+};
 const FIRST_MINUTE: Duration = Duration::from_secs(60);
-const LATE_GAP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+const LATE_GAP: Gap = Gap {
+    least: Duration::from_secs(5),
+    most: Duration::from_secs(20),
+    after_work: Duration::from_secs(5),
+};
+/// So many messages are more than a word: a connection that carried them was of use, however short it was.
+const WORK: u32 = 20;
 /// However long the last connection or try took, the next dial comes within this.
 const LATEST: Duration = Duration::from_millis(500);
 /// When the first try has to be over, and how long a later one may take.
 const FIRST_TRY_TIME: Duration = Duration::from_secs(11);
 const TRY_TIME: Duration = Duration::from_secs(24);
+
+/// How far dials are apart.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    least: Duration,
+    most: Duration,
+    /// About this after a connection that was of use.
+    after_work: Duration,
+}
 
 /// Follows the connections of one session.
 ///
@@ -75,8 +94,8 @@ struct Standing {
     since: Instant,
     /// A pong, or anything else that no message is.
     has_sign: bool,
-    /// A message of the session.
-    has_message: bool,
+    /// Messages of the session.
+    messages: u32,
 }
 
 #[derive(Debug)]
@@ -91,8 +110,8 @@ struct Outage {
     last_try: Option<Instant>,
     /// When the next one begins, once it was asked for.
     next_try: Option<Instant>,
-    /// Whether the last connection carried messages, though it did not last.
-    talked: bool,
+    /// Whether the last connection carried [`WORK`], though it did not last.
+    worked: bool,
     /// Dials in a row that were refused, but for those that are excused.
     refusals: u32,
     is_excused: bool,
@@ -130,7 +149,7 @@ impl Recovery {
         self.connection = Some(Standing {
             since: now,
             has_sign: false,
-            has_message: false,
+            messages: 0,
         });
         if let Some(outage) = &mut self.outage {
             outage.refusals = 0;
@@ -146,10 +165,11 @@ impl Recovery {
 
     /// A message of the session came.
     pub fn message(&mut self) {
-        if let Some(connection) = &mut self.connection
-            && !connection.has_message
-        {
-            connection.has_message = true;
+        if let Some(connection) = &mut self.connection {
+            connection.messages = connection.messages.saturating_add(1);
+            if connection.messages > 1 {
+                return;
+            }
             if let Some(outage) = self.outage.as_mut().filter(|outage| !outage.returned) {
                 outage.tell_return(&mut self.notices);
             }
@@ -168,10 +188,10 @@ impl Recovery {
     ) -> Result<(), GaveUp> {
         self.handle_timeout(now);
         let connection = self.connection.take();
-        let has_message = connection.is_some_and(|connection| connection.has_message);
+        let messages = connection.map_or(0, |connection| connection.messages);
         let outage = self.outage.get_or_insert_with(|| Outage::new(stood, now));
         let is_refusal = failure.meaning == Meaning::Denied && !outage.is_excused;
-        if !has_message || is_refusal {
+        if messages == 0 || is_refusal {
             self.silent.0 = self.silent.0.saturating_add(1);
         }
         if stood && !outage.stood {
@@ -179,7 +199,7 @@ impl Recovery {
             outage.until = outage.began + PATIENCE;
         }
         outage.broken_at = now;
-        outage.talked = has_message;
+        outage.worked = messages >= WORK;
         outage.next_try = None;
         outage.reasons.note(failure);
         if self.silent.is_an_answer() && (!stood || is_refusal) {
@@ -211,7 +231,7 @@ impl Recovery {
         outage.tries = outage.tries.saturating_add(1);
         outage.last_try = Some(now);
         outage.is_excused = false;
-        outage.talked = false;
+        outage.worked = false;
         outage.next_try = None;
         Ok(most.min(outage.until.saturating_duration_since(now)))
     }
@@ -315,14 +335,14 @@ impl Recovery {
 
 impl Standing {
     const fn is_heard(&self) -> bool {
-        self.has_sign || self.has_message
+        self.has_sign || self.messages > 0
     }
 
     fn proven_at(&self) -> Option<Instant> {
-        match (self.has_message, self.has_sign) {
-            (true, _) => Some(self.since + PROOF),
-            (false, true) => Some(self.since + IDLE_PROOF),
-            (false, false) => None,
+        match (self.messages, self.has_sign) {
+            (1.., _) => Some(self.since + PROOF),
+            (0, true) => Some(self.since + IDLE_PROOF),
+            (0, false) => None,
         }
     }
 }
@@ -337,7 +357,7 @@ impl Outage {
             tries: 0,
             last_try: None,
             next_try: None,
-            talked: false,
+            worked: false,
             refusals: 0,
             is_excused: false,
             reasons: Reasons::default(),
@@ -352,9 +372,12 @@ impl Outage {
             return at;
         }
         let chance = chance.clamp(0.0, 1.0);
-        let between = |(least, most): (Duration, Duration)| {
-            let spread = most.saturating_sub(least).mul_f64(chance);
-            least + if self.talked { spread / 10 } else { spread }
+        let between = |gap: Gap| {
+            if self.worked {
+                gap.after_work + gap.after_work.mul_f64(chance / 5.0)
+            } else {
+                gap.least + gap.most.saturating_sub(gap.least).mul_f64(chance)
+            }
         };
         let last = self.last_try.unwrap_or(self.began);
         let first = usize::try_from(self.tries).ok();

@@ -112,6 +112,23 @@ fn p65_a_connection_that_answers_and_closes_changes_nothing() {
 }
 
 #[test]
+fn a_connection_that_was_of_use_is_followed_soon_by_another() {
+    let now = Instant::now();
+    let mut recovery = broken(now);
+    let (tries, _) = fail_on(&mut recovery, now, |recovery, now| {
+        recovery.connected(now);
+        for _ in 0..WORK {
+            recovery.message();
+        }
+        recovery.disconnected(&bye(), true, now + Duration::from_millis(10))
+    });
+    let within = |seconds| tries.iter().filter(|at| **at < second(seconds)).count();
+    assert!(within(10) <= 5, "{tries:?}");
+    assert!((40..=55).contains(&within(60)), "{}", within(60));
+    assert!((8..=12).contains(&(within(120) - within(60))), "{tries:?}");
+}
+
+#[test]
 fn p65_a_connection_that_lasts_ends_the_outage() {
     let now = Instant::now();
     for (sign, message, lasted, is_new) in [

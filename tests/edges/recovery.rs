@@ -98,13 +98,13 @@ fn one_word(peer: &Peer) -> io::Result<()> {
     peer.control(MessageType::Acknowledge, &to_json(&content))
 }
 
-/// A gateway that is dialled anew each time it says this and closes, until the eighth dial.
+/// A gateway that says this and closes, until the sixth dial of the outage.
 fn storm(what: &str, say: fn(&mut Peer) -> io::Result<()>) {
     let times = Times::default();
     let noted = times.clone();
     let gateway = Gateway::start(move |dial| match dial.number {
         0 => prompt_and_bye(dial, Duration::ZERO, &noted),
-        1..7 => {
+        1..6 => {
             noted.dialled();
             let mut peer = dial.accept()?;
             say(&mut peer)?;
@@ -124,18 +124,17 @@ fn storm(what: &str, say: fn(&mut Peer) -> io::Result<()>) {
     assert_eq!(gateway.api.count("TerminateSession"), 0);
 }
 
+/// Three at a time: each of them waits for most of its ten seconds.
 #[test]
-fn p65_a_gateway_that_answers_pings_and_closes_is_no_storm() {
-    storm("pong storm", pong);
+fn p65_p68_a_gateway_or_an_api_that_answers_and_fails_is_no_storm() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| storm("pong storm", pong));
+        scope.spawn(|| storm("one-word storm", |peer| one_word(peer)));
+        scope.spawn(failing_api);
+    });
 }
 
-#[test]
-fn p65_a_gateway_that_says_one_word_and_closes_is_no_storm() {
-    storm("one-word storm", |peer| one_word(peer));
-}
-
-#[test]
-fn p65_an_api_that_fails_is_no_storm() {
+fn failing_api() {
     let times = Times::default();
     let noted = times.clone();
     let gateway = Gateway::start(move |dial| match dial.number {
@@ -162,8 +161,16 @@ fn resumed() -> Answer {
     Answer::Json(200, serde_json::json!({ "TokenValue": "token-of-resume" }))
 }
 
+/// Both at a time, as they mostly wait.
 #[test]
-fn p66_p119_one_clock_for_all_tries_and_the_last_answer_is_told() {
+fn p66_p70_p119_one_clock_for_all_tries_and_all_that_is_told() {
+    std::thread::scope(|scope| {
+        scope.spawn(the_time_of_all_tries_and_the_last_answer);
+        scope.spawn(what_is_told_is_in_order);
+    });
+}
+
+fn the_time_of_all_tries_and_the_last_answer() {
     let times = Times::default();
     let noted = times.clone();
     // The session never stands: such an outage has 30 s. Dials that work do not begin it anew.
@@ -355,14 +362,12 @@ fn runs_over_an_outage(refusals: usize, refusal: Answer) -> usize {
 }
 
 #[test]
-fn p69_a_credential_process_runs_once_for_a_whole_outage() {
-    assert_eq!(runs_over_an_outage(0, resumed()), 1);
-}
-
-#[test]
-fn p69_a_credential_process_runs_again_when_what_it_gave_is_denied() {
-    let denied = Answer::error(400, "ExpiredTokenException", "no longer");
-    assert_eq!(runs_over_an_outage(1, denied), 2);
+fn p69_a_credential_process_runs_once_for_a_whole_outage_or_again_when_what_it_gave_is_denied() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(runs_over_an_outage(0, resumed()), 1));
+        let denied = Answer::error(400, "ExpiredTokenException", "no longer");
+        scope.spawn(|| assert_eq!(runs_over_an_outage(1, denied), 2));
+    });
 }
 
 #[test]
@@ -406,8 +411,8 @@ fn p90_a_session_that_is_given_up_is_ended_over_there() {
     assert_eq!(gateway.api.count("TerminateSession"), 1);
 }
 
-#[test]
-fn p70_after_a_return_that_did_not_last_the_user_is_told_in_order() {
+/// After a return that did not last.
+fn what_is_told_is_in_order() {
     let times = Times::default();
     let has_spoken = AtomicBool::new(false);
     let gateway = Gateway::start(move |dial| match dial.number {

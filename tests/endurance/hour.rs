@@ -1,4 +1,4 @@
-//! An hour and more, compressed: the service ends the connection sixty times with "Bye" while data moves, six of them with frames in
+//! An hour and more, compressed: the service ends the connection fifty times with "Bye" while data moves, five of them with frames in
 //! flight lost. Nothing is lost, and no local connection is dropped.
 
 use std::fs;
@@ -16,8 +16,8 @@ use crate::port_support::ssh::{Ssh, run};
 use crate::port_support::{Server, assert_same, connect, fast, listening_port, pattern};
 use crate::support::{Io, PATIENCE, Plugin, exit_code, sandbox};
 
-/// How often the service says "Bye".
-const BYES: u64 = 60;
+/// How often the service says "Bye". So soon after one another that is one outage, with about one dial a second.
+const BYES: u64 = 50;
 /// Local connections of a port session.
 const CONNECTIONS: usize = 50;
 /// What is copied with scp, bytes.
@@ -69,11 +69,11 @@ fn report(what: &str, start: Instant, bytes: usize, started: &Started) {
         started.session.connections() > BYES,
         "fewer breaks than meant"
     );
-    assert!(up.lost + down.lost >= 100, "fewer frames lost than meant");
+    assert!(up.lost + down.lost >= 80, "fewer frames lost than meant");
 }
 
 #[test]
-fn p20_a_shell_outlives_sixty_byes() {
+fn p20_a_shell_outlives_fifty_byes() {
     let start = Instant::now();
     let sandbox = sandbox();
     let document = Document::Interactive {
@@ -121,7 +121,7 @@ fn chat(stream: &mut TcpStream, me: u64, over: &AtomicBool) -> usize {
 }
 
 #[test]
-fn p20_fifty_connections_outlive_sixty_byes() {
+fn p20_fifty_connections_outlive_fifty_byes() {
     let start = Instant::now();
     let sandbox = sandbox();
     let server = Server::echo();
@@ -156,7 +156,7 @@ fn p20_fifty_connections_outlive_sixty_byes() {
 
 #[test]
 #[ignore = "copies 50 MB twice: `make soak`"]
-fn p20_scp_outlives_sixty_byes() {
+fn p20_scp_outlives_fifty_byes() {
     let ssh = Ssh::start();
     let data = pattern(5, SIZE);
     let (source, copy) = (ssh.path("source"), ssh.path("copy"));
