@@ -1,6 +1,5 @@
 //! What can go wrong with an API call, and what that means for a session.
 
-use http::StatusCode;
 use serde_json::Value;
 
 use super::credentials::CredentialsError;
@@ -91,6 +90,17 @@ impl ApiError {
     }
 }
 
+/// What the bytes of an answer mean for a session that should go on, with their status; nothing for a good answer or for no answer at all.
+#[doc(hidden)]
+pub fn judge_answer(mut bytes: &[u8]) -> Option<(u16, Failure)> {
+    let answer = super::exchange::read_answer(&mut bytes).ok()?;
+    let refusal = Refusal::parse(&answer);
+    let status = refusal.status;
+    let operation = "ResumeSession";
+    let failure = ApiError::Refused { operation, refusal }.failure();
+    (!answer.status().is_success()).then_some((status, failure))
+}
+
 /// An error as AWS's services write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -167,9 +177,7 @@ impl Refusal {
 
     /// Whether the same request may succeed a little later (the AWS SDKs' list).
     pub(super) fn is_temporary(&self) -> bool {
-        let is_server_error =
-            StatusCode::from_u16(self.status).is_ok_and(|status| status.is_server_error());
-        is_server_error
+        self.status >= 500
             || self.status == 429
             || [
                 "Throttling",

@@ -168,7 +168,7 @@ fn garbage(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
+pub(super) fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut input = Input {
         stream,
         bytes: Zeroizing::new(Vec::new()),

@@ -22,5 +22,7 @@ pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
 pub use configured::Configured;
 #[doc(hidden)]
 pub use endpoint::standard_host;
+#[doc(hidden)]
+pub use error::judge_answer;
 pub use error::{ApiError, Refusal};
 pub use exchange::HttpError;

@@ -117,7 +117,9 @@ hostile!(
     escapes,
     arguments,
     stream_url,
-    proxy_answers
+    proxy_answers,
+    api_answers,
+    recovery
 );
 
 fn write(folder: &str, seeds: &[Vec<u8>]) {

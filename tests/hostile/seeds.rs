@@ -102,3 +102,22 @@ pub fn proxy_answers() -> Vec<Vec<u8>> {
     answers.push(vec![5, 255]);
     answers
 }
+
+pub fn api_answers() -> Vec<Vec<u8>> {
+    texts(&[
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 85\r\n\r\n{\"__type\":\"com.amazonaws.ssm#DoesNotExistException\",\"message\":\"Session is terminated\"}",
+        "HTTP/1.1 503 Busy\r\n\r\n{\"__type\":\"DoesNotExistException\",\"message\":\"the session was terminated\"}",
+        "HTTP/1.1 403 Forbidden\r\nx-amzn-ErrorType: AccessDenied:http://x/\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 400\r\n\r\n<ErrorResponse><Error><Code>ExpiredToken</Code><Message>it &lt;is&gt; terminated</Message></Error></ErrorResponse>",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{\"TokenValue\":\"t\"}",
+    ])
+}
+
+pub fn recovery() -> Vec<Vec<u8>> {
+    vec![
+        [1, 200].repeat(400),
+        [0xea, 3].repeat(400),
+        [0x2a, 3, 0, 255, 0x6a, 90, 0x15, 1].repeat(200),
+        [2, 250, 1, 0].repeat(300),
+    ]
+}

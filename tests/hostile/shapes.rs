@@ -7,9 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use session_manager_plugin::aws;
 use session_manager_plugin::cli::Invocation;
 use session_manager_plugin::communicator::StreamUrl;
-use session_manager_plugin::datachannel::SequenceState;
+use session_manager_plugin::datachannel::{GaveUp, Recovery, SequenceState};
+use session_manager_plugin::error::{Failure, Meaning};
 use session_manager_plugin::message::{Message, MessageType, PayloadType, number};
 use session_manager_plugin::network::judge_answers;
 use session_manager_plugin::settings::{Environment, Settings};
@@ -224,5 +226,102 @@ pub fn proxy_answers(data: &[u8]) {
         if let Err(reason) = judge_answers(is_socks, data) {
             assert!(reason.len() < 2000);
         }
+    }
+}
+
+/// What an API answers: only what blames the request, and names its error, ends a session (P68), and what is shown is clean.
+pub fn api_answers(data: &[u8]) {
+    let Some((status, failure)) = aws::judge_answer(data) else {
+        return;
+    };
+    if failure.meaning == Meaning::Gone {
+        assert!((400..500).contains(&status), "{status} {failure:?}");
+    }
+    if status >= 500 {
+        assert_eq!(failure.meaning, Meaning::Temporary, "{status} {failure:?}");
+    }
+    assert!(!failure.reason.chars().any(char::is_control), "{failure:?}");
+    assert!(failure.reason.chars().count() < 3000, "{failure:?}");
+}
+
+/// One outage: each pair of bytes is a try, how it ends, and how long it takes. Whatever comes, dials keep their distance (P65), trying
+/// ends in time (P66), and few lines are told, in turn (P70).
+pub fn recovery(data: &[u8]) {
+    let start = Instant::now();
+    let mut now = start;
+    let mut recovery = Recovery::default();
+    let mut tries = Vec::new();
+    let mut notices = 0;
+    recovery.connected(now);
+    let mut ended = recovery.disconnected(&failure(0), true, now);
+    for pair in data.chunks_exact(2).take(400) {
+        if ended.is_err() {
+            break;
+        }
+        // Only one outage is looked at: what proves a connection ends it.
+        let Some(end) = recovery.ends_at().filter(|end| *end == start + HOUR) else {
+            return;
+        };
+        let at = recovery.next_try(f64::from(pair[1]) / 255.0, now);
+        assert!(at <= end && at <= now + Duration::from_secs(25));
+        now = now.max(at);
+        recovery.handle_timeout(now);
+        let Ok(time) = recovery.begin_try(now) else {
+            assert!(now >= end);
+            break;
+        };
+        tries.push(now - start);
+        let took = time.min(Duration::from_millis(u64::from(pair[1]) * 100));
+        ended = end_try(&mut recovery, pair[0], now, took);
+        now += took;
+        recovery.handle_timeout(now);
+        while recovery.poll_notice().is_some() {
+            notices += 1;
+        }
+    }
+    let early = tries.iter().filter(|at| **at < Duration::from_secs(10));
+    assert!(early.count() <= 5, "{tries:?}");
+    for pair in tries.windows(2) {
+        let is_late = pair[1] >= Duration::from_secs(60);
+        assert!(
+            !is_late || pair[1] - pair[0] >= Duration::from_secs(5),
+            "{tries:?}"
+        );
+    }
+    assert!(notices <= 4);
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn end_try(recovery: &mut Recovery, how: u8, now: Instant, took: Duration) -> Result<(), GaveUp> {
+    if how & 0x10 != 0 {
+        recovery.excuse_try();
+    }
+    match how % 3 {
+        0 => recovery.resume_failed(&failure(how), now + took),
+        1 => recovery.dial_failed(&failure(how), now + took),
+        _ => {
+            recovery.connected(now);
+            if how & 0x20 != 0 {
+                recovery.sign();
+            }
+            for _ in 0..how >> 6 {
+                recovery.message();
+            }
+            recovery.disconnected(&failure(how), how & 0x08 != 0, now + took)
+        }
+    }
+}
+
+/// Mostly a temporary one.
+fn failure(how: u8) -> Failure {
+    Failure {
+        meaning: match how & 0x0c {
+            0x04 => Meaning::Denied,
+            0x0c if how & 0xc0 == 0xc0 => Meaning::Gone,
+            _ => Meaning::Temporary,
+        },
+        reason: "why".to_owned(),
+        is_answer: how & 1 == 0,
     }
 }

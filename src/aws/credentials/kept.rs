@@ -14,8 +14,12 @@ const EXPIRY_WINDOW: Duration = Duration::from_secs(5 * 60);
 const MISSING_TIME: Duration = Duration::from_secs(5 * 60);
 /// After a look that led to nothing new the next one waits so long, and twice as long each further time.
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
-/// The longest wait after a look that failed.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait after a look that failed: tries are rarer than that after a while.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The same where the source may have asked somebody.
+const LONGEST_WAIT_ASKING: Duration = Duration::from_secs(60);
+/// So long credentials that end within minutes are used before others are looked for.
+const SHORT_LIVED_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait after a look that gave what the service refuses: it is not the source's trouble, and sources may ask their users.
 const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(5 * 60);
 
@@ -113,7 +117,7 @@ impl Kept {
                 } else {
                     self.in_vain = 0;
                     // Only those that do not last are looked for again at all.
-                    LONGEST_WAIT
+                    SHORT_LIVED_WAIT
                 };
                 self.last = Some(Look {
                     at: now,
@@ -130,13 +134,18 @@ impl Kept {
             CredentialsError::NotFound if self.found.is_some() => CredentialsError::Temporary {
                 reason: "their source does not give any now, and did before".to_owned(),
                 is_answer: false,
+                may_ask: false,
             },
             error => error,
         };
         if error != CredentialsError::Cancelled {
+            let longest = match error {
+                CredentialsError::Temporary { may_ask: true, .. } => LONGEST_WAIT_ASKING,
+                _ => LONGEST_WAIT,
+            };
             self.last = Some(Look {
                 at: now,
-                wait_until: now + self.wait(LONGEST_WAIT),
+                wait_until: now + self.wait(longest),
                 error: Some(error.clone()),
             });
         }
@@ -208,10 +217,11 @@ mod tests {
         }
     }
 
-    fn failing() -> Result<(&'static str, Option<u64>), CredentialsError> {
+    fn failing(may_ask: bool) -> Result<(&'static str, Option<u64>), CredentialsError> {
         Err(CredentialsError::Temporary {
             reason: "busy".to_owned(),
             is_answer: true,
+            may_ask,
         })
     }
 
@@ -261,15 +271,20 @@ mod tests {
 
     #[test]
     fn p67_a_failing_source_is_asked_again_soon_and_not_always() {
-        let mut world = World::new();
-        assert_eq!(world.ask(0, Ok(("A", Some(1)))).as_deref(), Ok("A"));
-        for second in 2..120 {
-            let error = world.ask(second, failing()).unwrap_err();
-            assert!(matches!(error, CredentialsError::Temporary { .. }));
+        for (may_ask, looks, longest) in [(false, 20..28, 5), (true, 4..10, 60)] {
+            let mut world = World::new();
+            assert_eq!(world.ask(0, Ok(("A", Some(1)))).as_deref(), Ok("A"));
+            for second in 2..120 {
+                let error = world.ask(second, failing(may_ask)).unwrap_err();
+                assert!(matches!(error, CredentialsError::Temporary { .. }));
+            }
+            assert!(looks.contains(&world.looks), "{} looks", world.looks);
+            let back = (120..200).find(|second| world.ask(*second, Ok(("B", None))).is_ok());
+            assert!(
+                back.is_some_and(|second| second <= 120 + longest),
+                "{back:?}"
+            );
         }
-        assert!((4..12).contains(&world.looks), "{} looks", world.looks);
-        let back = (120..160).find(|second| world.ask(*second, Ok(("B", None))).is_ok());
-        assert!(back.is_some_and(|second| second <= 150), "{back:?}");
     }
 
     #[test]
@@ -284,8 +299,8 @@ mod tests {
     fn those_at_hand_are_used_where_the_source_fails_while_they_last() {
         let mut world = World::new();
         assert_eq!(world.ask(0, Ok(("A", Some(100)))).as_deref(), Ok("A"));
-        assert_eq!(world.ask(50, failing()).as_deref(), Ok("A"));
-        assert!(world.ask(101, failing()).is_err());
+        assert_eq!(world.ask(50, failing(false)).as_deref(), Ok("A"));
+        assert!(world.ask(101, failing(false)).is_err());
         assert!(world.looks >= 2);
     }
 }

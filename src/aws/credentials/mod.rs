@@ -42,6 +42,8 @@ pub enum CredentialsError {
         reason: String,
         /// Whether their source answered.
         is_answer: bool,
+        /// Whether it may have asked somebody, in a window or on a phone: that is not done at every try.
+        may_ask: bool,
     },
     /// The caller gave up.
     #[error("looking for AWS credentials was given up")]
@@ -55,6 +57,7 @@ impl CredentialsError {
             Stop::TimedOut => Self::Temporary {
                 reason: format!("{what} took too long"),
                 is_answer: false,
+                may_ask: true,
             },
         }
     }
@@ -66,6 +69,7 @@ impl CredentialsError {
             Meaning::Temporary => Self::Temporary {
                 reason,
                 is_answer: failure.is_answer,
+                may_ask: false,
             },
             Meaning::Denied | Meaning::Gone => Self::Failed(reason),
         }

@@ -96,6 +96,7 @@ fn run(
     let failed = |why: String| CredentialsError::Temporary {
         reason: format!("{what} {why}"),
         is_answer: true,
+        may_ask: true,
     };
     let _waiting = search.waiting(what, time);
     let output =
