@@ -94,7 +94,7 @@ impl ApiError {
 #[doc(hidden)]
 pub fn judge_answer(mut bytes: &[u8]) -> Option<(u16, Failure)> {
     let answer = super::exchange::read_answer(&mut bytes).ok()?;
-    let refusal = Refusal::parse(&answer);
+    let refusal = Refusal::parse(&answer, &Redactor::default());
     let status = refusal.status;
     let operation = "ResumeSession";
     let failure = ApiError::Refused { operation, refusal }.failure();
