@@ -403,16 +403,27 @@ impl Session {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            if stream.outgoing != Outgoing::Lingering {
+            let is_waiting = match stream.outgoing {
+                Outgoing::Open => false,
+                Outgoing::Lingering => true,
+                Outgoing::Finished => !stream.remote_finished,
+            };
+            if !is_waiting {
                 continue;
             }
             if !is_heard || !stream.is_opened {
                 stream.last_activity = now;
             }
-            if self.linger.is_over(stream.last_activity, now) {
+            if !self.linger.is_over(stream.last_activity, now) {
+                self.linger.again(id, stream.last_activity);
+            } else if stream.outgoing == Outgoing::Lingering {
+                stream.last_activity = now;
+                self.linger.again(id, now);
                 self.finish_outgoing(id);
             } else {
-                self.linger.again(id, stream.last_activity);
+                // Agents answer FIN at once. One that does not would keep the local connection for ever.
+                stream.remote_finished = true;
+                self.tell_readable(id);
             }
         }
         self.check_stall(now);

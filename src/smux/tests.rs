@@ -327,6 +327,47 @@ fn p18_many_that_wait_are_given_less_time() {
 }
 
 #[test]
+fn p75_an_agent_that_never_answers_fin_keeps_no_local_connection() {
+    let start = Instant::now();
+    let mut session = session(1, start);
+    session.local_end(3, start);
+    session.handle_timeout(start + 5 * SECOND, true);
+    let fin = Transmit::Control(frame::fin(3));
+    assert_eq!(session.poll_transmit(), Some(fin));
+    // What was on its way, and then nothing.
+    session
+        .handle_data(push(3, b"late"), start + 7 * SECOND)
+        .unwrap();
+    assert_eq!(read(&mut session, 3, start + 7 * SECOND), b"late");
+    events(&mut session);
+    session.handle_timeout(start + 10 * SECOND, true);
+    assert!(!session.is_finished(3));
+    session.handle_timeout(start + 12 * SECOND, true);
+    assert_eq!(events(&mut session), [Event::Readable(3)]);
+    assert!(session.is_finished(3));
+    assert_eq!(session.next_timeout(), None);
+}
+
+#[test]
+fn p75_a_stream_that_is_closed_before_it_was_opened_leaves_no_trace() {
+    let now = Instant::now();
+    let mut session = session(1, now);
+    for _ in 0..1000 {
+        let id = session.open(now).unwrap();
+        session.want_turn(id);
+        assert!(session.is_opening(id));
+        session.close(id, now);
+    }
+    let last = session.open(now).unwrap();
+    session.want_turn(last);
+    let syn = Transmit::Alone(frame::syn(last));
+    assert_eq!(session.poll_transmit(), Some(syn));
+    assert_eq!(session.poll_transmit(), Some(Transmit::Turn(last)));
+    assert_eq!(session.poll_transmit(), None);
+    assert_eq!(session.len(), 2);
+}
+
+#[test]
 fn closing_sends_fin_once_and_forgets_late_data() {
     let now = Instant::now();
     let mut session = session(1, now);

@@ -187,6 +187,37 @@ fn p75_local_peers_that_reset_with_something_unread_are_gone_too() {
 }
 
 #[test]
+fn p75_peers_of_a_unix_socket_are_gone_too() {
+    let server = Server::echo();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let document = Document::Other {
+        session_type: "Port".into(),
+        properties: json!({
+            "type": "LocalPortForwarding", "portNumber": server.port().to_string(),
+            "localConnectionType": "unix", "localUnixSocket": path,
+        }),
+    };
+    let (sandbox, started) = start(version(MUX), document);
+    let plugin = Plugin::new(&sandbox, &started).with_api(&sandbox).spawn();
+    plugin.stdout.wait_for("Unix socket");
+    sandbox.stop_gateway();
+    plugin.stderr.wait_for("reconnecting");
+    for _ in 0..3_000 {
+        drop(UnixStream::connect(&path).expect("to connect"));
+    }
+    wait_until("the connections to be gone", || {
+        descriptors(&plugin) < DESCRIPTORS
+    });
+    sandbox.restart_gateway().expect("the gateway");
+    let mut stream = UnixStream::connect(&path).expect("to connect");
+    stream.write_all(b"after").expect("to write");
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).expect("to read it back");
+    assert_eq!(&back, b"after");
+}
+
+#[test]
 fn p82_a_flood_of_single_bytes_stays_small() {
     const COUNT: usize = 600_000;
     let gateway = Gateway::start(|dial| {
