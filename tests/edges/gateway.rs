@@ -22,6 +22,19 @@ pub fn assert_modest(what: &str, usage: Usage) {
     assert!(usage.descriptors < 40, "{what}: {usage:?}");
 }
 
+/// The most that it uses until its end.
+pub fn watch(plugin: &Running) -> Usage {
+    let mut most = plugin.usage();
+    while plugin.try_wait().is_none() {
+        let now = plugin.usage();
+        most.peak = most.peak.max(now.peak);
+        most.threads = most.threads.max(now.threads);
+        most.descriptors = most.descriptors.max(now.descriptors);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    most
+}
+
 #[test]
 fn the_script_and_the_api_do_as_they_are_told() {
     let gateway = Gateway::start(|dial| {

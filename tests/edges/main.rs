@@ -10,6 +10,7 @@ mod trust_support;
 
 mod api;
 mod configuration;
+mod encryption;
 mod gateway;
 mod ports;
 mod process;
