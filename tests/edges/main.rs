@@ -9,6 +9,7 @@ mod support;
 mod trust_support;
 
 mod api;
+mod bounds;
 mod configuration;
 mod encryption;
 mod gateway;

@@ -25,7 +25,7 @@ pub struct Running {
     pub stderr: Output,
     /// What comes on the terminal.
     pub terminal: Output,
-    stdin: Mutex<Option<Box<dyn Write + Send>>>,
+    stdin: Arc<Mutex<Option<Box<dyn Write + Send>>>>,
     held_stdout: Mutex<Option<OwnedFd>>,
     pty: Arc<Pty>,
     pts: Mutex<Option<Pts>>,
@@ -93,7 +93,7 @@ impl Running {
             stdout,
             stderr,
             terminal,
-            stdin: Mutex::new(stdin),
+            stdin: Arc::new(Mutex::new(stdin)),
             held_stdout: Mutex::new(held),
             pty,
             pts: Mutex::new(Some(pts)),
@@ -108,6 +108,19 @@ impl Running {
             // A program that has ended reads nothing: what it did before is what the test looks at.
             let _ = stdin.write_all(bytes);
         }
+    }
+
+    /// Stdin for a thread that writes much: what is written after its end is lost.
+    pub fn stdin_writer(&self) -> impl Write + Send + 'static {
+        StdinWriter(Arc::clone(&self.stdin))
+    }
+
+    /// How many bytes it has read from files, pipes and sockets (`rchar`).
+    pub fn bytes_read(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero()));
+        let io = io.unwrap_or_default();
+        let rchar = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        rchar.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
     /// The end of stdin, if that is a pipe.
@@ -258,6 +271,21 @@ impl Finished {
     /// The exit code; 128 and its number if a signal ended it.
     pub fn code(&self) -> i32 {
         exit_code(self.status)
+    }
+}
+
+struct StdinWriter(Arc<Mutex<Option<Box<dyn Write + Send>>>>);
+
+impl Write for StdinWriter {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        match lock(&self.0).as_mut() {
+            Some(stdin) => stdin.write(buffer),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -148,15 +148,14 @@ impl Peer {
         Ok(())
     }
 
+    /// The test, for another thread to wait for.
+    pub fn test(&self) -> Test {
+        Test(Arc::clone(&self.shared))
+    }
+
     /// Reads nothing of what the client sends until [`Gateway::go_on`](super::Gateway::go_on).
     pub fn wait_for_test(&self) -> io::Result<()> {
-        while !self.shared.goes_on.load(Ordering::SeqCst) {
-            if self.shared.stopped.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        self.test().wait()
     }
 
     /// A whole handshake with these actions: request, response, complete. The response.
@@ -183,6 +182,22 @@ impl Peer {
         };
         self.shake_hands(&[Sender::session_type("Port", properties)])
             .map(drop)
+    }
+}
+
+/// The test that the gateway is for.
+pub struct Test(Arc<Shared>);
+
+impl Test {
+    /// Waits for [`Gateway::go_on`](super::Gateway::go_on).
+    pub fn wait(&self) -> io::Result<()> {
+        while !self.0.goes_on.load(Ordering::SeqCst) {
+            if self.0.stopped.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 }
 
