@@ -30,14 +30,20 @@
 //!
 //! | what | at most | then |
 //! |---|---|---|
-//! | messages sent and not acknowledged | the window: 8 to 4,096 messages, 4 MiB of frames; keystrokes 64 messages more; handshake, sizes and flags beyond that, a handful | senders wait |
+//! | messages sent and not acknowledged | the window: 8 to 4,096 messages, 4 MiB of frames; keystrokes 64 messages more | senders wait |
+//! | of these, what is sent whatever the window says: handshake, challenge, sizes, flags | 64 messages, 1 MiB; one size | the session ends; the newest size wins |
 //! | how far numbers run ahead of the oldest unacknowledged message | 16,384 | senders wait |
 //! | flags and sizes kept until the session stands | one of each kind | the newest wins |
 //! | acknowledgements that wait to be sent | 16,384 | not acknowledged now, the agent sends it again |
-//! | messages that came too early | 32 MiB, each counted with 200 bytes on top | neither kept nor acknowledged |
+//! | messages that came too early | 20 MiB, each counted as 1 KiB at least and with 200 bytes on top; 131,072 numbers ahead | neither kept nor acknowledged |
+//! | a part of the handshake; the text of the end | 64 KiB | the session ends; cut off |
+//! | data keys asked of KMS | one | other requests are ignored |
 //! | output that the session has not taken | 4 MiB, and what one round reads (64 frames), or what the missing head of the stream lets go at once (the row above) | nothing is read until half of it is taken |
-//! | one frame from the network | 1 MiB | the connection is broken |
-//! | frames between the sequence state and the socket | 64 KiB and one frame | they stay in the window |
+//! | buffers that are alive for a part of what was read | 64 KiB of output or of multiplexed data that waits, and one large frame | payloads are copied |
+//! | one frame from the network, or one message in fragments | 1 MiB; 2 MiB with all that its fragments take | the connection is broken |
+//! | what one round reads | 64 frames, 256 KiB, empty fragments included | the rest is for the next round |
+//! | frames between the sequence state and the socket | 64 KiB and one frame; 512 KiB in any case | they stay in the window |
+//! | pongs that wait for a socket that takes nothing | one | the newest wins |
 //! | what the kernel takes and has not sent | 128 KiB (`TCP_NOTSENT_LOWAT`) | the socket is blocked |
 //! | data of multiplexed connections that nobody reads | 8 MiB for all ([`RECEIVE_BUDGET`](crate::smux::RECEIVE_BUDGET)) | nothing is taken from here, so the rows above fill |
 //! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// The most that may wait, in bytes, each message counted with its header. Apart from the queue of ready output, so that a slow
 /// reader never keeps the missing message out.
-pub const REORDER_LIMIT: usize = 24 * 1024 * 1024;
+pub const REORDER_LIMIT: usize = 20 * 1024 * 1024;
 /// What a waiting message costs besides its payload: header and map entry, bytes.
 const OVERHEAD: usize = 200;
 /// A smaller payload counts as one of this size, bytes: each takes entries in queues as well, once what is missing has come.
@@ -122,15 +122,15 @@ mod tests {
             (1..100).find(|number| buffer.accept(*number, 1, payload.clone()) == Accepted::Refused);
         assert_eq!(
             refused,
-            Some(24),
-            "23 messages of 1 MiB and their overhead are within 24 MiB"
+            Some(20),
+            "19 messages of 1 MiB and their overhead are within 20 MiB"
         );
         assert!(buffer.bytes() <= REORDER_LIMIT);
         assert_eq!(
             buffer.accept(0, 1, payload.clone()),
             Accepted::Next(payload)
         );
-        assert_eq!(std::iter::from_fn(|| buffer.next()).count(), 23);
+        assert_eq!(std::iter::from_fn(|| buffer.next()).count(), 19);
         assert_eq!(buffer.bytes(), 0);
     }
 
