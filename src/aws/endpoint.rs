@@ -16,6 +16,8 @@ pub(super) enum Service {
     Kms,
     Sts,
     Ecs,
+    Ec2,
+    Ec2InstanceConnect,
     /// The portal that hands out credentials for single sign-on.
     Sso,
     /// The service that hands out tokens for single sign-on.
@@ -30,6 +32,8 @@ impl Service {
             Self::Kms => "kms",
             Self::Sts => "sts",
             Self::Ecs => "ecs",
+            Self::Ec2 => "ec2",
+            Self::Ec2InstanceConnect => "ec2-instance-connect",
             Self::Sso => "portal.sso",
             Self::SsoOidc => "oidc",
         }
@@ -42,6 +46,8 @@ impl Service {
             Self::Kms => "kms",
             Self::Sts => "sts",
             Self::Ecs => "ecs",
+            Self::Ec2 => "ec2",
+            Self::Ec2InstanceConnect => "ec2-instance-connect",
             Self::Sso => "awsssoportal",
             Self::SsoOidc => "sso-oauth",
         }
@@ -54,6 +60,8 @@ impl Service {
             Self::Kms => "kms",
             Self::Sts => "sts",
             Self::Ecs => "ecs",
+            Self::Ec2 => "ec2",
+            Self::Ec2InstanceConnect => "ec2_instance_connect",
             Self::Sso => "sso",
             Self::SsoOidc => "sso_oidc",
         }
@@ -66,6 +74,8 @@ impl Service {
             Self::Kms => "AWS_ENDPOINT_URL_KMS",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
             Self::Ecs => "AWS_ENDPOINT_URL_ECS",
+            Self::Ec2 => "AWS_ENDPOINT_URL_EC2",
+            Self::Ec2InstanceConnect => "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
             Self::Sso => "AWS_ENDPOINT_URL_SSO",
             Self::SsoOidc => "AWS_ENDPOINT_URL_SSO_OIDC",
         }
@@ -89,7 +99,10 @@ impl Service {
         // There the plain hosts of these are FIPS hosts, and hosts with -fips do not exist.
         let fips_is_plain = partition.is_govcloud()
             && !mode.dual_stack
-            && matches!(self, Self::Ssm | Self::Sts | Self::Sso | Self::SsoOidc);
+            && matches!(
+                self,
+                Self::Ssm | Self::Sts | Self::Ec2 | Self::Sso | Self::SsoOidc
+            );
         let fips = if mode.fips && !fips_is_plain {
             "-fips"
         } else {
@@ -251,6 +264,8 @@ pub fn standard_host(service: &str, region: &str, fips: bool, dual_stack: bool) 
         "kms" => Service::Kms,
         "sts" => Service::Sts,
         "ecs" => Service::Ecs,
+        "ec2" => Service::Ec2,
+        "ec2-instance-connect" => Service::Ec2InstanceConnect,
         "sso" => Service::Sso,
         "sso-oidc" => Service::SsoOidc,
         _ => return None,

@@ -4,7 +4,7 @@ import pathlib
 
 from awscli.botocore import endpoint_provider
 
-SERVICES = {"ssm": "2014-11-06", "kms": "2014-11-01", "sts": "2011-06-15", "ecs": "2014-11-13", "sso": "2019-06-10", "sso-oidc": "2019-06-10"}
+SERVICES = ["ssm", "kms", "sts", "ecs", "ec2", "ec2-instance-connect", "sso", "sso-oidc"]
 DATA = pathlib.Path(endpoint_provider.__file__).parent / "data"
 
 
@@ -17,7 +17,8 @@ regions = {region for partition in partitions["partitions"] for region in partit
 regions |= {region for partition in read("endpoints.json")["partitions"] for region in partition["regions"]}
 # Regions that only the patterns know, and one that none does.
 regions |= {"eu-west-9", "cn-east-1", "us-gov-north-3", "us-isob-south-12", "eusc-de-west-1", "us-iso-x", "xx-new-1"}
-for service, version in SERVICES.items():
+for service in SERVICES:
+    version = max(path.name for path in (DATA / service).iterdir() if path.is_dir())
     rules = endpoint_provider.EndpointProvider(read(f"{service}/{version}/endpoint-rule-set-1.json"), partitions)
     for region in sorted(regions):
         for fips in (False, True):
