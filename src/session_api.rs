@@ -95,8 +95,8 @@ impl SessionApi {
         })
     }
 
-    /// Has KMS make the key of an encrypted session. `is_legacy` says that the caller gave no profile, and expects to be told that it is too
-    /// old where no key can be had.
+    /// Has KMS make the key of an encrypted session. `is_legacy` says that the caller gave no profile, and expects to be told that it is
+    /// too old where no key can be had.
     pub fn make_key(&self, is_legacy: bool) -> Arc<MakeKey> {
         let service = self.clone();
         Arc::new(move |parameters, limit| {

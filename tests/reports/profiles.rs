@@ -121,6 +121,27 @@ fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
 }
 
 #[test]
+fn p105_a_directory_in_place_of_a_file_is_passed_over_and_named_where_something_is_missing() {
+    let sandbox = strict();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    for way in ["argument 4", "AWS_PROFILE"] {
+        let plugin = named(&sandbox, way, "").env("AWS_CONFIG_FILE", path);
+        let finished = plugin.run(b"");
+        assert!(finished.stdout.contains("it works"), "{way}: {finished:?}");
+    }
+    let finished = without_keys(named(&sandbox, "AWS_PROFILE", ""))
+        .env("AWS_CONFIG_FILE", path)
+        .run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let named = finished.stderr.contains(path.to_str().unwrap());
+    assert!(
+        named && finished.stderr.contains("directory"),
+        "{finished:?}"
+    );
+}
+
+#[test]
 fn p105_a_profile_that_is_in_no_file_is_the_reason_why_no_region_is_known() {
     let sandbox = strict();
     let finished = named(&sandbox, "--profile", "eu-west-1")
@@ -363,7 +384,7 @@ fn p113_paths_are_expanded_as_botocore_does() {
         let environment: Environment = variables
             .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
             .collect();
-        // Without a region there is no client; a directory is an error here, and nothing there.
+        // Without a region there is no client.
         let ours = region(&environment).unwrap_or_default();
         assert_eq!(ours, theirs.as_str().unwrap(), "{case}");
         found += usize::from(!ours.is_empty());

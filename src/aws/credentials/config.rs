@@ -45,7 +45,7 @@ pub(in crate::aws) struct Profiles {
 }
 
 impl Profiles {
-    /// Reads both files; one that is not there, or not for us to read, is as if empty. What the credentials file says goes first.
+    /// Reads both files; one that is not there, or not for us to read, or a directory, is as if empty. What the credentials file says goes first.
     pub(in crate::aws) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
         let mut all = Self::default();
         let [config, credentials] = files_of(environment);
@@ -79,8 +79,10 @@ impl Profiles {
         let reason = || format!("{} cannot be read: {error}", path.display());
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
-            // As in botocore: it is another user's, and not needed by everybody.
-            io::ErrorKind::PermissionDenied => {
+            // As in botocore: another user's file, or the directory that Docker makes where there was none to mount. It is named where
+            // something is missing.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
+                log::warn!("{}", reason());
                 if !self.unreadable.is_empty() {
                     self.unreadable.push_str(", ");
                 }
@@ -297,7 +299,12 @@ mod tests {
         let nowhere = Environment::from([("AWS_CONFIG_FILE", "/no/such/file")]);
         assert!(Profiles::load(&nowhere).unwrap().profile("x").is_none());
         let unreadable = Environment::from([("AWS_CONFIG_FILE", home)]);
-        assert!(Profiles::load(&unreadable).is_err());
+        let profiles = Profiles::load(&unreadable).unwrap();
+        assert!(
+            profiles.unreadable().contains(home) && profiles.no_such("x").contains("directory")
+        );
+        let device = Environment::from([("AWS_CONFIG_FILE", "/dev/zero")]);
+        assert!(Profiles::load(&device).is_err());
     }
 
     proptest! {
