@@ -247,6 +247,11 @@ impl<T> MailboxReceiver<T> {
         self.posts.try_iter()
     }
 
+    /// What was posted, for who has cleared or disarmed the [receiver](Self::wake_receiver) before.
+    pub fn posts(&self) -> TryIter<'_, T> {
+        self.posts.try_iter()
+    }
+
     /// Whether nothing was posted; leaves the wake-up where it is.
     pub fn is_empty(&self) -> bool {
         self.posts.is_empty()

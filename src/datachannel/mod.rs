@@ -1,30 +1,59 @@
 //! An ordered, reliable, optionally encrypted stream in both directions.
 //!
-//! [`SequenceState`] is the whole of its rules without I/O or clock; one thread (`websocket.rs`) owns the websocket and drives it;
-//! [`DataChannel`] is the handle that sessions hold.
+//! [`SequenceState`] holds all of its rules, without I/O or clock. Three threads drive it, and [`DataChannel`] is the handle that sessions
+//! hold:
+//!
+//! - **websocket** (`websocket.rs`) owns the connection: it applies what comes, delivers, sends what may go, and sleeps in poll(2).
+//! - **acknowledge** (`acknowledge.rs`) gathers what was accepted, and encodes the acknowledgements.
+//! - **retransmit** (`retransmit.rs`) runs the timers, those of an outage as well.
+//!
+//! ```text
+//!  session ── reserve, commit ──┐                                  ┌── deliveries (crossbeam, bounded by the gate) ──► session
+//!                               ▼                                  │
+//!                      Mutex<SequenceState> ◄── apply, pull ── websocket ◄── wake ── all others
+//!                               ▲                                  │  ▲
+//!        retransmit ── timeouts ┘                Vec<Received> ≤ 64│  │Vec<Bytes> ≤ 64
+//!             ▲                                    bounded(256)    ▼  │bounded(64), and a wake-up
+//!             └── token, bounded(1) ── whoever makes a timer earlier  acknowledge
+//! ```
 //!
 //! # Why no wake-up is lost
 //!
-//! Everything that threads hand over stands under one of two locks: `state` (the sequence state, and who wants to be woken) and the queue of
-//! the inbox. Neither is ever held over anything that can block, the taking of the other included.
+//! What threads share stands under the lock of [`SequenceState`], or goes through a crossbeam channel. The lock is never held over
+//! anything that blocks: under it, channels are only tried or have no bound, and the waker's write(2) never waits.
 //!
-//! - **Sender to connection thread.** Before it sleeps, that thread looks whether there is something to send and says that it is asleep,
-//!   both under one hold of `state`. Who adds something holds `state` as well: either before, and then the thread sees it and does not
-//!   sleep; or after, and then the sender sees that it is asleep and wakes it. A wake-up stays in the sleeper's descriptor until it is
-//!   taken ([`waker`](crate::waker)), so it does not matter that the thread is only on its way into poll(2). The same for
-//!   [`close`](DataChannel::close), which always wakes.
-//! - **Connection thread to sender.** A sender that finds no room leaves a mark under `state`. Room comes from acknowledgements and timers,
-//!   which only the connection thread handles; each of its rounds ends with a look at the mark, after both. So a mark that is set before
-//!   the look is seen by it, and one that is set later was set by somebody who saw what the round had freed.
-//! - **Connection thread to receiver.** Deliveries are queued, and the receiver woken, under the lock of the inbox; a receiver that waits
-//!   on the condition does so under the same lock, one that polls finds the wake-up in its descriptor.
-//! - **Receiver to connection thread.** Whoever takes enough for the gate to open changes it and wakes the thread under the lock of the
-//!   inbox. The thread looks at the gate once a round, before it sleeps; if the gate opens after that look, the wake-up is in the descriptor.
-//! - **Timers** belong to the connection thread alone. It reads the next one under the same hold of `state` in which it says that it is
-//!   asleep; nobody else makes one earlier without adding something to send.
+//! - **Anybody to the websocket thread.** The change comes first, under the lock or into the channel; then [`Waker::wake`]. The thread looks
+//!   at all of it, then calls [`arm`](crate::waker::WakeReceiver::arm), which fails when somebody woke it since it began to look; only then
+//!   it sleeps, and a wake-up from there on ends its poll(2) ([`waker`](mod@crate::waker) has the details). What it looks at: the sequence state
+//!   (something to transmit, the end), the frames that came back from the acknowledge thread, [`close`](DataChannel::close), the gate.
+//! - **To the retransmit thread.** It notes under the lock until when it will sleep ([`arm`](SequenceState::arm)). Whoever holds the lock
+//!   after it and makes the next timeout earlier finds that note too late ([`must_rearm`](SequenceState::must_rearm)) and sends a token,
+//!   before the lock is given back. The channel takes one token; when it is full one is pending, and the thread looks at the state after
+//!   it has taken that. So it does not matter whether the thread already waits. An acknowledgement that makes a timeout later calls nobody:
+//!   the thread wakes once for nothing, at most once a timeout.
+//! - **To the acknowledge thread.** It waits for batches in the channel's own `recv`. While it gathers it waits for the time or for a
+//!   token, which comes after the batch that fills it; a token that finds the place taken means that one is still to be seen. Without any,
+//!   the time ends the gathering.
+//! - **From the acknowledge thread back.** Frames go into the channel, then the websocket thread is woken. When the channel is full the
+//!   thread blocks; the websocket thread takes frames in each round in which the socket takes bytes. It never waits for the acknowledge
+//!   thread, so no circle can close.
+//! - **To senders without room.** A sender that finds none leaves a mark under the lock. Room comes from acknowledgements (websocket), from
+//!   the end of the handshake (retransmit) and from the end; each thread looks at the mark before it gives the lock back, in `tell`. So a
+//!   mark that is set before the look is seen by it, and one that is set later was set by somebody who saw what had been freed.
+//! - **To the receiver.** Deliveries go into the channel, then its waker is woken. Who waits without a waker waits in `recv`.
+//! - **From the receiver, when the gate opens.** The count of bytes and the flag of the gate are atomic, in one order for all. The websocket
+//!   thread closes the gate and looks at the count again; the receiver lowers the count and looks at the gate after that. One of them sees
+//!   the other: it is either not closed, or opened by the receiver, who wakes the websocket thread.
+//! - **To who waits for all to be acknowledged.** A token after the change; the waiter looks before it waits, and passes the token on.
+//! - **The end.** A thread that ends drops its sender, and [`join`](DataChannel::join) waits until all are dropped. The websocket thread's
+//!   end ends the session and sends the retransmit thread a token; the acknowledge thread sees its channels disconnected.
 //! - Wakers are registered first and woken then, so what happens in between is looked at once too often rather than never.
 //!
-//! `tests/threads.rs` tries it with many threads and no time limits, also under ThreadSanitizer; `tests/simulation` tries the rules.
+//! Deliveries are taken from the sequence state by the websocket thread alone: if two took them, the end could overtake a payload. Notices
+//! go to their channel under the lock, which orders them, whoever holds it.
+//!
+//! `tests/threads.rs` tries it with many threads and no time limits, also under ThreadSanitizer; `tests/simulation` tries the rules, with
+//! acknowledgements and timers driven in one thread.
 //!
 //! # Bounds
 //!
@@ -34,7 +63,7 @@
 //! | of these, what is sent whatever the window says: handshake, challenge, sizes, flags | 64 messages, 1 MiB; one size | the session ends; the newest size wins |
 //! | how far numbers run ahead of the oldest unacknowledged message | 16,384 | senders wait |
 //! | flags and sizes kept until the session stands | one of each kind | the newest wins |
-//! | acknowledgements that wait to be sent | 16,384 | not acknowledged now, the agent sends it again |
+//! | acknowledgements that wait to be sent | 256 batches of 64 to the acknowledge thread, 64 batches of frames back, and 1,024 that are repeated | not acknowledged now, the agent sends it again |
 //! | messages that came too early | 20 MiB, each counted as 1 KiB at least and with 200 bytes on top; 131,072 numbers ahead | neither kept nor acknowledged |
 //! | a part of the handshake; the text of the end | 64 KiB | the session ends; cut off |
 //! | data keys asked of KMS | one | other requests are ignored |
@@ -48,7 +77,8 @@
 //! | data of multiplexed connections that nobody reads | 8 MiB for all ([`RECEIVE_BUDGET`](crate::smux::RECEIVE_BUDGET)) | nothing is taken from here, so the rows above fill |
 //! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |
 //! | the log | two files of 8 MiB | the older is overwritten |
-//! | threads | one for the connection, one for signals, one each for stdin and stdout or one for all ports; while they last one each for the data key, an outage's lines, a name's look-up, the end of the session | |
+//! | tokens and orders between threads | one token each; orders are as many as the user gives | |
+//! | threads | websocket, acknowledge, retransmit, signals; input and output, or port; while they last one each for the start, the data key, a name's look-up, the end of the session | |
 
 mod ack_loss;
 mod ack_watchdog;
@@ -59,6 +89,7 @@ mod decode_failures;
 mod delivery;
 mod handshake;
 mod inbox;
+mod loss_detection;
 mod opening;
 mod reconnect;
 mod reconnector;

@@ -2,14 +2,15 @@
 //!
 //! Nothing is ever dropped from it: when it is full, senders wait.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::congestion::Congestion;
+use super::loss_detection::LossDetection;
 use super::rtt::RttEstimator;
-use super::sent_message::{Reservation, SentMessage, State, Urgency};
+use super::sent_message::{Reservation, SentMessage, SentMessages, State, Urgency};
 use super::timers::Timer;
 
 /// What the window's frames may take together, in bytes.
@@ -20,21 +21,15 @@ const INTERACTIVE_RESERVE: usize = 64;
 pub const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
 const MAXIMUM_SPAN: usize = 16_384;
-/// So many messages sent later must be acknowledged before one counts as lost (RFC 5681's three, which RFC 9002 keeps).
-const LOSS_THRESHOLD: u32 = 3;
-/// A path that reorders is given more time, but not for ever.
-const MAXIMUM_LOSS_THRESHOLD: u32 = 64;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
 
 /// Numbers messages, keeps them until they are acknowledged, and decides when each is sent (again).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SendWindow {
-    /// The number of `messages[0]`, the oldest unacknowledged message.
-    first: i64,
     /// Every message from the oldest unacknowledged one on.
-    messages: VecDeque<SentMessage>,
+    messages: SentMessages,
     /// How many of `messages` were sent at least once: a prefix.
     sent: usize,
     /// How many of `messages` are not acknowledged.
@@ -45,19 +40,14 @@ pub struct SendWindow {
     reserved: (usize, usize),
     /// Unacknowledged control messages, and the bytes of their frames.
     control: (usize, usize),
-    /// (order of sending, number) of what is on its way, oldest first; messages that no longer are are skipped when met.
-    send_order: VecDeque<(u64, i64)>,
-    /// How many really are on their way.
+    loss_detection: LossDetection,
+    /// How many of `messages` are on their way.
     in_flight: usize,
     /// What is to be sent again, lowest number first.
     lost: BTreeSet<i64>,
-    /// The order of the next sending.
-    next_order: u64,
     congestion: Congestion,
     /// Messages below this number were sent, or wished to be, while the window was full: only their acknowledgements let it grow.
     limited_below: i64,
-    /// Acknowledged later messages that make one lost.
-    loss_threshold: u32,
     rtt: RttEstimator,
     /// The last new acknowledgement, expiry or reconnect: the timer runs from here.
     progress_at: Option<Instant>,
@@ -78,31 +68,6 @@ struct Pause {
 impl Pause {
     fn is_due(&self, now: Instant) -> bool {
         self.probe_at.is_none_or(|at| at <= now)
-    }
-}
-
-impl Default for SendWindow {
-    fn default() -> Self {
-        Self {
-            first: 0,
-            messages: VecDeque::new(),
-            sent: 0,
-            unacknowledged: 0,
-            bytes: 0,
-            reserved: (0, 0),
-            control: (0, 0),
-            send_order: VecDeque::new(),
-            in_flight: 0,
-            lost: BTreeSet::new(),
-            next_order: 0,
-            congestion: Congestion::default(),
-            limited_below: 0,
-            loss_threshold: LOSS_THRESHOLD,
-            rtt: RttEstimator::default(),
-            progress_at: None,
-            pause: None,
-            reading_paused: false,
-        }
     }
 }
 
@@ -143,8 +108,7 @@ impl SendWindow {
 
     /// The number that the next message gets.
     pub fn next_number(&self) -> i64 {
-        self.first
-            .saturating_add_unsigned(self.messages.len() as u64)
+        self.messages.next_number()
     }
 
     /// Stores a frame under [`next_number`](Self::next_number), which must already stand in it.
@@ -157,21 +121,18 @@ impl SendWindow {
             self.control.0 += 1;
             self.control.1 += frame.len();
         }
-        self.messages
-            .push_back(SentMessage::new(frame, &reservation));
+        self.messages.push(SentMessage::new(frame, &reservation));
     }
 
     /// The next frame to hand to the socket, now: what is lost first, oldest first. Its clock starts with this call.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         let number = self.next_to_send(now)?;
-        let index = self.index(number)?;
-        let order = self.next_order;
-        self.next_order += 1;
-        let message = self.messages.get_mut(index)?;
+        let sent = self.messages.older_than(number)? + 1;
+        let message = self.messages.get_mut(number)?;
         message.sent_before = message.last_sent;
         message.last_sent = Some(now);
         match message.state {
-            State::Unsent => self.sent = index + 1,
+            State::Unsent => self.sent = sent,
             State::Lost => {
                 self.lost.remove(&number);
             }
@@ -180,7 +141,7 @@ impl SendWindow {
             State::Acknowledged => return None,
         }
         message.state = State::InFlight {
-            order,
+            order: self.loss_detection.sent(number),
             sent_at: now,
             newer_acked: 0,
         };
@@ -191,7 +152,6 @@ impl SendWindow {
             self.progress_at = Some(now);
         }
         self.in_flight += 1;
-        self.send_order.push_back((order, number));
         Some(frame)
     }
 
@@ -218,12 +178,12 @@ impl SendWindow {
         if pause.probe.is_some() {
             self.rtt.expired();
         }
-        // The oldest is messages[0] by construction.
+        let oldest = self.messages.first();
         self.pause = Some(Pause {
             probe_at: Some(now + self.rtt.timeout()),
-            probe: Some(self.first),
+            probe: Some(oldest),
         });
-        Some(self.first)
+        Some(oldest)
     }
 
     fn next_unpaused(&self) -> Option<i64> {
@@ -231,31 +191,29 @@ impl SendWindow {
         if let Some(lost) = self
             .lost
             .first()
-            .filter(|lost| **lost == self.first || self.in_flight < self.size())
+            .filter(|lost| **lost == self.messages.first() || self.in_flight < self.size())
         {
             return Some(*lost);
         }
-        let allowed = match self.messages.get(self.sent)?.urgency {
+        let next = self.messages.number_at(self.sent);
+        let allowed = match self.messages.get(next)?.urgency {
             Urgency::Bulk => self.size(),
             Urgency::Interactive => self.size() + INTERACTIVE_RESERVE,
             Urgency::Control => usize::MAX,
         };
-        (self.in_flight < allowed).then(|| self.first.saturating_add_unsigned(self.sent as u64))
+        (self.in_flight < allowed).then_some(next)
     }
 
     /// During a pause only the very next message may be control: numbers go out in order.
     fn unsent_control(&self) -> Option<i64> {
-        let next = self.messages.get(self.sent)?;
-        (next.urgency == Urgency::Control)
-            .then(|| self.first.saturating_add_unsigned(self.sent as u64))
+        let next = self.messages.number_at(self.sent);
+        let is_control = self.messages.get(next)?.urgency == Urgency::Control;
+        is_control.then_some(next)
     }
 
     /// A message was acknowledged. Whether that was news.
     pub fn acknowledge(&mut self, number: i64, now: Instant) -> bool {
-        let Some(message) = self
-            .index(number)
-            .and_then(|index| self.messages.get_mut(index))
-        else {
+        let Some(message) = self.messages.get_mut(number) else {
             return false;
         };
         let (order, sent_at, newer_acked) = match message.state {
@@ -265,7 +223,7 @@ impl SendWindow {
                 newer_acked,
             } => (Some(order), Some(sent_at), newer_acked),
             // Given up too early: the path reorders more than thought.
-            State::Lost => (None, None, self.loss_threshold),
+            State::Lost => (None, None, self.loss_detection.threshold()),
             // Never sent: whoever acknowledges that has made it up.
             State::Unsent | State::Acknowledged => return false,
         };
@@ -282,11 +240,8 @@ impl SendWindow {
         self.lost.remove(&number);
         self.progress_at = Some(now);
         self.rtt.acknowledged();
-        if newer_acked > 0 && sent_once {
-            self.loss_threshold = self
-                .loss_threshold
-                .max(newer_acked + 1)
-                .min(MAXIMUM_LOSS_THRESHOLD);
+        if sent_once {
+            self.loss_detection.reordered(newer_acked);
         }
         if let (Some(order), Some(sent_at)) = (order, sent_at) {
             let rtt = now.saturating_duration_since(sent_at);
@@ -300,8 +255,7 @@ impl SendWindow {
             } else {
                 // It was for an earlier copy: says nothing about what was sent between the two, but that this one was given up too
                 // early.
-                self.loss_threshold =
-                    (self.loss_threshold + self.loss_threshold / 2).min(MAXIMUM_LOSS_THRESHOLD);
+                self.loss_detection.given_up_too_early();
             }
         }
         // What waits for the socket in our own queue is no measure of the path: a larger window would only make that queue longer.
@@ -313,72 +267,21 @@ impl SendWindow {
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;
         }
-        while self
-            .messages
-            .front()
-            .is_some_and(|message| message.state == State::Acknowledged)
-        {
-            self.messages.pop_front();
-            self.first += 1;
-            self.sent -= 1;
-        }
-        self.forget_landed();
+        self.sent -= self.messages.forget_acknowledged();
+        self.loss_detection.forget_landed(&self.messages);
         true
     }
 
-    /// Counts the overtaking of everything sent before `order`, and gives up what too many newer ones passed.
+    /// Gives up what is lost by this acknowledgement of what was sent as `order`.
     fn detect_losses(&mut self, order: u64, now: Instant) {
-        let mut still = Vec::new();
-        while let Some(&(earlier, number)) = self
-            .send_order
-            .front()
-            .filter(|(earlier, _)| *earlier < order)
-        {
-            self.send_order.pop_front();
-            let threshold = self.loss_threshold;
-            let loss_delay = self.rtt.loss_delay();
-            let Some(message) = self
-                .index(number)
-                .and_then(|index| self.messages.get_mut(index))
-            else {
-                continue;
-            };
-            match &mut message.state {
-                State::InFlight {
-                    order,
-                    newer_acked,
-                    sent_at,
-                } if *order == earlier => {
-                    *newer_acked += 1;
-                    if *newer_acked >= threshold
-                        || now.saturating_duration_since(*sent_at) >= loss_delay
-                    {
-                        message.state = State::Lost;
-                        self.in_flight -= 1;
-                        self.lost.insert(number);
-                        self.congestion.lost(now, self.rtt.timeout());
-                    } else {
-                        still.push((earlier, number));
-                    }
-                }
-                _ => {}
-            }
-        }
-        for kept in still.into_iter().rev() {
-            self.send_order.push_front(kept);
-        }
-    }
-
-    /// The front of `send_order` must be true: the timer hangs on it.
-    fn forget_landed(&mut self) {
-        while let Some(&(order, number)) = self.send_order.front() {
-            let message = self
-                .index(number)
-                .and_then(|index| self.messages.get(index));
-            if message.is_some_and(|message| matches!(message.state, State::InFlight { order: current, .. } if current == order)) {
-                break;
-            }
-            self.send_order.pop_front();
+        let loss_delay = self.rtt.loss_delay();
+        let lost = self
+            .loss_detection
+            .detect(order, loss_delay, &mut self.messages, now);
+        for number in lost {
+            self.in_flight -= 1;
+            self.lost.insert(number);
+            self.congestion.lost(now, self.rtt.timeout());
         }
     }
 
@@ -391,8 +294,7 @@ impl SendWindow {
         if self.reading_paused {
             return None;
         }
-        let (_, number) = self.send_order.front()?;
-        let message = self.messages.get(self.index(*number)?)?;
+        let message = self.messages.get(self.loss_detection.oldest()?)?;
         let State::InFlight { sent_at, .. } = message.state else {
             return None;
         };
@@ -412,12 +314,12 @@ impl SendWindow {
             return;
         }
         self.progress_at = Some(now);
-        let oldest_number = self.first;
-        if let Some(message) = self.messages.front_mut()
+        let oldest = self.messages.first();
+        if let Some(message) = self.messages.get_mut(oldest)
             && let State::InFlight { .. } = message.state
         {
             message.state = State::Lost;
-            self.lost.insert(oldest_number);
+            self.lost.insert(oldest);
             self.in_flight -= 1;
             self.congestion.lost(now, self.rtt.timeout());
             // The first may be the end of a burst on a bad line; one after the other is a path that takes nothing.
@@ -426,18 +328,18 @@ impl SendWindow {
                 self.congestion.halve(now, timeout);
             }
         }
-        self.forget_landed();
+        self.loss_detection.forget_landed(&self.messages);
     }
 
     /// The connection is a new one: all that is unacknowledged goes again, oldest first, through a window of the starting size.
     pub fn reconnected(&mut self, now: Instant) {
-        for (message, number) in self.messages.iter_mut().zip(self.first..) {
+        for (number, message) in self.messages.iter_mut() {
             if matches!(message.state, State::InFlight { .. }) {
                 message.state = State::Lost;
                 self.lost.insert(number);
             }
         }
-        self.send_order.clear();
+        self.loss_detection.clear();
         self.in_flight = 0;
         self.congestion = Congestion::default();
         self.rtt = RttEstimator::default();
@@ -478,12 +380,12 @@ impl SendWindow {
 
     /// Whether the message of this number is acknowledged.
     pub const fn is_acknowledged(&self, number: i64) -> bool {
-        number < self.first
+        number < self.messages.first()
     }
 
     /// When the oldest unacknowledged message first went out.
     pub fn waiting_since(&self) -> Option<Instant> {
-        self.messages.front()?.first_sent
+        self.messages.get(self.messages.first())?.first_sent
     }
 
     /// Messages that may be on their way.
@@ -499,10 +401,6 @@ impl SendWindow {
     /// The current timeout.
     pub fn timeout(&self) -> Duration {
         self.rtt.timeout()
-    }
-
-    fn index(&self, number: i64) -> Option<usize> {
-        usize::try_from(number.checked_sub(self.first)?).ok()
     }
 }
 

@@ -178,7 +178,7 @@ fn an_acknowledgement_of_the_first_copy_condemns_nobody_and_raises_the_bar() {
     assert_eq!(harness.transmit(20), [0, 32]);
     assert!(harness.acknowledge(0, 21));
     assert_eq!(harness.transmit(21), [0; 0]);
-    assert_eq!(harness.window.loss_threshold, 4);
+    assert_eq!(harness.window.loss_detection.threshold(), 4);
 }
 
 #[test]
@@ -290,7 +290,15 @@ fn a_bad_line_does_not_halve_the_window() {
         let sent = harness.transmit(now);
         now += 10;
         for number in sent {
-            if number % 100 != 50 || harness.window.messages[0].transmissions > 1 {
+            if number % 100 != 50
+                || harness
+                    .window
+                    .messages
+                    .get(harness.window.messages.first())
+                    .unwrap()
+                    .transmissions
+                    > 1
+            {
                 harness.acknowledge(number, now);
             }
         }

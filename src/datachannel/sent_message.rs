@@ -1,5 +1,6 @@
-//! One message of the sending window, from the promise of room for it to its acknowledgement.
+//! The messages of the sending window, each from the promise of room for it to its acknowledgement.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -80,4 +81,75 @@ pub enum State {
     },
     Lost,
     Acknowledged,
+}
+
+/// Every message from the oldest unacknowledged one on, by their numbers, which have no gaps.
+#[derive(Debug, Default)]
+pub struct SentMessages {
+    first: i64,
+    messages: VecDeque<SentMessage>,
+}
+
+impl SentMessages {
+    /// The number of the oldest, or that of the next message when there is none.
+    pub const fn first(&self) -> i64 {
+        self.first
+    }
+
+    /// The number of the next message.
+    pub fn next_number(&self) -> i64 {
+        self.number_at(self.messages.len())
+    }
+
+    /// The number of the message that has so many older ones here.
+    pub const fn number_at(&self, older: usize) -> i64 {
+        self.first.saturating_add_unsigned(older as u64)
+    }
+
+    /// How many older messages this number has here; none for one that is acknowledged with all before it.
+    pub fn older_than(&self, number: i64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn get(&self, number: i64) -> Option<&SentMessage> {
+        self.messages.get(self.older_than(number)?)
+    }
+
+    pub fn get_mut(&mut self, number: i64) -> Option<&mut SentMessage> {
+        let index = self.older_than(number)?;
+        self.messages.get_mut(index)
+    }
+
+    /// Each with its number, oldest first.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (i64, &mut SentMessage)> {
+        (self.first..).zip(&mut self.messages)
+    }
+
+    #[cfg(test)]
+    pub fn iter(&self) -> impl Iterator<Item = &SentMessage> {
+        self.messages.iter()
+    }
+
+    pub fn push(&mut self, message: SentMessage) {
+        self.messages.push_back(message);
+    }
+
+    /// Forgets the oldest, as far as they are acknowledged: how many those were.
+    pub fn forget_acknowledged(&mut self) -> usize {
+        let mut count = 0;
+        while self
+            .messages
+            .front()
+            .is_some_and(|message| message.state == State::Acknowledged)
+        {
+            self.messages.pop_front();
+            self.first += 1;
+            count += 1;
+        }
+        count
+    }
 }

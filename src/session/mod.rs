@@ -122,7 +122,7 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
             }
             recv(notices) -> notice => match notice {
                 Ok(notice) => tell(&notice, "Ctrl-C leaves"),
-                // The connection thread has ended; its last delivery is on the way.
+                // Cannot be: the channel holds the sender.
                 Err(_) => notices = never(),
             },
         }

@@ -19,5 +19,6 @@ mod recovery;
 mod secrets;
 mod terminal;
 mod text;
+mod thread_names;
 mod trust;
 mod urls;

@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
                 },
                 recv(notices) -> notice => match notice {
                     Ok(notice) => self.handle_notice(&notice),
-                    // The connection thread has ended; its last delivery is on the way.
+                    // Cannot be: the channel holds the sender.
                     Err(_) => notices = never(),
                 },
             }

@@ -82,7 +82,8 @@ impl Reactor {
         is_busy: bool,
         until: Option<Instant>,
     ) -> io::Result<()> {
-        let timeout = if is_busy {
+        // Who wakes it meanwhile need not ring: it looks again.
+        let timeout = if is_busy || !self.orders.wake_receiver().arm() {
             Some(Duration::ZERO)
         } else {
             until.map(|at| at.saturating_duration_since(Instant::now()))
@@ -91,24 +92,21 @@ impl Reactor {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let mut take_orders = false;
+        self.orders.wake_receiver().disarm();
         for readiness in &*polled {
             let Token(token) = readiness.token();
-            if readiness.token() == WAKER {
-                take_orders = true;
-            } else if token.is_multiple_of(2)
+            if readiness.token() != WAKER
+                && token.is_multiple_of(2)
                 && let Some(acceptor) = &mut self.acceptor
             {
                 acceptor.set_ready((token - FIRST_LISTENER) / 2);
             }
         }
-        if take_orders {
-            for order in self.orders.take() {
-                match order {
-                    PortOrder::Stop => self.is_stopped = true,
-                    PortOrder::Disconnected => self.is_connected = false,
-                    PortOrder::Connected => self.is_connected = true,
-                }
+        for order in self.orders.posts() {
+            match order {
+                PortOrder::Stop => self.is_stopped = true,
+                PortOrder::Disconnected => self.is_connected = false,
+                PortOrder::Connected => self.is_connected = true,
             }
         }
         Ok(())

@@ -109,7 +109,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
             },
             recv(notices) -> notice => match notice {
                 Ok(notice) => tell(&notice, "SIGTERM leaves"),
-                // The connection thread has ended; its last delivery is on the way.
+                // Cannot be: the channel holds the sender.
                 Err(_) => notices = never(),
             },
             recv(timeout) -> _ => {
