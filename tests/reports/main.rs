@@ -5,6 +5,7 @@ mod support;
 #[path = "../trust_support/mod.rs"]
 mod trust_support;
 
+mod acknowledgements;
 mod endings;
 mod endpoints;
 mod parameters;
