@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
 
@@ -23,6 +23,8 @@ use crate::settings::{Environment, Settings};
 use crate::terminal::signals::{self, Parent, Signals};
 use crate::terminal::{print, raw};
 
+/// How long ending a session may take that could not even begin.
+const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -224,7 +226,17 @@ fn run_session(
     };
     let signals = Signals::start(parent).map_err(|error| out_of_resources(&error))?;
     let settings = Arc::new(settings);
-    let stream_url = StreamUrl::parse(&call.session.stream_url, &settings)?;
+    let stream_url = match StreamUrl::parse(&call.session.stream_url, &settings) {
+        Ok(stream_url) => stream_url,
+        Err(error) => {
+            // At once: ending the session may take a while.
+            let code = give_up(announcer, error);
+            if let Err(failure) = end_unused(call, client, &settings, &environment, remarks) {
+                log::info!("the remote session could not be ended: {failure}");
+            }
+            return Ok(code);
+        }
+    };
     let configured = Configured::load(&environment, call.profile.as_deref())?;
     let network = match &client {
         Some(client) => client.network().clone(),
@@ -238,7 +250,7 @@ fn run_session(
         Some(client) => Some(client.with_stream_host(stream_url.service_host())),
         None => client_of_call(
             call,
-            &stream_url,
+            Some(&stream_url),
             &environment,
             &configured,
             &network,
@@ -292,7 +304,7 @@ fn run_session(
 /// AWS for a session that somebody else has started, unless nobody says where it is: the token may do without signatures.
 fn client_of_call(
     call: &Call,
-    stream_url: &StreamUrl,
+    stream_url: Option<&StreamUrl>,
     environment: &Environment,
     configured: &Configured,
     network: &Network,
@@ -303,7 +315,7 @@ fn client_of_call(
         profile: call.profile.clone(),
         endpoint: call.endpoint.clone(),
         target: call.target.clone(),
-        stream_host: Some(stream_url.service_host().to_owned()),
+        stream_host: stream_url.map(|url| url.service_host().to_owned()),
         remarks: remarks.clone(),
     };
     match Client::new(options, environment, configured, network.clone()) {
@@ -315,4 +327,29 @@ fn client_of_call(
         }
         result => result.map(Some),
     }
+}
+
+/// Ends a session that exists and that nobody will ever use (P90).
+fn end_unused(
+    call: &Call,
+    client: Option<Client>,
+    settings: &Arc<Settings>,
+    environment: &Environment,
+    remarks: &Remarks,
+) -> Result<(), Error> {
+    if settings.skip_client_configure {
+        return Ok(());
+    }
+    let client = match client {
+        Some(client) => Some(client),
+        None => {
+            let configured = Configured::load(environment, call.profile.as_deref())?;
+            let network = Network::new(environment, configured.ca_bundle().as_deref())?;
+            client_of_call(call, None, environment, &configured, &network, remarks)?
+        }
+    };
+    let service = client.map(|client| SessionApi::new(client, &call.session.session_id, settings));
+    service.map_or(Ok(()), |service| {
+        service.terminate()(Instant::now() + END_UNUSED_TIMEOUT)
+    })
 }

@@ -204,3 +204,36 @@ fn p97_a_subprotocol_or_a_wrong_key_is_refused() {
     refused(|dial| dial.upgrade("Sec-WebSocket-Protocol: chat\r\n")?.serve());
     refused(|dial| dial.upgrade_with_key("c29tZXRoaW5nIGVsc2U=", "")?.serve());
 }
+
+#[test]
+fn p90_a_session_whose_stream_may_not_be_dialled_is_ended() {
+    let gateway = Gateway::start(|dial| dial.accept()?.serve());
+    let plugin = gateway.plugin().without("SSM_PLUGIN_ALLOW_STREAM_HOST");
+    let finished = plugin.run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert_eq!(gateway.dials(), 0);
+    assert_eq!(gateway.api.count("TerminateSession"), 1);
+    let complaints = finished.stderr.lines().count();
+    assert_eq!(complaints, 1, "{finished:?}");
+}
+
+#[test]
+fn p28_a_number_from_nowhere_is_neither_kept_nor_acknowledged() {
+    for number in [i64::MAX, 1 << 40, 1_000_000, i64::MIN, -1] {
+        let gateway = Gateway::start(move |dial| {
+            let mut peer = dial.accept()?;
+            peer.stream_at(number, PayloadType::Output, b"from nowhere")?;
+            peer.output(b"ready> ")?;
+            peer.serve_until(|message| {
+                let acknowledged = &message.json()["AcknowledgedMessageSequenceNumber"];
+                assert_ne!(*acknowledged, number);
+                message.is(PayloadType::Output)
+            })?;
+            peer.channel_closed("")
+        });
+        let plugin = gateway.plugin().terminal().spawn();
+        plugin.terminal.wait_for("ready> ");
+        plugin.type_in(b"x");
+        assert_eq!(plugin.wait().code(), Some(0));
+    }
+}
