@@ -11,7 +11,7 @@
 //! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
 //! | [`session_api`] | what a session wants of AWS |
 //! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its one thread |
-//! | [`communicator`] | one websocket: dial, liveness, when to try again |
+//! | [`communicator`] | one websocket: dial, liveness |
 //! | [`aws`] | credentials, signatures, endpoints, API calls |
 //! | [`network`] | connecting through proxies, with the user's roots |
 //! | [`encryption`] | AES-256-GCM with a data key of KMS |

@@ -16,10 +16,8 @@ const MISSING_TIME: Duration = Duration::from_secs(5 * 60);
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait after a look that failed: tries are rarer than that after a while.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// The same where the source may have asked somebody.
+/// The same where the source may have asked somebody, and after a look that gave what does not last.
 const LONGEST_WAIT_ASKING: Duration = Duration::from_secs(60);
-/// So long credentials that end within minutes are used before others are looked for.
-const SHORT_LIVED_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait after a look that gave what the service refuses: it is not the source's trouble, and sources may ask their users.
 const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(5 * 60);
 
@@ -114,10 +112,15 @@ impl Kept {
                 self.is_refused &= is_same;
                 let wait = if self.is_refused {
                     self.wait(LONGEST_WAIT_REFUSED)
-                } else {
+                } else if lasts(&found, EXPIRY_WINDOW, wall) {
                     self.in_vain = 0;
-                    // Only those that do not last are looked for again at all.
-                    SHORT_LIVED_WAIT
+                    Duration::ZERO
+                } else if self.in_vain == 0 {
+                    // Others may last; if they do not, it is not asked at every use.
+                    self.in_vain = 1;
+                    Duration::ZERO
+                } else {
+                    self.wait(LONGEST_WAIT_ASKING)
                 };
                 self.last = Some(Look {
                     at: now,
@@ -246,6 +249,18 @@ mod tests {
         assert_eq!(world.ask(1, Ok(("B", None))).as_deref(), Ok("B"));
         assert_eq!(world.ask(2, Ok(("C", None))).as_deref(), Ok("B"));
         assert_eq!(world.looks, 2);
+    }
+
+    #[test]
+    fn p69_a_source_of_short_lived_credentials_is_not_asked_at_every_try() {
+        let mut world = World::new();
+        for second in (0..600).step_by(5) {
+            assert!(world.ask(second, Ok(("A", Some(second + 120)))).is_ok());
+            if second == 0 {
+                assert_eq!(world.ask(0, Ok(("B", Some(120)))).as_deref(), Ok("B"));
+            }
+        }
+        assert!((10..25).contains(&world.looks), "{} looks", world.looks);
     }
 
     #[test]

@@ -111,11 +111,11 @@ fn p22_credentials_are_kept_while_they_last_and_fresh_when_asked_for() {
     assert_eq!(key(get(&chain)), "RUN1");
     assert_eq!(key(refresh(&chain)), "RUN2");
     assert_eq!(key(get(&chain)), "RUN2");
-    // A source whose credentials end within minutes is not asked again at once for that.
+    // Those that end within minutes are replaced before they do.
     user.program("counter", &script(120));
     assert_eq!(key(refresh(&chain)), "RUN3");
-    assert_eq!(key(get(&chain)), "RUN3");
+    assert_eq!(key(get(&chain)), "RUN4");
     // What cannot be refreshed is used as long as it lasts.
     user.program("counter", "exit 1");
-    assert_eq!(key(refresh(&chain)), "RUN3");
+    assert_eq!(key(refresh(&chain)), "RUN4");
 }
