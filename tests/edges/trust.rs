@@ -160,6 +160,7 @@ fn p91_a_host_that_begins_with_a_dot_is_refused() {
 
 #[test]
 fn p76_a_directory_with_one_hashed_name_is_not_the_whole_trust() {
+    type Files<'a> = &'a [(&'a str, &'a str)];
     if !can_replace_roots() {
         return;
     }
@@ -168,7 +169,7 @@ fn p76_a_directory_with_one_hashed_name_is_not_the_whole_trust() {
     let gateway = Gateway::start(&good.sign(&["localhost"], |_| ()));
     let both = format!("{}{}", other.pem(), good.pem());
     let good_name = good.hashed_name();
-    let cases: [(&str, &[(&str, &str)], bool); 7] = [
+    let cases: [(&str, Files<'_>, bool); 7] = [
         (
             "another authority hashed",
             &[
