@@ -33,6 +33,7 @@ pub mod encryption;
 pub mod environment;
 pub mod error;
 pub mod files;
+mod log_file;
 pub mod logging;
 pub mod message;
 pub mod network;

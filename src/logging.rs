@@ -1,28 +1,24 @@
 //! `SSM_PLUGIN_LOG` and `SSM_PLUGIN_LOG_FILE`. Off by default. Logging never ends a session and never makes it wait: what cannot be written is lost.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use rustix::fs::OFlags;
 
+use crate::log_file::LogFile;
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::settings::Settings;
 use crate::terminal::print;
 
-/// A log file that is larger, in bytes, becomes the old one, and a new one begins: the two never take more than twice this.
-const MAXIMUM_SIZE: u64 = 8 * 1024 * 1024;
 /// The longest line, in characters.
 const LONGEST_LINE: usize = 4000;
 /// Ours alone: the libraries below us write whole requests and frames at their lower levels, and so tokens.
 const OUR_TARGET: &str = "session_manager_plugin";
 
 /// Starts logging as the settings say. A file that cannot be opened is told on stderr, and the session goes on without.
+///
+/// A file is ours alone: no symbolic link, no other user's, readable by nobody else. See [`crate::log_file`].
 pub fn start(settings: &Settings, redactor: &Redactor) {
     if settings.log == LevelFilter::Off {
         return;
@@ -106,71 +102,9 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// A file of bounded size.
-struct LogFile {
-    path: PathBuf,
-    file: File,
-    size: u64,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            // A FIFO that nobody reads must not make us wait. The open file is ours alone, so the flag bothers nobody.
-            .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0))
-            .open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            size,
-        })
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.size > MAXIMUM_SIZE && self.file.metadata()?.is_file() {
-            let mut old = self.path.clone().into_os_string();
-            old.push(".old");
-            std::fs::rename(&self.path, old)?;
-            *self = Self::open(&self.path)?;
-        }
-        // In one call: several processes may write to the same file.
-        self.file.write_all(line)?;
-        self.size += line.len() as u64;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_file_is_bounded() {
-        let directory = std::env::temp_dir().join(format!("plugin-log-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let path = directory.join("log");
-        let mut file = LogFile::open(&path).expect("a file");
-        let line = vec![b'x'; 1024 * 1024];
-        for _ in 0..25 {
-            file.write(&line).expect("a write");
-        }
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let old = directory.join("log.old");
-        assert!(size(&path) <= MAXIMUM_SIZE + (1 << 20), "{}", size(&path));
-        assert!(size(&old) <= MAXIMUM_SIZE + (1 << 20), "{}", size(&old));
-        std::fs::remove_dir_all(&directory).expect("to remove it");
-    }
-
-    #[test]
-    fn a_full_disk_and_a_fifo_without_reader_are_errors_at_most() {
-        let mut full = LogFile::open(Path::new("/dev/full")).expect("a device");
-        assert!(full.write(b"line\n").is_err());
-        assert!(LogFile::open(Path::new("/no/such/directory/log")).is_err());
-    }
 
     #[test]
     fn p48_only_our_own_lines_are_logged() {

@@ -1,5 +1,9 @@
 //! What the program inherits, keeps and hands on: signals, memory, files.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
 use rustix::process::Signal;
 use sandbox::{Document, Sandbox, Sender, Started};
 
@@ -76,4 +80,66 @@ fn p117_before_the_session_stands_they_end_our_own_commands_too() {
         plugin.signal(signal);
         assert_eq!(exit_code(plugin.wait()), code);
     }
+}
+
+/// A short session with this log.
+fn logging_to(sandbox: &Sandbox, log: &Path) -> crate::support::Finished {
+    let started = sandbox.start_session(Document::command("echo done"));
+    let plugin = Plugin::new(sandbox, &started)
+        .env("SSM_PLUGIN_LOG", "trace")
+        .env("SSM_PLUGIN_LOG_FILE", log);
+    let finished = plugin.run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(finished.stdout.contains("done"), "{finished:?}");
+    finished
+}
+
+#[test]
+fn p98_the_log_is_our_own_file_or_none() {
+    let sandbox = sandbox();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| directory.path().join(name);
+    let mode = |path: &Path| fs::metadata(path).expect("it").permissions().mode() & 0o777;
+
+    // A new one, and one that was open to all.
+    logging_to(&sandbox, &file("new"));
+    assert_eq!(mode(&file("new")), 0o600);
+    fs::write(file("open"), "before\n").expect("a file");
+    fs::set_permissions(file("open"), Permissions::from_mode(0o666)).expect("a mode");
+    logging_to(&sandbox, &file("open"));
+    assert_eq!(mode(&file("open")), 0o600);
+    let log = fs::read_to_string(file("open")).expect("it");
+    assert!(
+        log.starts_with("before\n") && log.lines().count() > 3,
+        "{log}"
+    );
+
+    // Links lead nowhere, there or not.
+    fs::write(file("precious"), "precious").expect("a file");
+    symlink(file("precious"), file("link")).expect("a link");
+    symlink(file("nothing"), file("dangling")).expect("a link");
+    fs::hard_link(file("precious"), file("hard")).expect("a link");
+    for name in ["link", "dangling", "hard"] {
+        let finished = logging_to(&sandbox, &file(name));
+        assert!(
+            finished.stderr.contains("cannot write the log"),
+            "{name}: {finished:?}"
+        );
+        assert!(
+            finished.stderr.contains("SSM_PLUGIN_LOG_FILE"),
+            "{name}: {finished:?}"
+        );
+    }
+    assert_eq!(fs::read(file("precious")).expect("it"), b"precious");
+    assert!(!file("nothing").exists());
+
+    // Another user's, if we may make one.
+    fs::write(file("foreign"), "foreign").expect("a file");
+    if chown(file("foreign"), Some(1), None).is_err() {
+        eprintln!("no file of another user here: not tried");
+        return;
+    }
+    let finished = logging_to(&sandbox, &file("foreign"));
+    assert!(finished.stderr.contains("another user"), "{finished:?}");
+    assert_eq!(fs::read(file("foreign")).expect("it"), b"foreign");
 }
