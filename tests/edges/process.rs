@@ -82,6 +82,47 @@ fn p117_before_the_session_stands_they_end_our_own_commands_too() {
     }
 }
 
+#[test]
+fn p117_children_get_the_mask_that_we_got() {
+    let sandbox = sandbox();
+    for (signals, mask) in [
+        ("TERM USR1 WINCH", "0000000008004200"),
+        ("", "0000000000000000"),
+    ] {
+        let started = stubborn(&sandbox);
+        let plugin = Plugin::new(&sandbox, &started);
+        let home = tempfile::tempdir().expect("a directory");
+        let seen = home.path().join("seen");
+        let script = home.path().join("script");
+        // Python: some shells clear their mask.
+        let code = format!(
+            "mask = [line for line in open('/proc/self/status') if line.startswith('SigBlk')]\n\
+             open('{}', 'w').write(mask[0])\n\
+             print('{{\"Version\":1,\"AccessKeyId\":\"AKIAEXAMPLE\",\"SecretAccessKey\":\"secret\"}}')\n",
+            seen.display()
+        );
+        fs::write(&script, code).expect("a script");
+        let config = home.path().join("config");
+        fs::write(
+            &config,
+            format!(
+                "[default]\ncredential_process = python3 '{}'\n",
+                script.display()
+            ),
+        )
+        .expect("a file");
+        let plugin = blocking(plugin.env("AWS_CONFIG_FILE", config), signals).spawn();
+        wait_until("its child", || {
+            fs::read_to_string(&seen).is_ok_and(|seen| seen.ends_with('\n'))
+        });
+        assert_eq!(
+            fs::read_to_string(&seen).expect("it").trim(),
+            format!("SigBlk:\t{mask}")
+        );
+        drop(plugin);
+    }
+}
+
 /// A short session with this log.
 fn logging_to(sandbox: &Sandbox, log: &Path) -> crate::support::Finished {
     let started = sandbox.start_session(Document::command("echo done"));
