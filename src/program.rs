@@ -21,12 +21,15 @@ use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_reso
 use crate::session_api::{self, SessionApi};
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::{self, Parent, Signals};
+use crate::terminal::unread::{self, Unread};
 use crate::terminal::{print, raw};
 
 /// How long ending a session may take that could not even begin.
 const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long after our own start the other program of a pipe may take to write its first data, before `exec` starts a command without it.
+const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
@@ -109,6 +112,7 @@ fn run_own(
     remarks: &Remarks,
 ) -> u8 {
     signals::unblock();
+    let began = Instant::now();
     let redactor = Redactor::default();
     logging::start(&settings, &redactor);
     let place = if own.is_quiet() {
@@ -131,7 +135,12 @@ fn run_own(
             &start.parameters,
         )),
     };
-    let (call, client) = match start_session(start, &environment, remarks, &redactor) {
+    let look_at_stdin = || match own {
+        Own::Exec { .. } => refuse_unread(began + STDIN_TIMEOUT),
+        _ => Ok(()),
+    };
+    let started = start_session(start, &environment, remarks, &redactor, look_at_stdin);
+    let (call, client) = match started {
         Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place).hiding(&redactor), error),
     };
@@ -148,12 +157,26 @@ fn run_own(
     .unwrap_or_else(|error| give_up(&announcer, error))
 }
 
-/// Calls StartSession; what comes of it is a session like those that others start. Signals end the program meanwhile: there is nothing to clean up.
+/// Refuses to start a command whose data, which stands on stdin or comes there until this moment, it would not get (P118).
+fn refuse_unread(until: Instant) -> Result<(), Error> {
+    match unread::look(until) {
+        Unread::Data => Err(Error::Usage(
+            "there is data on stdin, but exec does not read stdin and the command would not get it: \
+             add </dev/null if it is not for the command, or put it where the command finds it"
+                .to_owned(),
+        )),
+        Unread::Nothing | Unread::NotYet => Ok(()),
+    }
+}
+
+/// Calls StartSession, after `before` has agreed; what comes of it is a session like those that others start. Signals end the program meanwhile: there
+/// is nothing to clean up.
 fn start_session(
     start: Start,
     environment: &Environment,
     remarks: &Remarks,
     redactor: &Redactor,
+    before: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(Call, Client), Error> {
     let Start {
         target, connection, ..
@@ -188,6 +211,7 @@ fn start_session(
         parameters: start.parameters,
         reason,
     };
+    before()?;
     let started = client
         .start_session(&request, &Limit::within(START_TIMEOUT))
         .map_err(|error| Error::Start(error.to_string()))?;

@@ -12,6 +12,7 @@ use rustix::stdio::stdin;
 
 use super::escape::{Escape, Escapes, TYPED_AT_ONCE};
 use super::raw;
+use super::unread::{self, Unread};
 use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
 /// The most that one read takes, in bytes: what a pipe holds on Linux.
@@ -31,6 +32,8 @@ const FIRST_GAP: Duration = Duration::from_millis(10);
 pub enum Source {
     /// Nowhere: stdin is not read, the pump only sends what is [put in](Pump::put).
     Nothing,
+    /// Nowhere either, but data that comes on stdin is told, once.
+    Unread,
     /// Stdin, every byte as it is.
     Stdin,
     /// Stdin is a terminal: it is read only in the foreground, and escapes are looked for if there are any.
@@ -47,6 +50,8 @@ pub enum InputEvent {
     },
     /// The user typed an escape.
     Escape(Escape),
+    /// There is data on stdin that nobody reads.
+    Unread,
     /// The terminal is another program's now; nothing is read until [`Pump::resume`].
     Background,
 }
@@ -153,7 +158,7 @@ struct PumpThread<S> {
 impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     fn run(&mut self) {
         let mut buffer = vec![0; READ_SIZE];
-        let mut is_end_told = !self.open;
+        let mut is_end_told = matches!(self.source, Source::Nothing | Source::Unread);
         loop {
             for order in self.orders.take() {
                 match order {
@@ -197,6 +202,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     fn wants_input(&self) -> bool {
         let room = match self.source {
             Source::Nothing => false,
+            Source::Unread => true,
             Source::Stdin => self.pending.is_empty(),
             Source::Terminal(_) => self.pending.len() < KEPT_FROM_TERMINAL,
         };
@@ -219,6 +225,13 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
 
     /// Reads what is there; false at the end.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
+        if matches!(self.source, Source::Unread) {
+            let unread = unread::look(Instant::now());
+            if unread == Unread::Data {
+                self.tell(InputEvent::Unread);
+            }
+            return unread == Unread::NotYet;
+        }
         let is_terminal = matches!(self.source, Source::Terminal(_));
         // A background process that reads its terminal is stopped.
         if is_terminal && !raw::in_foreground() {

@@ -9,3 +9,4 @@ pub mod print;
 pub mod raw;
 pub mod signals;
 pub mod size;
+pub mod unread;

@@ -13,5 +13,6 @@ mod parent;
 mod paste;
 mod profiles;
 mod python;
+mod stdin;
 mod trust;
 mod waiting;

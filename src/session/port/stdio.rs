@@ -97,7 +97,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
             },
             recv(input) -> event => match event {
                 Ok(InputEvent::End { .. }) => ended_at = Some(Instant::now()),
-                Ok(InputEvent::Escape(_) | InputEvent::Background) => {}
+                Ok(InputEvent::Escape(_) | InputEvent::Background | InputEvent::Unread) => {}
                 // The channel takes nothing any more: its end is on the way to the output thread.
                 Err(_) => input = never(),
             },

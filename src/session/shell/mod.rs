@@ -20,6 +20,7 @@ use crate::terminal::escape::{self, Escape, Escapes};
 use crate::terminal::input::{InputEvent, Pump, Source};
 use crate::terminal::output::{OutputEvent, Writer};
 use crate::terminal::signals::Signal;
+use crate::terminal::unread::{self, Unread};
 use crate::terminal::{print, raw, size};
 use end_of_input::{EndOfInput, Step};
 use output::{Findings, Routes, next_piece};
@@ -104,7 +105,11 @@ impl<'a> Shell<'a> {
     ) -> Result<Self, Error> {
         let unavailable = |error: std::io::Error| out_of_resources(&error);
         let mut mode = None;
-        let mut source = Source::Nothing;
+        let mut source = match context.caller.command {
+            // It was looked at before the command was started; a pipe may bring something later.
+            Command::Exec if unread::look(Instant::now()) != Unread::Nothing => Source::Unread,
+            _ => Source::Nothing,
+        };
         if session_type.has_pty() {
             context
                 .signals
@@ -129,7 +134,7 @@ impl<'a> Shell<'a> {
         // A terminal's bytes may go beyond a closed window; a file's wait.
         let urgency = match source {
             Source::Stdin => Urgency::Bulk,
-            Source::Nothing | Source::Terminal(_) => Urgency::Interactive,
+            Source::Nothing | Source::Unread | Source::Terminal(_) => Urgency::Interactive,
         };
         let pump = Pump::start(source, move |bytes| {
             if channel.has_ended() {
@@ -238,6 +243,9 @@ impl<'a> Shell<'a> {
                 }
             }
             InputEvent::Escape(Escape::Terminate | Escape::Off) => {}
+            InputEvent::Unread => print::notice(
+                "data came on stdin after the command was started: exec does not read it, and the command does not get it",
+            ),
             InputEvent::Background => self.is_background = true,
         }
     }
