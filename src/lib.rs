@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`program`] | from the arguments to the exit code |
+//! | [`commands`] | our own commands: list, exec and so on |
 //! | [`cli`], [`settings`], [`error`], [`logging`] | what comes from the caller, and what goes back |
 //! | [`session`] | what a person does with the stream: shells, commands, ports |
 //! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
@@ -27,6 +28,7 @@
 
 pub mod aws;
 pub mod cli;
+pub mod commands;
 pub mod communicator;
 pub mod datachannel;
 pub mod encryption;

@@ -13,6 +13,8 @@ use super::sigv4;
 use crate::error::Meaning;
 use crate::network::{Limit, Network};
 
+/// What the query protocol takes.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// How often a call is tried where nobody above tries again (the AWS SDKs' number).
 pub(super) const ATTEMPTS: u32 = 3;
 /// How long one try may take where the caller allows more: a lost packet must not use up all its time.
@@ -166,4 +168,15 @@ pub(super) fn sign_upgrade(
 fn random_part(time: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     time.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// A form as it is posted.
+pub(super) fn form_body<'a>(form: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let fields = form.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    fields.collect::<Vec<_>>().join("&")
+}
+
+/// Encodes a part of a form or a query.
+pub(super) fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

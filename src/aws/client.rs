@@ -10,12 +10,14 @@ use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::call::{ATTEMPTS, Call, Caller, sign_upgrade};
+use super::call::{ATTEMPTS, Call, Caller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;
 use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
 use super::endpoint::{Endpoints, Service};
 use super::error::ApiError;
+use super::exchange::Answer;
+use super::xml::Element;
 use crate::encryption::DATA_KEY_SIZE;
 use crate::error::{Error, Meaning};
 use crate::network::{Limit, Network};
@@ -163,6 +165,20 @@ impl Client {
             endpoints,
             region: self.0.region.clone(),
             target: self.0.target.clone(),
+            remarks: self.0.remarks.clone(),
+            credentials: Arc::clone(&self.0.credentials),
+            clock: Arc::clone(&self.0.clock),
+        }))
+    }
+
+    /// The same for this node or task, now that it is known.
+    #[must_use]
+    pub fn with_target(&self, target: &str) -> Self {
+        Self(Arc::new(Shared {
+            network: self.0.network.clone(),
+            endpoints: self.0.endpoints.clone(),
+            region: self.0.region.clone(),
+            target: Some(target.to_owned()),
             remarks: self.0.remarks.clone(),
             credentials: Arc::clone(&self.0.credentials),
             clock: Arc::clone(&self.0.clock),
@@ -399,7 +415,7 @@ impl Client {
         self.json(Service::Ssm, operation, target, request, caller, limit)
     }
 
-    fn json<T: for<'de> Deserialize<'de>>(
+    pub(super) fn json<T: for<'de> Deserialize<'de>>(
         &self,
         service: Service,
         operation: &'static str,
@@ -420,16 +436,54 @@ impl Client {
             content_type: AMZ_JSON,
             body: &body,
         };
+        let answer = self.call(&call, (credentials, attempts), limit)?;
+        serde_json::from_slice(answer.body()).map_err(malformed)
+    }
+
+    /// A call of the query protocol: a form, and XML back.
+    pub(super) fn query(
+        &self,
+        service: Service,
+        operation: &'static str,
+        form: &[(String, String)],
+        credentials: &Credentials,
+        limit: &Limit,
+    ) -> Result<Element, ApiError> {
+        let url = self.0.endpoints.url(service, &self.0.region)?;
+        let body = form_body(
+            form.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let call = Call {
+            operation,
+            url: &url,
+            region: &self.0.region,
+            service: service.signing_name(),
+            target: None,
+            content_type: FORM,
+            body: body.as_bytes(),
+        };
+        let answer = self.call(&call, (credentials, ATTEMPTS), limit)?;
+        let document = String::from_utf8_lossy(answer.body());
+        Element::parse(&document).ok_or(ApiError::Malformed("is not as expected", operation))
+    }
+
+    fn call(
+        &self,
+        call: &Call<'_>,
+        (credentials, attempts): (&Credentials, u32),
+        limit: &Limit,
+    ) -> Result<Answer, ApiError> {
         let answer = self
             .caller(attempts)
-            .call(&call, Some(credentials), limit)
+            .call(call, Some(credentials), limit)
             .inspect_err(|error| {
                 if error.failure().meaning == Meaning::Denied {
                     self.credentials_denied();
                 }
             })?;
         self.0.credentials.accepted();
-        serde_json::from_slice(answer.body()).map_err(malformed)
+        Ok(answer)
     }
 }
 

@@ -1,5 +1,6 @@
 //! AWS: who we are, signatures, and the API calls.
 
+pub mod api;
 mod call;
 mod client;
 mod clock;

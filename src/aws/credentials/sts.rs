@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 use super::chain::{Found, Search};
 use super::config::{Section, aws_directory};
 use super::{Credentials, CredentialsError};
-use crate::aws::call::Call;
+use crate::aws::call::{Call, FORM, form_body};
 use crate::aws::endpoint::Service;
 use crate::aws::{ApiError, time, xml};
 use crate::files;
@@ -257,20 +257,15 @@ fn call(
         .endpoints
         .url(Service::Sts, search.region)
         .map_err(|error| failed(error.into()))?;
-    let body = Secret::new(
-        form.iter()
-            .chain([&("Version", VERSION)])
-            .map(|(name, value)| format!("{name}={}", encode(value)))
-            .collect::<Vec<_>>()
-            .join("&"),
-    );
+    let form = form.iter().chain([&("Version", VERSION)]);
+    let body = Secret::new(form_body(form.copied()));
     let call = Call {
         operation,
         url: &url,
         region: search.region,
         service: Service::Sts.signing_name(),
         target: None,
-        content_type: "application/x-www-form-urlencoded; charset=utf-8",
+        content_type: FORM,
         body: body.expose().as_bytes(),
     };
     let _waiting = search.waiting_for_network(whose);
@@ -285,11 +280,6 @@ fn call(
         text("Expiration").as_deref().and_then(time::parse),
     );
     found.ok_or_else(|| failed(ApiError::Malformed("holds no credentials", operation)))
-}
-
-/// Encodes a part of a form or a query.
-pub(super) fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

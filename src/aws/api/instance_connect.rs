@@ -1,0 +1,60 @@
+//! Keys for a minute: EC2 Instance Connect.
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::endpoint::Service;
+use crate::aws::{ApiError, Client};
+use crate::network::Limit;
+
+const OPERATION: &str = "SendSSHPublicKey";
+
+impl Client {
+    /// Puts a public key where the sshd of an instance takes it for this user, for 60 seconds (`ec2-instance-connect:SendSSHPublicKey`).
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn send_ssh_public_key(
+        &self,
+        instance: &str,
+        user: &str,
+        key: &str,
+        limit: &Limit,
+    ) -> Result<(), ApiError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Request<'a> {
+            instance_id: &'a str,
+            #[serde(rename = "InstanceOSUser")]
+            user: &'a str,
+            #[serde(rename = "SSHPublicKey")]
+            key: &'a str,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            success: Option<bool>,
+        }
+        let request = Request {
+            instance_id: instance,
+            user,
+            key,
+        };
+        let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting(OPERATION, limit);
+        let answer: Answer = self.json(
+            Service::Ec2InstanceConnect,
+            OPERATION,
+            "AWSEC2InstanceConnectService.SendSSHPublicKey",
+            &request,
+            (&credentials, crate::aws::call::ATTEMPTS),
+            limit,
+        )?;
+        match answer.success {
+            Some(false) => Err(ApiError::Malformed(
+                "says that the key was not taken",
+                OPERATION,
+            )),
+            _ => Ok(()),
+        }
+    }
+}
