@@ -21,7 +21,7 @@
 //!
 //! The descriptor never stays readable for nothing, and no byte is waited for that does not come: each change to `SIGNALLED` makes one
 //! byte, and only the sleeper changes it back, after it has read: so each byte that it reads belongs to a change that it has counted or
-//! counts now (`owed`). A waker may stand between its change of the flag and its byte, which is then read later and costs one round.
+//! counts now (`owed`). A waker may be between its change of the flag and its byte, which is then read later and costs one round.
 //! Where none is owed and the flag is down, no read(2) is needed.
 
 use std::io;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// After so long without an acknowledgement the user is told once.
 const STALL: Duration = Duration::from_secs(60);
 
-/// What cannot be heard cannot be late: time in which nothing was read does not count.
+/// Time in which nothing was read does not count: no acknowledgement could come.
 #[derive(Debug, Default)]
 pub struct AckWatchdog {
     /// Whether the user was told of the present one.
@@ -15,7 +15,7 @@ pub struct AckWatchdog {
     /// Whether there is no connection at the moment (P71).
     is_cut_off: bool,
     /// When that ended last.
-    hears_since: Option<Instant>,
+    reads_since: Option<Instant>,
 }
 
 impl AckWatchdog {
@@ -23,7 +23,7 @@ impl AckWatchdog {
     pub fn due_at(&self, waiting_since: Option<Instant>) -> Option<Instant> {
         let since =
             waiting_since.filter(|_| !self.told && !self.reading_paused && !self.is_cut_off)?;
-        Some(self.hears_since.map_or(since, |hears| hears.max(since)) + STALL)
+        Some(self.reads_since.map_or(since, |reads| reads.max(since)) + STALL)
     }
 
     /// The user was told.
@@ -45,14 +45,14 @@ impl AckWatchdog {
     pub const fn connected(&mut self, now: Instant) {
         if self.is_cut_off {
             self.is_cut_off = false;
-            self.hears_since = Some(now);
+            self.reads_since = Some(now);
         }
     }
 
     /// Says whether anything is read at the moment.
     pub const fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
         if self.reading_paused && !reading_paused {
-            self.hears_since = Some(now);
+            self.reads_since = Some(now);
         }
         self.reading_paused = reading_paused;
     }

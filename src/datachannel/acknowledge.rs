@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 /// Batches from the websocket thread that may wait, and batches of frames back.
 const BATCHES: usize = 256;
 const BATCHES_BACK: usize = 64;
-/// After so many in a row a message has its turn. Where the way out is slower than what comes in makes acknowledgements (330 bytes for
+/// After so many in a row a message goes out. Where the way out is slower than what comes in makes acknowledgements (330 bytes for
 /// each message), some always wait, and a keystroke behind them all would wait for ever.
 const IN_A_ROW: usize = 8;
 /// So many of the last acknowledgements can be repeated.
@@ -152,7 +152,7 @@ pub(super) struct AcknowledgeLink {
     since_token: usize,
     /// Frames that came back and wait for the socket.
     ready: VecDeque<Bytes>,
-    /// How many went out since a message had its turn.
+    /// How many went out since the last message.
     in_a_row: usize,
 }
 
@@ -228,7 +228,7 @@ impl AcknowledgeLink {
         Some(frame)
     }
 
-    /// Whether a message has its turn now.
+    /// Whether a message goes before the next acknowledgement.
     pub(super) fn make_way(&mut self) -> bool {
         let makes_way = self.ready.is_empty() || self.in_a_row >= IN_A_ROW;
         if makes_way {

@@ -36,7 +36,7 @@ impl Started {
 /// What has come, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// The session stands. Comes first, and once.
+    /// The session has begun. Comes first, and once.
     Started(Started),
     /// Output, stderr, an exit code or a flag, decrypted.
     Payload(PayloadType, Bytes),

@@ -19,7 +19,7 @@ pub const ENCRYPTION_UNSUPPORTED: &str = "Installed version of CLI does not supp
 /// The largest request, and the largest end of a handshake, in bytes: real ones have a few hundred, and JSON takes many times its size.
 const MAXIMUM_SIZE: usize = 64 * 1024;
 
-/// Where the handshake stands.
+/// How far the handshake is.
 #[derive(Debug)]
 pub struct Handshake {
     client_version: String,

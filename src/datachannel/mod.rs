@@ -19,7 +19,7 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! What threads share stands under the lock of [`SequenceState`], or goes through a crossbeam channel. The lock is never held over
+//! What threads share is under the lock of [`SequenceState`], or goes through a crossbeam channel. The lock is never held over
 //! anything that blocks: under it, channels are only tried or have no bound, and the waker's write(2) never waits.
 //!
 //! - **Anybody to the websocket thread.** The change comes first, under the lock or into the channel; then [`Waker::wake`]. The thread looks
@@ -62,7 +62,7 @@
 //! | messages sent and not acknowledged | the window: 8 to 4,096 messages, 4 MiB of frames; keystrokes 64 messages more | senders wait |
 //! | of these, what is sent whatever the window says: handshake, challenge, sizes, flags | 64 messages, 1 MiB; one size | the session ends; the newest size wins |
 //! | how far numbers run ahead of the oldest unacknowledged message | 16,384 | senders wait |
-//! | flags and sizes kept until the session stands | one of each kind | the newest wins |
+//! | flags and sizes kept until the session has begun | one of each kind | the newest wins |
 //! | acknowledgements that wait to be sent | 256 batches of 64 to the acknowledge thread, 64 batches of frames back, and 1,024 that are repeated | not acknowledged now, the agent sends it again |
 //! | messages that came too early | 20 MiB, each counted as 1 KiB at least and with 200 bytes on top; 131,072 numbers ahead | neither kept nor acknowledged |
 //! | a part of the handshake; the text of the end | 64 KiB | the session ends; cut off |
@@ -91,6 +91,7 @@ mod handshake;
 mod inbox;
 mod loss_detection;
 mod opening;
+mod payloads;
 mod reconnect;
 mod reconnector;
 mod reorder;
@@ -134,7 +135,7 @@ use acknowledge::AcknowledgeLink;
 use inbox::Inbox;
 use sent_message::Reservation;
 
-/// Messages that are encoded before the websocket thread hears of them, and their bytes of data.
+/// Messages that are encoded before the websocket thread is told of them, and their bytes of data.
 const BATCH: usize = 16;
 const BATCH_BYTES: usize = 64 * 1024;
 

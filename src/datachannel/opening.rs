@@ -47,7 +47,7 @@ enum Probe {
 }
 
 impl Opening {
-    /// A connection stands.
+    /// There is a connection.
     pub fn connected(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         // What was missing may have been lost with the old connection.
@@ -69,7 +69,7 @@ impl Opening {
         self.requested = true;
     }
 
-    /// A message came before its turn, while `expected` is the next in order.
+    /// A message came too early, while `expected` is the next in order.
     pub fn came_early(&mut self, expected: i64, now: Instant) {
         if expected == 0 {
             self.early_since.get_or_insert(now);

@@ -2,7 +2,7 @@
 //!
 //! One clock runs over a whole outage, from the break to a connection that has [proven](Recovery) itself. Dials that lead to nothing change
 //! neither that clock nor the back-off: a gateway that accepts, answers and closes must not be dialled without pause (P65), and must not
-//! keep a session for ever that leads nowhere (P66). It stands under the state's lock, so that one clock orders what the user is told (P70).
+//! keep a session for ever that leads nowhere (P66). It is under the state's lock, so that one clock orders what the user is told (P70).
 //!
 //! | an outage's age | dials begin |
 //! |---|---|
@@ -88,7 +88,7 @@ pub struct Recovery {
     notices: VecDeque<Notice>,
 }
 
-/// A connection that stands.
+/// A connection that is up.
 #[derive(Debug)]
 struct Standing {
     since: Instant,
@@ -144,7 +144,7 @@ pub struct GaveUp {
 }
 
 impl Recovery {
-    /// A connection stands, the first or another one.
+    /// There is a connection, the first or another one.
     pub fn connected(&mut self, now: Instant) {
         self.connection = Some(Standing {
             since: now,

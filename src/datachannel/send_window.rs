@@ -53,7 +53,7 @@ pub struct SendWindow {
     progress_at: Option<Instant>,
     /// Set while the service asks for a pause.
     pause: Option<Pause>,
-    /// While nothing is read, no acknowledgement can come, and the timer stands still.
+    /// While nothing is read, no acknowledgement can come, and the timer does not run.
     reading_paused: bool,
 }
 
@@ -111,7 +111,7 @@ impl SendWindow {
         self.messages.next_number()
     }
 
-    /// Stores a frame under [`next_number`](Self::next_number), which must already stand in it.
+    /// Stores a frame under [`next_number`](Self::next_number), which it must already carry.
     pub fn store(&mut self, reservation: Reservation, frame: Bytes) {
         self.reserved.0 -= 1;
         self.reserved.1 -= reservation.bytes();

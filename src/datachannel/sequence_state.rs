@@ -3,29 +3,27 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::ack_watchdog::AckWatchdog;
 use super::acknowledge::{Received, acknowledged_number};
 use super::decode_failures::DecodeFailures;
-use super::handshake::{Handshake, Step};
+use super::handshake::Handshake;
 use super::opening::Opening;
 use super::reconnect::{GaveUp, Recovery};
 use super::reorder::{Accepted, ReorderBuffer};
 use super::send_window::SendWindow;
 use super::sent_message::{Reservation, Urgency};
-use super::{Delivery, End, Notice, Started, challenge};
+use super::{Delivery, End, Notice, Started};
 use crate::encryption::Encrypter;
 use crate::error::{Error, Failure};
 use crate::message::content::{
-    ChannelClosed, HandshakeResponse, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
+    ChannelClosed, KmsEncryptionParameters, KmsEncryptionResult, Size, to_json,
 };
 use crate::message::{self, DecodeError, Flag, HEADER_SIZE, Message, MessageType, PayloadType};
 
-/// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
-const SETTLING: Duration = Duration::from_millis(10);
 /// The first messages of a session are acknowledged at once: somebody waits for them to begin.
 const FIRST_MESSAGES: i64 = 8;
 
@@ -39,27 +37,27 @@ pub struct SequenceState {
     reorder: ReorderBuffer,
     /// What came and is to be acknowledged.
     received: Vec<Received>,
-    handshake: Handshake,
+    pub(super) handshake: Handshake,
     pub(super) phase: Phase,
     /// The newest size of the terminal, and the one that the agent was sent.
     pub(super) size: (Option<Size>, Option<Size>),
     /// The number of the size that is not acknowledged yet: the next one waits for it, so that they cannot pile up.
     size_in_flight: Option<i64>,
-    /// Flags that wait for the session to stand, each once: an agent in its handshake would acknowledge and forget them.
+    /// Flags that wait for the session to begin, each once: an agent in its handshake would acknowledge and forget them.
     early_flags: Vec<Flag>,
     /// Whether a sender was told that there is no room, and waits to hear that there is.
     sender_blocked: bool,
     pub(super) watchdog: AckWatchdog,
     pub(super) decode_failures: DecodeFailures,
     pub(super) recovery: Recovery,
-    deliveries: VecDeque<Delivery>,
+    pub(super) deliveries: VecDeque<Delivery>,
     pub(super) notices: VecDeque<Notice>,
-    key_request: Option<KmsEncryptionParameters>,
+    pub(super) key_request: Option<KmsEncryptionParameters>,
     /// Set as soon as the data key is there; from then on nothing is taken that it does not open.
-    encrypter: Option<Arc<Encrypter>>,
+    pub(super) encrypter: Option<Arc<Encrypter>>,
     /// Whether a session without encryption is ended before anything is sent.
-    require_encryption: bool,
-    /// Whether a connection stands.
+    pub(super) require_encryption: bool,
+    /// Whether there is a connection.
     pub(super) is_connected: bool,
     /// Until when whoever runs the timers sleeps; for ever when there is none.
     pub(super) armed_until: Option<Instant>,
@@ -122,7 +120,7 @@ impl SequenceState {
         self.require_encryption = true;
     }
 
-    /// A connection stands, the first or another one.
+    /// There is a connection, the first or another one.
     pub fn connected(&mut self, now: Instant) {
         self.is_connected = true;
         self.received.push(Received::Reconnected);
@@ -234,125 +232,6 @@ impl SequenceState {
         }
     }
 
-    /// The next message in order.
-    fn take(&mut self, payload_type: u32, payload: Bytes, now: Instant) {
-        if matches!(self.phase, Phase::Ended) {
-            return;
-        }
-        match PayloadType::try_from(payload_type) {
-            Ok(PayloadType::HandshakeRequest) => self.take_request(&payload),
-            Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
-                Ok(Some(started)) => self.start(started, Some(now + SETTLING)),
-                Ok(None) => {}
-                Err(error) => self.fail(error),
-            },
-            Ok(
-                payload_type @ (PayloadType::Output
-                | PayloadType::StdErr
-                | PayloadType::ExitCode
-                | PayloadType::Flag),
-            ) => self.take_data(payload_type, payload),
-            Ok(PayloadType::EncryptionChallengeRequest) => self.take_challenge(&payload),
-            Ok(ignored) => log::debug!("ignored a payload of type {ignored:?}"),
-            Err(unknown) => log::debug!("ignored a payload of unknown type {unknown}"),
-        }
-    }
-
-    fn take_request(&mut self, payload: &[u8]) {
-        let Phase::Opening(opening) = &mut self.phase else {
-            log::warn!("ignored a handshake request after the start of the session");
-            return;
-        };
-        opening.requested();
-        match self.handshake.request(payload) {
-            // Before the agent begins anything.
-            Ok(_) if self.require_encryption && !self.handshake.asks_for_encryption() => {
-                self.fail_unencrypted();
-            }
-            Ok(Some(Step::Respond(response))) => self.respond(&response),
-            Ok(Some(Step::MakeKey(parameters))) => self.key_request = Some(parameters),
-            Ok(None) => {}
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn take_data(&mut self, payload_type: PayloadType, payload: Bytes) {
-        if matches!(self.phase, Phase::Opening(_)) {
-            if self.handshake.has_begun() {
-                let reason = if self.handshake.asks_for_encryption() {
-                    "the agent asked for encryption, and sent data before it; ended to be safe"
-                } else {
-                    "the agent sent data before the end of its handshake"
-                };
-                return self.fail_because(reason);
-            }
-            self.start(Started::shell_without_handshake(), None);
-        }
-        if !self.has_ended() {
-            self.deliver(payload_type, payload);
-        }
-    }
-
-    fn take_challenge(&mut self, payload: &[u8]) {
-        let answer = if self.handshake.take_challenge() {
-            challenge::answer(self.encrypter.as_deref(), payload)
-        } else {
-            Err("came when none was due".to_owned())
-        };
-        match answer {
-            Ok(answer) => {
-                self.control(PayloadType::EncryptionChallengeResponse, &to_json(&answer));
-            }
-            Err(reason) => self.fail_because(&format!(
-                "the agent's encryption challenge {reason}; the session is not safe"
-            )),
-        }
-    }
-
-    /// The data key was made, or could not be, for this reason.
-    pub fn provide_key(&mut self, key: Result<DataKey, String>) {
-        if self.has_ended() || !self.handshake.wants_key() {
-            return;
-        }
-        let result = key.map(|key| {
-            self.encrypter = Some(Arc::new(key.encrypter));
-            key.result
-        });
-        if let Some(response) = self.handshake.respond_with_key(result) {
-            self.respond(&response);
-        }
-    }
-
-    /// The key of an encrypted session, for what is sent.
-    pub fn encrypter(&self) -> Option<Arc<Encrypter>> {
-        self.encrypter.clone()
-    }
-
-    fn deliver(&mut self, payload_type: PayloadType, payload: Bytes) {
-        let is_encrypted = matches!(
-            payload_type,
-            PayloadType::Output | PayloadType::StdErr | PayloadType::ExitCode
-        );
-        let payload = match &self.encrypter {
-            Some(encrypter) if is_encrypted => match encrypter.open(&payload) {
-                Ok(plaintext) => Bytes::from(plaintext),
-                Err(error) => {
-                    self.fail(Error::Lost(format!(
-                        "the session is encrypted, and {error}: somebody changed it, or sent it in the clear; ended to be safe"
-                    )));
-                    return;
-                }
-            },
-            _ => payload,
-        };
-        self.deliveries
-            .push_back(Delivery::Payload(payload_type, payload));
-    }
-
-    fn respond(&mut self, response: &HandshakeResponse) {
-        self.control(PayloadType::HandshakeResponse, &to_json(response));
-    }
-
     pub(super) fn start(&mut self, started: Started, ready_at: Option<Instant>) {
         if !matches!(self.phase, Phase::Opening(_)) {
             return;
@@ -415,12 +294,6 @@ impl SequenceState {
         });
     }
 
-    fn fail_unencrypted(&mut self) {
-        self.fail_because(
-            "the agent does not encrypt this session with KMS, and SSM_PLUGIN_REQUIRE_ENCRYPTION asks for that",
-        );
-    }
-
     /// Ends the session. Only the first ending counts.
     pub fn end(&mut self, end: End) {
         if !matches!(self.phase, Phase::Ended) {
@@ -459,7 +332,7 @@ impl SequenceState {
         }
     }
 
-    /// Sends a flag, in order with the data that was stored before; once the session stands.
+    /// Sends a flag, in order with the data that was stored before; once the session has begun.
     pub fn send_flag(&mut self, flag: Flag) {
         if self.is_ready() {
             self.control(PayloadType::Flag, &flag.to_bytes());
@@ -553,7 +426,7 @@ impl SequenceState {
         is_news
     }
 
-    /// Says whether anything is read at the moment: what cannot be heard cannot be late.
+    /// Says whether anything is read at the moment: while nothing is, no acknowledgement can be late.
     pub fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
         self.watchdog.set_reading_paused(reading_paused, now);
         self.window.set_reading_paused(reading_paused, now);

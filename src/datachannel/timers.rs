@@ -1,7 +1,7 @@
 //! The timers of the sequence state: what each is for, when it is due, and what happens then.
 //!
 //! None is set or stopped by hand: a timer is due when what it watches says so, so it can neither be forgotten nor fire for something
-//! that is over. Without a connection all but that of the outage stand still.
+//! that is over. Without a connection all but that of the outage do not run.
 
 use std::time::Instant;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::acknowledge::AcknowledgeLink;
+use super::acknowledge::{AcknowledgeLink, Received};
 use super::reconnector::Reconnector;
 use super::sequence_state::USUAL_DELIVERIES;
 use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, Shared, ThreadGuard};
@@ -21,9 +21,9 @@ use crate::waker::WakeReceiver;
 
 /// The agent waits 15 s for the handshake's response.
 const KEY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes that are written before reading has its turn again.
+/// Bytes that are written before the next read.
 const WRITE_BUDGET: usize = 64 * 1024;
-/// Frames that are read before writing has its turn again, and their bytes.
+/// Frames that are read before the next write, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
 /// A payload that is a smaller part of its frame than one in so many is copied.
@@ -61,6 +61,8 @@ pub(super) struct Driver {
     /// Frames on their way from the socket to the sequence state.
     frames: Vec<Bytes>,
     deliveries: Vec<Delivery>,
+    /// What came and is to be acknowledged.
+    received: Vec<Received>,
     /// What was read for them, bytes.
     bytes_read: usize,
 }
@@ -90,6 +92,7 @@ impl Driver {
             batch: Vec::new(),
             frames: Vec::new(),
             deliveries: Vec::new(),
+            received: Vec::new(),
             bytes_read: 0,
         }
     }
@@ -155,10 +158,12 @@ impl Driver {
             } else {
                 true
             };
-            // What has come is handed on first: it is worked on while acknowledgements are encrypted and sent.
+            // What has come is handed on first, then what is to be sent is written; whoever is woken for less comes last.
             let now = Instant::now();
             let flow = self.dispatch();
             self.send(&mut connection, now)?;
+            self.acknowledge
+                .hand_over(std::mem::take(&mut self.received));
             if flow == Flow::Over {
                 connection.close();
                 return Ok(());
@@ -190,7 +195,6 @@ impl Driver {
                 bytes += frame.len();
                 self.batch.push(frame);
             }
-            self.shared.tell(&mut sequence);
         }
         for frame in self.batch.drain(..) {
             connection.write(frame)?;
@@ -258,7 +262,7 @@ impl Driver {
     /// overtake a payload.
     fn dispatch(&mut self) -> Flow {
         let mut sequence = self.shared.sequence();
-        let received = sequence.poll_received();
+        self.received.append(&mut sequence.poll_received());
         self.deliveries
             .extend(std::iter::from_fn(|| sequence.poll_delivery()));
         if let Some(parameters) = sequence.poll_key_request() {
@@ -270,7 +274,6 @@ impl Driver {
         let read = std::mem::take(&mut self.bytes_read);
         self.shared.inbox.push(&mut self.deliveries, read);
         self.deliveries.shrink_to(USUAL_DELIVERIES);
-        self.acknowledge.hand_over(received);
         if is_over { Flow::Over } else { Flow::Goes }
     }
 
@@ -309,7 +312,9 @@ impl Driver {
     /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
     fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<bool, Broken> {
         let has_work = {
-            let sequence = self.shared.sequence();
+            let mut sequence = self.shared.sequence();
+            // What was transmitted has timers.
+            self.shared.tell(&mut sequence);
             let can_transmit =
                 !self.acknowledge.is_empty() || sequence.can_transmit(Instant::now());
             sequence.has_ended() || (can_transmit && !connection.is_blocked())
