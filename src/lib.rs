@@ -10,6 +10,7 @@
 //! | [`cli`], [`settings`], [`error`], [`logging`] | what comes from the caller, and what goes back |
 //! | [`session`] | what a person does with the stream: shells, commands, ports |
 //! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
+//! | [`client`] | the library: sessions for programs, without anything of the process as a whole |
 //! | [`session_api`] | what a session wants of AWS |
 //! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its one thread |
 //! | [`communicator`] | one websocket: dial, liveness |
@@ -28,6 +29,7 @@
 
 pub mod aws;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod communicator;
 pub mod datachannel;

@@ -4,13 +4,11 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
-
 use crate::VERSION;
-use crate::aws::{Client, Configured, Options, StartRequest};
-use crate::cli::{Call, Connection, Invocation, Own, Start, StartedSession};
-use crate::communicator::{Dialer, StreamUrl};
-use crate::datachannel::{Config, DataChannel, Reconnector};
+use crate::aws::{Api, Configured, Options, StartRequest};
+use crate::cli::{Call, Invocation, Own, Start};
+use crate::client::{Client, ClientOptions, Opening, Session};
+use crate::communicator::StreamUrl;
 use crate::error::Error;
 use crate::logging;
 use crate::network::{Limit, Network};
@@ -18,7 +16,7 @@ use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
 use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
-use crate::session_api::{self, SessionApi};
+use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::{self, Parent, Signals};
 use crate::terminal::unread::{self, Unread};
@@ -91,16 +89,34 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
         command: Command::Contract,
         asked: None,
     };
-    run_session(
-        &call,
-        None,
-        caller,
-        &announcer,
-        settings,
-        environment,
-        remarks,
-    )
-    .unwrap_or_else(|error| give_up(&announcer, error))
+    let parent = if call.caller_waits {
+        Parent::Waits
+    } else {
+        Parent::MayGo
+    };
+    let settings = Arc::new(settings);
+    let run = || {
+        let signals = catch_signals(parent)?;
+        if let Err(error) = StreamUrl::parse(&call.session.stream_url, &settings) {
+            // At once: ending the session may take a while.
+            let code = give_up(&announcer, error);
+            if let Err(failure) = end_unused(&call, &settings, &environment, remarks) {
+                log::info!("the remote session could not be ended: {failure}");
+            }
+            return Ok(code);
+        }
+        let session = open_call(&call, &settings, &environment, &announcer, remarks)?;
+        let context = context(
+            &session,
+            signals,
+            caller,
+            &announcer,
+            &settings,
+            environment,
+        );
+        session::run(&context)
+    };
+    run().unwrap_or_else(|error| give_up(&announcer, error))
 }
 
 /// A session that we start ourselves.
@@ -135,26 +151,51 @@ fn run_own(
             &start.parameters,
         )),
     };
-    let look_at_stdin = || match own {
-        Own::Exec { .. } => refuse_unread(began + STDIN_TIMEOUT),
-        _ => Ok(()),
-    };
-    let started = start_session(start, &environment, remarks, &redactor, look_at_stdin);
-    let (call, client) = match started {
+    let started = Client::new(
+        ClientOptions {
+            profile: start.connection.profile,
+            region: start.connection.region,
+            endpoint: start.connection.endpoint_url,
+            remarks: remarks.clone(),
+            redactor: redactor.clone(),
+        },
+        &environment,
+        settings,
+    )
+    .and_then(|client| {
+        let request = StartRequest {
+            target: start.target,
+            document_name: start.document_name,
+            parameters: start.parameters,
+            reason: start.connection.reason,
+        };
+        if matches!(own, Own::Exec { .. }) {
+            refuse_unread(began + STDIN_TIMEOUT)?;
+        }
+        // Signals end the program meanwhile: there is nothing to clean up.
+        let session = client.start(&request, &Limit::within(START_TIMEOUT));
+        let session = session.map_err(|error| Error::Start(error.to_string()))?;
+        Ok((session, Arc::clone(client.settings())))
+    });
+    let (session, settings) = match started {
         Ok(started) => started,
         Err(error) => return give_up(&Announcer::new("", place).hiding(&redactor), error),
     };
-    let announcer = Arc::new(Announcer::new(&call.session.session_id, place).hiding(&redactor));
-    run_session(
-        &call,
-        Some(client),
-        caller,
-        &announcer,
-        settings,
-        environment,
-        remarks,
-    )
-    .unwrap_or_else(|error| give_up(&announcer, error))
+    let announcer = Arc::new(Announcer::new(session.id(), place).hiding(&redactor));
+    let run = || {
+        let signals = catch_signals(Parent::MayGo)?;
+        announcer.starting();
+        let context = context(
+            &session,
+            signals,
+            caller,
+            &announcer,
+            &settings,
+            environment,
+        );
+        session::run(&context)
+    };
+    run().unwrap_or_else(|error| give_up(&announcer, error))
 }
 
 /// Refuses to start a command whose data, which stands on stdin or comes there until this moment, it would not get (P118).
@@ -169,171 +210,78 @@ fn refuse_unread(until: Instant) -> Result<(), Error> {
     }
 }
 
-/// Calls StartSession, after `before` has agreed; what comes of it is a session like those that others start. Signals end the program meanwhile: there
-/// is nothing to clean up.
-fn start_session(
-    start: Start,
-    environment: &Environment,
-    remarks: &Remarks,
-    redactor: &Redactor,
-    before: impl FnOnce() -> Result<(), Error>,
-) -> Result<(Call, Client), Error> {
-    let Start {
-        target, connection, ..
-    } = start;
-    let Connection {
-        region,
-        profile,
-        endpoint_url,
-        reason,
-        ..
-    } = connection;
-    let options = Options {
-        region,
-        profile: profile.clone(),
-        endpoint: endpoint_url.clone(),
-        target: Some(target.clone()),
-        stream_host: None,
-        remarks: remarks.clone(),
-    };
-    let configured = Configured::load(environment, profile.as_deref())?;
-    let network = Network::new(environment, configured.ca_bundle().as_deref())?.hiding(redactor);
-    let client = Client::new(options, environment, &configured, network).map_err(|error| {
-        match (&error, configured.missing_profile()) {
-            // That is why.
-            (Error::NoRegion, Some(missing)) => Error::Start(format!("{error}; {missing}")),
-            _ => error,
-        }
-    })?;
-    let request = StartRequest {
-        target: target.clone(),
-        document_name: start.document_name,
-        parameters: start.parameters,
-        reason,
-    };
-    before()?;
-    let started = client
-        .start_session(&request, &Limit::within(START_TIMEOUT))
-        .map_err(|error| Error::Start(error.to_string()))?;
-    let call = Call {
-        session: StartedSession {
-            session_id: started.session_id,
-            stream_url: started.stream_url,
-            token: started.token_value,
-        },
-        region: client.region().to_owned(),
-        profile,
-        legacy: false,
-        target: Some(target),
-        stderr_to_stdout: false,
-        endpoint: endpoint_url,
-        caller_waits: false,
-    };
-    Ok((call, client))
+/// Catches signals, and restores the terminal whatever happens from here on.
+fn catch_signals(parent: Parent) -> Result<Signals, Error> {
+    raw::restore_at_panic();
+    Signals::start(parent).map_err(|error| out_of_resources(&error))
 }
 
-/// Runs a session to its end. `client` is what started it, if we did: it has found credentials, and read the roots.
-fn run_session(
+/// Opens the session of a call.
+fn open_call(
     call: &Call,
-    client: Option<Client>,
-    caller: Caller,
-    announcer: &Arc<Announcer>,
-    settings: Settings,
-    environment: Environment,
+    settings: &Arc<Settings>,
+    environment: &Environment,
+    announcer: &Announcer,
     remarks: &Remarks,
-) -> Result<u8, Error> {
-    raw::restore_at_panic();
-    let parent = if call.caller_waits {
-        Parent::Waits
+) -> Result<Session, Error> {
+    let configured = Configured::load(environment, call.profile.as_deref())?;
+    let network = Network::new(environment, configured.ca_bundle().as_deref())?;
+    let network = network.hiding(announcer.redactor());
+    let api = if settings.skip_client_configure {
+        None
     } else {
-        Parent::MayGo
-    };
-    let signals = Signals::start(parent).map_err(|error| out_of_resources(&error))?;
-    let settings = Arc::new(settings);
-    let stream_url = match StreamUrl::parse(&call.session.stream_url, &settings) {
-        Ok(stream_url) => stream_url,
-        Err(error) => {
-            // At once: ending the session may take a while.
-            let code = give_up(announcer, error);
-            if let Err(failure) = end_unused(call, client, &settings, &environment, remarks) {
-                log::info!("the remote session could not be ended: {failure}");
-            }
-            return Ok(code);
-        }
-    };
-    let configured = Configured::load(&environment, call.profile.as_deref())?;
-    let network = match &client {
-        Some(client) => client.network().clone(),
-        None => {
-            let network = Network::new(&environment, configured.ca_bundle().as_deref())?;
-            network.hiding(announcer.redactor())
-        }
-    };
-    let client = match client {
-        _ if settings.skip_client_configure => None,
-        Some(client) => Some(client.with_stream_host(stream_url.service_host())),
-        None => client_of_call(
+        let stream_url = StreamUrl::parse(&call.session.stream_url, settings)?;
+        api_of_call(
             call,
             Some(&stream_url),
-            &environment,
+            environment,
             &configured,
             &network,
             remarks,
-        )?,
+        )?
     };
     announcer.starting();
-    let service = client.map(|client| SessionApi::new(client, &call.session.session_id, &settings));
-    let is_presigned = stream_url.is_presigned();
-    let for_connection = service.as_ref().filter(|_| !is_presigned);
-    let make_key = match &service {
-        Some(service) => Some(service.make_key(call.legacy)),
-        // Who is too old for it is told just that.
-        None if call.legacy => None,
-        None if settings.skip_client_configure => Some(session_api::no_key(
-            "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set",
-        )),
-        None => Some(session_api::no_key("no region is known")),
-    };
-    let (sender, notices) = unbounded();
-    let channel = DataChannel::open(
-        Config {
-            reconnector: Reconnector {
-                stream_url,
-                token: call.session.token.clone(),
-                dialer: Dialer {
-                    network,
-                    remarks: remarks.clone(),
-                },
-                sign: for_connection.map(SessionApi::sign),
-                resume: for_connection.map(SessionApi::resume),
-            },
-            payload_size: settings.payload_size,
-            require_encryption: settings.require_encryption,
-            make_key,
-        },
-        sender,
-    )?;
-    session::run(&Context {
-        channel,
-        notices,
-        signals,
-        announcer: Arc::clone(announcer),
+    Session::open(Opening {
+        started: &call.session,
+        target: None,
+        api: api.as_ref(),
+        network: &network,
         settings,
-        environment: Arc::new(environment),
-        caller,
-        terminate: service.as_ref().map(SessionApi::terminate),
+        remarks,
+        is_legacy: call.legacy,
     })
 }
 
+/// What runs a session to its end.
+fn context(
+    session: &Session,
+    signals: Signals,
+    caller: Caller,
+    announcer: &Arc<Announcer>,
+    settings: &Arc<Settings>,
+    environment: Environment,
+) -> Context {
+    Context {
+        channel: session.channel().clone(),
+        notices: session.notices().clone(),
+        signals,
+        announcer: Arc::clone(announcer),
+        settings: Arc::clone(settings),
+        environment: Arc::new(environment),
+        caller,
+        terminate: session.terminate().cloned(),
+    }
+}
+
 /// AWS for a session that somebody else has started, unless nobody says where it is: the token may do without signatures.
-fn client_of_call(
+fn api_of_call(
     call: &Call,
     stream_url: Option<&StreamUrl>,
     environment: &Environment,
     configured: &Configured,
     network: &Network,
     remarks: &Remarks,
-) -> Result<Option<Client>, Error> {
+) -> Result<Option<Api>, Error> {
     let options = Options {
         region: Some(call.region.clone()),
         profile: call.profile.clone(),
@@ -342,7 +290,7 @@ fn client_of_call(
         stream_host: stream_url.map(|url| url.service_host().to_owned()),
         remarks: remarks.clone(),
     };
-    match Client::new(options, environment, configured, network.clone()) {
+    match Api::new(options, environment, configured, network.clone()) {
         Err(error @ Error::NoRegion) => {
             print::complaint(format!(
                 "{error}; the session goes on without signatures, and is lost when its connection breaks"
@@ -356,7 +304,6 @@ fn client_of_call(
 /// Ends a session that exists and that nobody will ever use (P90).
 fn end_unused(
     call: &Call,
-    client: Option<Client>,
     settings: &Arc<Settings>,
     environment: &Environment,
     remarks: &Remarks,
@@ -364,15 +311,10 @@ fn end_unused(
     if settings.skip_client_configure {
         return Ok(());
     }
-    let client = match client {
-        Some(client) => Some(client),
-        None => {
-            let configured = Configured::load(environment, call.profile.as_deref())?;
-            let network = Network::new(environment, configured.ca_bundle().as_deref())?;
-            client_of_call(call, None, environment, &configured, &network, remarks)?
-        }
-    };
-    let service = client.map(|client| SessionApi::new(client, &call.session.session_id, settings));
+    let configured = Configured::load(environment, call.profile.as_deref())?;
+    let network = Network::new(environment, configured.ca_bundle().as_deref())?;
+    let api = api_of_call(call, None, environment, &configured, &network, remarks)?;
+    let service = api.map(|api| SessionApi::new(api, &call.session.session_id, settings));
     service.map_or(Ok(()), |service| {
         service.terminate()(Instant::now() + END_UNUSED_TIMEOUT)
     })

@@ -1,4 +1,4 @@
-//! What a session wants of AWS: signatures, a new token after a break, a data key, its end. All of it through [`Client`].
+//! What a session wants of AWS: signatures, a new token after a break, a data key, its end. All of it through [`Api`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::aws::credentials::CredentialsError;
-use crate::aws::{ApiError, Client};
+use crate::aws::{Api, ApiError};
 use crate::communicator::StreamUrl;
 use crate::datachannel::{
     DataKey, ENCRYPTION_UNSUPPORTED, MakeKey, Resume, ResumeError, ResumeTry, Resumed, Sign,
@@ -15,25 +15,27 @@ use crate::encryption::Encrypter;
 use crate::error::{Error, Failure, Meaning};
 use crate::message::content::KmsEncryptionResult;
 use crate::network::Limit;
-use crate::session::TerminateSession;
 use crate::settings::Settings;
 
 /// How long looking for credentials may take before ResumeSession: a source may ask somebody.
 const CREDENTIALS_TIME: Duration = Duration::from_secs(60);
 
+/// Ends the remote session by the API, until the deadline.
+pub type TerminateSession = dyn Fn(Instant) -> Result<(), Error> + Send + Sync;
+
 /// AWS for one session. Cheap to clone.
 #[derive(Clone)]
 pub struct SessionApi {
-    client: Client,
+    api: Api,
     session_id: String,
     settings: Arc<Settings>,
 }
 
 impl SessionApi {
     /// For this session.
-    pub fn new(client: Client, session_id: &str, settings: &Arc<Settings>) -> Self {
+    pub fn new(api: Api, session_id: &str, settings: &Arc<Settings>) -> Self {
         Self {
-            client,
+            api,
             session_id: session_id.to_owned(),
             settings: Arc::clone(settings),
         }
@@ -41,12 +43,12 @@ impl SessionApi {
 
     /// Signs upgrades; where that is not possible they go on unsigned, and the service decides.
     pub fn sign(&self) -> Box<Sign> {
-        let client = self.client.clone();
+        let api = self.api.clone();
         Box::new(move |url, server_date, limit| {
-            if server_date.is_some_and(|date| !client.correct_clock(date)) {
+            if server_date.is_some_and(|date| !api.correct_clock(date)) {
                 return Ok(None);
             }
-            let headers = client.sign_upgrade(url.uri(), limit).map_err(|error| {
+            let headers = api.sign_upgrade(url.uri(), limit).map_err(|error| {
                 warn!("the connection is not signed: {error}");
                 error.failure()
             })?;
@@ -62,13 +64,13 @@ impl SessionApi {
 
     fn resume_once(&self, ask: &ResumeTry<'_>) -> Result<Resumed, ResumeError> {
         if ask.was_denied {
-            self.client.credentials_denied();
+            self.api.credentials_denied();
         }
-        self.client
+        self.api
             .prepare_resume(&ask.limit.at_most(CREDENTIALS_TIME))
             .map_err(|error| ResumeError::NoCredentials(error.failure()))?;
         let answer = self
-            .client
+            .api
             .resume_session(&self.session_id, &ask.limit.at_most(ask.time))
             .map_err(|error| {
                 info!("not resumed: {error}");
@@ -103,7 +105,7 @@ impl SessionApi {
             let challenge = parameters.challenge.as_deref();
             let target = service.target(is_legacy, limit)?;
             let key = service
-                .client
+                .api
                 .generate_data_key(
                     &parameters.kms_key_id,
                     &service.session_id,
@@ -135,7 +137,7 @@ impl SessionApi {
                  {{\"Target\":\"…\"}}): {why}"
             )
         };
-        match self.client.session_target(&self.session_id, limit) {
+        match self.api.session_target(&self.session_id, limit) {
             Ok(Some(target)) => Ok(target),
             // Without credentials there is no way to KMS either.
             Ok(None) | Err(ApiError::Credentials(CredentialsError::NotFound)) if is_legacy => {
@@ -151,10 +153,7 @@ impl SessionApi {
         let service = self.clone();
         Arc::new(move |deadline: Instant| {
             let limit = Limit::until(deadline);
-            match service
-                .client
-                .terminate_session(&service.session_id, &limit)
-            {
+            match service.api.terminate_session(&service.session_id, &limit) {
                 // It has ended already.
                 Err(error) if error.failure().meaning == Meaning::Gone => Ok(()),
                 result => result.map_err(|error| Error::Lost(error.to_string())),

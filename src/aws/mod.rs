@@ -2,7 +2,6 @@
 
 pub mod api;
 mod call;
-mod client;
 mod clock;
 mod configured;
 pub mod credentials;
@@ -10,7 +9,6 @@ mod endpoint;
 mod error;
 mod exchange;
 pub(crate) mod partitions;
-mod sessions;
 pub mod sigv4;
 #[cfg(test)]
 mod test_server;
@@ -19,7 +17,7 @@ mod tests;
 pub mod time;
 mod xml;
 
-pub use client::{Client, DataKey, Options, Resumed, StartRequest, Started};
+pub use api::{Api, DataKey, Options, Resumed, StartRequest, StartedSession};
 pub use configured::Configured;
 #[doc(hidden)]
 pub use endpoint::standard_host;

@@ -21,7 +21,7 @@ fn limit() -> Limit {
     Limit::within(Duration::from_secs(30))
 }
 
-fn client(server: &Server) -> Client {
+fn client(server: &Server) -> Api {
     let environment = Environment::from([
         ("AWS_ACCESS_KEY_ID", KEY_ID),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
@@ -34,7 +34,7 @@ fn client(server: &Server) -> Client {
         ..Options::default()
     };
     let network = Network::new(&environment, None).unwrap();
-    Client::new(options, &environment, &Configured::default(), network).unwrap()
+    Api::new(options, &environment, &Configured::default(), network).unwrap()
 }
 
 /// Whether a request is signed by our key for a service.
@@ -94,7 +94,7 @@ fn start_resume_terminate() {
         (started.session_id.as_str(), started.stream_url.as_str()),
         ("s-1", "wss://x/")
     );
-    assert_eq!(started.token_value.expose(), "t");
+    assert_eq!(started.token.expose(), "t");
     let resumed = client.resume_session("s-1", &limit()).unwrap();
     assert_eq!(resumed.token.unwrap().expose(), "u");
     assert_eq!(resumed.stream_url.as_deref(), Some("wss://y/"));
@@ -337,7 +337,7 @@ fn p48_nothing_that_is_shown_holds_a_secret() {
 fn no_region_is_told() {
     let environment = Environment::from([]);
     let network = Network::new(&environment, None).unwrap();
-    let error = Client::new(
+    let error = Api::new(
         Options::default(),
         &environment,
         &Configured::default(),
@@ -350,5 +350,5 @@ fn no_region_is_told() {
 #[test]
 fn a_client_is_for_every_thread() {
     fn shared<T: Send + Sync + Clone + 'static>() {}
-    shared::<Client>();
+    shared::<Api>();
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::{Map, Value};
 
+use crate::aws::StartedSession;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::settings::Environment;
@@ -12,17 +13,6 @@ use crate::settings::Environment;
 pub(super) const RESPONSE_VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
 /// A caller that gives only so many arguments names no profile, and is too old for encrypted sessions.
 const LEGACY_ARGUMENTS: usize = 3;
-
-/// What StartSession (or ECS's ExecuteCommand) answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartedSession {
-    /// The session's name.
-    pub session_id: String,
-    /// Where the data channel is.
-    pub stream_url: String,
-    /// What opens it.
-    pub token: Secret,
-}
 
 /// A session that somebody else started and that we are to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +76,9 @@ impl Call {
                     "the environment variable {response}, which should hold the response of StartSession, is not set"
                 ))
             })?;
-            StartedSession::parse(&held, &format!("the variable {response}"))?
+            started_session(&held, &format!("the variable {response}"))?
         } else {
-            StartedSession::parse(&response, "the first argument")?
+            started_session(&response, "the first argument")?
         };
         let request = Request::parse(given(4).as_deref())?;
         Ok(Self {
@@ -104,22 +94,20 @@ impl Call {
     }
 }
 
-impl StartedSession {
-    /// Reads the response; keys match without regard to case.
-    fn parse(json: &str, place: &str) -> Result<Self, Error> {
-        let object = object(json, &format!("the response of StartSession in {place}"))?;
-        let field = |name: &str| match find(&object, name) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-            Some(Value::String(_)) => Err(incomplete(place, name, "is empty")),
-            Some(_) => Err(incomplete(place, name, "is not a text")),
-            None => Err(incomplete(place, name, "is missing")),
-        };
-        Ok(Self {
-            session_id: field("SessionId")?,
-            stream_url: field("StreamUrl")?,
-            token: Secret::new(field("TokenValue")?),
-        })
-    }
+/// Reads the response; keys match without regard to case.
+fn started_session(json: &str, place: &str) -> Result<StartedSession, Error> {
+    let object = object(json, &format!("the response of StartSession in {place}"))?;
+    let field = |name: &str| match find(&object, name) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        Some(Value::String(_)) => Err(incomplete(place, name, "is empty")),
+        Some(_) => Err(incomplete(place, name, "is not a text")),
+        None => Err(incomplete(place, name, "is missing")),
+    };
+    Ok(StartedSession {
+        session_id: field("SessionId")?,
+        stream_url: field("StreamUrl")?,
+        token: Secret::new(field("TokenValue")?),
+    })
 }
 
 fn incomplete(place: &str, name: &str, wrong: &str) -> Error {

@@ -7,7 +7,7 @@ mod shorthand;
 
 use std::ffi::OsString;
 
-pub use contract::{Call, StartedSession, response_variable};
+pub use contract::{Call, response_variable};
 pub use own::{Connection, Own, Start, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 

@@ -20,6 +20,7 @@ pub use ending::{Command, Ending, Leaving, RemoteEnd, Stage, Written};
 use crate::datachannel::{DataChannel, Delivery, End, Notice, SessionType, Started};
 use crate::error::Error;
 use crate::sanitise;
+use crate::session_api::TerminateSession;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::{print, size};
@@ -27,9 +28,6 @@ use announce::Announcer;
 
 /// How long threads may take to end when the session has.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Ends the remote session by the API, until the deadline.
-pub type TerminateSession = dyn Fn(Instant) -> Result<(), Error> + Send + Sync;
 
 /// All that a session needs.
 pub struct Context {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::MAXIMUM_PAGES;
 use crate::aws::endpoint::Service;
 use crate::aws::xml::Element;
-use crate::aws::{ApiError, Client};
+use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 use crate::sanitise;
 
@@ -51,7 +51,7 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
 }
 
-impl Client {
+impl Api {
     /// Instances of EC2 that pass the filters (`ec2:DescribeInstances`), page by page, up to 40 pages.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::call::ATTEMPTS;
 use crate::aws::endpoint::Service;
-use crate::aws::{ApiError, Client, Started};
+use crate::aws::{Api, ApiError, StartedSession};
 use crate::network::Limit;
 use crate::sanitise;
 use crate::secret::Secret;
@@ -96,7 +96,7 @@ impl From<DescribedTask> for Task {
     }
 }
 
-impl Client {
+impl Api {
     /// The running tasks of a service, at most 100 (`ecs:ListTasks`): the last parts of their ARNs.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Client {
         container: Option<&str>,
         command: &str,
         limit: &Limit,
-    ) -> Result<Started, ApiError> {
+    ) -> Result<StartedSession, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Request<'a> {
@@ -218,10 +218,10 @@ impl Client {
             token_value,
         } = answer.session;
         self.network().redactor.add(token_value.expose());
-        Ok(Started {
+        Ok(StartedSession {
             session_id,
             stream_url,
-            token_value,
+            token: token_value,
         })
     }
 

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::aws::endpoint::Service;
-use crate::aws::{ApiError, Client};
+use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 
 const OPERATION: &str = "SendSSHPublicKey";
 
-impl Client {
+impl Api {
     /// Puts a public key where the sshd of an instance takes it for this user, for 60 seconds (`ec2-instance-connect:SendSSHPublicKey`).
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAXIMUM_PAGES;
-use crate::aws::{ApiError, Client};
+use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 use crate::sanitise;
 
@@ -150,7 +150,7 @@ impl From<Information> for Node {
     }
 }
 
-impl Client {
+impl Api {
     /// One page of managed nodes (`ssm:DescribeInstanceInformation`), at most 50.
     ///
     /// # Errors

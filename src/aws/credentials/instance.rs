@@ -7,7 +7,7 @@ use http::{Method, Request};
 use super::CredentialsError;
 use super::chain::{Found, Search};
 use super::metadata::{Document, FetchError, fetch};
-use crate::aws::client::clear_text;
+use crate::aws::api::clear_text;
 use crate::aws::exchange::parse_url;
 use crate::network::{bare, is_local};
 

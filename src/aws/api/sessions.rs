@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
-use super::error::ApiError;
+use super::Api;
+use crate::aws::ApiError;
 use crate::network::Limit;
 
 /// How often the service is asked for a session that has just been started: it may not know it yet.
@@ -13,7 +13,7 @@ const ATTEMPTS: u32 = 3;
 /// How long to wait in between.
 const PAUSE: Duration = Duration::from_millis(500);
 
-impl Client {
+impl Api {
     /// The node or task of a session: as its caller said it, or else as the service knows it (`ssm:DescribeSessions`). None if the service
     /// does not know the session.
     ///

@@ -1,0 +1,143 @@
+//! A session that was started: its data channel, and its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use crate::aws::{Api, StartedSession};
+use crate::communicator::{Dialer, StreamUrl};
+use crate::datachannel::{Config, DataChannel, Delivery, End, Notice, Reconnector, Started};
+use crate::error::Error;
+use crate::network::Network;
+use crate::remarks::Remarks;
+use crate::session_api::{self, SessionApi, TerminateSession};
+use crate::settings::Settings;
+
+/// A session. When it is dropped its data channel is closed; the remote session goes on until it is [terminated](Self::terminate) or has
+/// been idle for its time.
+pub struct Session {
+    id: String,
+    channel: DataChannel,
+    notices: Receiver<Notice>,
+    terminate: Option<Arc<TerminateSession>>,
+}
+
+/// What a session is opened with.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    /// What StartSession answered.
+    pub started: &'a StartedSession,
+    /// The node or task, if it is known.
+    pub target: Option<&'a str>,
+    /// For signatures, resuming, data keys and the end; without it the token must do.
+    pub api: Option<&'a Api>,
+    /// How the gateway is reached.
+    pub network: &'a Network,
+    /// The `SSM_PLUGIN_*` variables.
+    pub settings: &'a Arc<Settings>,
+    /// Where the user is told what takes its time.
+    pub remarks: &'a Remarks,
+    /// Whether the caller is too old for encrypted sessions.
+    pub is_legacy: bool,
+}
+
+impl Session {
+    /// Begins to open the data channel.
+    pub(crate) fn open(opening: Opening<'_>) -> Result<Self, Error> {
+        let Opening {
+            started, settings, ..
+        } = opening;
+        let stream_url = StreamUrl::parse(&started.stream_url, settings)?;
+        let service = opening.api.map(|api| {
+            let api = api.for_session(opening.target, stream_url.service_host());
+            SessionApi::new(api, &started.session_id, settings)
+        });
+        let is_presigned = stream_url.is_presigned();
+        let for_connection = service.as_ref().filter(|_| !is_presigned);
+        let make_key = match &service {
+            Some(service) => Some(service.make_key(opening.is_legacy)),
+            // Who is too old for it is told just that.
+            None if opening.is_legacy => None,
+            None if settings.skip_client_configure => Some(session_api::no_key(
+                "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set",
+            )),
+            None => Some(session_api::no_key("no region is known")),
+        };
+        let (sender, notices) = unbounded();
+        let channel = DataChannel::open(
+            Config {
+                reconnector: Reconnector {
+                    stream_url,
+                    token: started.token.clone(),
+                    dialer: Dialer {
+                        network: opening.network.clone(),
+                        remarks: opening.remarks.clone(),
+                    },
+                    sign: for_connection.map(SessionApi::sign),
+                    resume: for_connection.map(SessionApi::resume),
+                },
+                payload_size: settings.payload_size,
+                require_encryption: settings.require_encryption,
+                make_key,
+            },
+            sender,
+        )?;
+        Ok(Self {
+            id: started.session_id.clone(),
+            channel,
+            notices,
+            terminate: service.as_ref().map(SessionApi::terminate),
+        })
+    }
+
+    /// Its name, as the service gave it. It comes from outside: sanitise it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The stream.
+    pub fn channel(&self) -> &DataChannel {
+        &self.channel
+    }
+
+    /// What the channel wants the user to know.
+    pub fn notices(&self) -> &Receiver<Notice> {
+        &self.notices
+    }
+
+    /// Ends the remote session by the API. Nothing where there are no credentials to do it with.
+    pub fn terminate(&self) -> Option<&Arc<TerminateSession>> {
+        self.terminate.as_ref()
+    }
+
+    /// Waits until the session stands, as its first use: nobody else may receive from the channel meanwhile.
+    ///
+    /// # Errors
+    /// How it ended instead; the deadline's passing is [`End::Failed`].
+    pub fn wait_started(&self, deadline: Instant) -> Result<Started, End> {
+        match self.channel.receive(Some(deadline)) {
+            Some(Delivery::Started(started)) => Ok(started),
+            Some(Delivery::Ended(end)) => Err(end),
+            None => Err(End::Failed(Error::Start(
+                "the target did not answer in time".to_owned(),
+            ))),
+            Some(Delivery::Payload(..)) => Err(End::Failed(Error::Lost(
+                "the session was used before it stood; this is a defect of the caller".to_owned(),
+            ))),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.channel.close();
+    }
+}
+
+// By hand, for the closure.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Session({})", self.id)
+    }
+}
