@@ -110,7 +110,7 @@ fn exec_is_the_command_alone_with_its_exit_code() {
         "exec",
         &["--", "sh", "-c", "echo 'two  words'; echo err >&2; exit 7"],
     )
-    .run(b"ignored");
+    .run(b"");
     assert_eq!(finished.stdout, "two  words\n");
     assert_eq!(finished.stderr, "err\n");
     assert_eq!(finished.code(), 7);
