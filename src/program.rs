@@ -5,29 +5,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::VERSION;
-use crate::aws::{Api, Configured, Options, StartRequest};
-use crate::cli::{Call, Invocation, Own, Start};
-use crate::client::{Client, ClientOptions, Opening, Session};
+use crate::aws::{Api, Configured, Options};
+use crate::cli::{Call, Invocation};
+use crate::client::{Opening, Session};
+use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
 use crate::error::Error;
 use crate::logging;
-use crate::network::{Limit, Network};
+use crate::network::Network;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::session::announce::{Announcer, Place};
-use crate::session::{self, Asked, Caller, Command, Context, give_up, out_of_resources};
+use crate::session::{self, Caller, Command, give_up};
 use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
-use crate::terminal::signals::{self, Parent, Signals};
-use crate::terminal::unread::{self, Unread};
-use crate::terminal::{print, raw};
+use crate::terminal::print;
+use crate::terminal::signals::{self, Parent};
 
 /// How long ending a session may take that could not even begin.
 const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
-/// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
-const START_TIMEOUT: Duration = Duration::from_secs(90);
-/// How long after our own start the other program of a pipe may take to write its first data, before `exec` starts a command without it.
-const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
@@ -63,10 +59,8 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
         }
         Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
             .map(|settings| run_call(*call, settings, environment, &remarks)),
-        Ok(Invocation::Own(own)) => Settings::from_environment(&environment).and_then(|settings| {
-            let start = own.start(&environment)?;
-            Ok(run_own(&own, start, settings, environment, &remarks))
-        }),
+        Ok(Invocation::Own(own)) => Settings::from_environment(&environment)
+            .and_then(|settings| commands::run(*own, settings, environment, &remarks)),
         Err(error) => Err(error),
     };
     fallible.unwrap_or_else(|error| give_up(&Announcer::new("", Place::Stdout), error))
@@ -119,103 +113,6 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
     run().unwrap_or_else(|error| give_up(&announcer, error))
 }
 
-/// A session that we start ourselves.
-fn run_own(
-    own: &Own,
-    start: Start,
-    settings: Settings,
-    environment: Environment,
-    remarks: &Remarks,
-) -> u8 {
-    signals::unblock();
-    let began = Instant::now();
-    let redactor = Redactor::default();
-    logging::start(&settings, &redactor);
-    let place = if own.is_quiet() {
-        Place::Nowhere
-    } else if settings.quiet {
-        Place::Stderr
-    } else {
-        Place::Stdout
-    };
-    let caller = Caller {
-        stderr_to_stdout: false,
-        command: match own {
-            Own::StartSession { .. } => Command::StartSession,
-            Own::Exec { .. } => Command::Exec,
-            Own::PortForward { .. } => Command::PortForward,
-            Own::SshProxy { .. } => Command::SshProxy,
-        },
-        asked: Some(Asked::new(
-            start.document_name.as_deref(),
-            &start.parameters,
-        )),
-    };
-    let started = Client::new(
-        ClientOptions {
-            profile: start.connection.profile,
-            region: start.connection.region,
-            endpoint: start.connection.endpoint_url,
-            remarks: remarks.clone(),
-            redactor: redactor.clone(),
-        },
-        &environment,
-        settings,
-    )
-    .and_then(|client| {
-        let request = StartRequest {
-            target: start.target,
-            document_name: start.document_name,
-            parameters: start.parameters,
-            reason: start.connection.reason,
-        };
-        if matches!(own, Own::Exec { .. }) {
-            refuse_unread(began + STDIN_TIMEOUT)?;
-        }
-        // Signals end the program meanwhile: there is nothing to clean up.
-        let session = client.start(&request, &Limit::within(START_TIMEOUT));
-        let session = session.map_err(|error| Error::Start(error.to_string()))?;
-        Ok((session, Arc::clone(client.settings())))
-    });
-    let (session, settings) = match started {
-        Ok(started) => started,
-        Err(error) => return give_up(&Announcer::new("", place).hiding(&redactor), error),
-    };
-    let announcer = Arc::new(Announcer::new(session.id(), place).hiding(&redactor));
-    let run = || {
-        let signals = catch_signals(Parent::MayGo)?;
-        announcer.starting();
-        let context = context(
-            &session,
-            signals,
-            caller,
-            &announcer,
-            &settings,
-            environment,
-        );
-        session::run(&context)
-    };
-    run().unwrap_or_else(|error| give_up(&announcer, error))
-}
-
-/// Refuses to start a command whose data, which stands on stdin or comes there until this moment, it would not get (P118).
-fn refuse_unread(until: Instant) -> Result<(), Error> {
-    match unread::look(until) {
-        Unread::Data => Err(Error::Usage(
-            "there is data on stdin, but exec does not read stdin and the command would not get it: \
-             add </dev/null if it is not for the command, or put it where the command finds it"
-                .to_owned(),
-        )),
-        Unread::Nothing | Unread::NotYet => Ok(()),
-    }
-}
-
-/// Catches signals, and restores the terminal whatever happens from here on.
-fn catch_signals(parent: Parent) -> Result<Signals, Error> {
-    raw::restore_at_panic();
-    Signals::start(parent).map_err(|error| out_of_resources(&error))
-}
-
 /// Opens the session of a call.
 fn open_call(
     call: &Call,
@@ -250,27 +147,6 @@ fn open_call(
         remarks,
         is_legacy: call.legacy,
     })
-}
-
-/// What runs a session to its end.
-fn context(
-    session: &Session,
-    signals: Signals,
-    caller: Caller,
-    announcer: &Arc<Announcer>,
-    settings: &Arc<Settings>,
-    environment: Environment,
-) -> Context {
-    Context {
-        channel: session.channel().clone(),
-        notices: session.notices().clone(),
-        signals,
-        announcer: Arc::clone(announcer),
-        settings: Arc::clone(settings),
-        environment: Arc::new(environment),
-        caller,
-        terminate: session.terminate().cloned(),
-    }
 }
 
 /// AWS for a session that somebody else has started, unless nobody says where it is: the token may do without signatures.

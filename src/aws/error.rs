@@ -205,6 +205,18 @@ impl Refusal {
             .contains(&self.code.as_str())
     }
 
+    /// Whether these credentials may not do that.
+    pub fn is_denial(&self) -> bool {
+        [
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "AuthException",
+            "NotAuthorized",
+        ]
+        .contains(&self.code.as_str())
+    }
+
     fn is_about_credentials(&self) -> bool {
         [
             "AccessDenied",

@@ -4,6 +4,7 @@
 //! block, threads are inside, and deadlines are arguments.
 
 mod session;
+pub mod target;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -11,20 +11,20 @@ use super::{Shared, ThreadGuard};
 pub(super) fn run(shared: &Arc<Shared>, rearm: &Receiver<()>, guard: ThreadGuard) {
     let _guard = guard;
     loop {
-        let (next, has_expired, has_ended) = {
+        let (next, has_expired) = {
             let mut sequence = shared.sequence();
             let now = Instant::now();
             let has_expired = sequence.handle_timeout(now);
             let next = sequence.arm(now);
             shared.tell(&mut sequence);
-            (next, has_expired, sequence.has_ended())
+            if sequence.has_ended() {
+                return;
+            }
+            (next, has_expired)
         };
         if has_expired {
-            // There may be something to transmit or to deliver: the end of the session, if a timer brought it.
+            // There may be something to transmit or to deliver.
             shared.websocket.wake();
-        }
-        if has_ended {
-            return;
         }
         let woken = match next {
             Some(at) => rearm.recv_deadline(at),

@@ -36,7 +36,7 @@ use crate::secret::Secret;
 use crate::settings::Environment;
 
 /// The most pages that are read of one answer: 2,000 nodes in pages of 50. The service may not make us ask for ever.
-const MAXIMUM_PAGES: usize = 40;
+pub(crate) const MAXIMUM_PAGES: usize = 40;
 /// What the SSM and KMS services take and give.
 const AMZ_JSON: &str = "application/x-amz-json-1.1";
 
@@ -178,20 +178,6 @@ impl Api {
             endpoints,
             region: self.0.region.clone(),
             target: target.map(str::to_owned).or_else(|| self.0.target.clone()),
-            remarks: self.0.remarks.clone(),
-            credentials: Arc::clone(&self.0.credentials),
-            clock: Arc::clone(&self.0.clock),
-        }))
-    }
-
-    /// The same for this node or task, now that it is known.
-    #[must_use]
-    pub fn with_target(&self, target: &str) -> Self {
-        Self(Arc::new(Shared {
-            network: self.0.network.clone(),
-            endpoints: self.0.endpoints.clone(),
-            region: self.0.region.clone(),
-            target: Some(target.to_owned()),
             remarks: self.0.remarks.clone(),
             credentials: Arc::clone(&self.0.credentials),
             clock: Arc::clone(&self.0.clock),
