@@ -7,23 +7,26 @@
 //! |---|---|
 //! | [`program`] | from the arguments to the exit code |
 //! | [`commands`] | our own commands: list, exec and so on |
-//! | [`cli`], [`settings`], [`error`], [`logging`] | what comes from the caller, and what goes back |
+//! | [`cli`] | the command line |
 //! | [`session`] | what a person does with the stream: shells, commands, ports |
-//! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
 //! | [`client`] | the library: sessions for programs, without anything of the process as a whole |
 //! | [`session_api`] | what a session wants of AWS |
-//! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its one thread |
+//! | [`logging`], [`log_file`] | the log, and the file it goes to |
+//! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
+//! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its threads |
 //! | [`communicator`] | one websocket: dial, liveness |
 //! | [`aws`] | credentials, signatures, endpoints, API calls |
 //! | [`network`] | connecting through proxies, with the user's roots |
 //! | [`encryption`] | AES-256-GCM with a data key of KMS |
-//! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O, and they know nobody |
+//! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O |
+//! | [`partitions`] | AWS's partitions: their regions, and the suffixes of their hosts |
 //! | [`remarks`] | what the user is told on the way |
-//! | [`environment`], [`files`] | the variables, and the files that they and others name |
+//! | [`settings`], [`environment`], [`files`] | the variables, and the files that they and others name |
 //! | [`waker`], [`signal_mask`] | wakes a thread that sleeps in poll(2); which signals are blocked |
-//! | [`secret`], [`redactor`], [`sanitise`] | text that must not be shown; taking it out of what others say; text from outside as it may be shown |
+//! | [`redactor`], [`sanitise`], [`secret`] | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
+//! | [`error`] | why the program ends, and what a failure means for a session |
 //!
-//! Dependencies point down this table only.
+//! A module uses only what is below it in this table, or to its right in the same row (`tests/architecture.rs` checks that).
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -41,6 +44,7 @@ mod log_file;
 pub mod logging;
 pub mod message;
 pub mod network;
+mod partitions;
 pub mod program;
 pub mod redactor;
 pub mod remarks;

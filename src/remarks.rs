@@ -36,6 +36,13 @@ impl Remarks {
         }
     }
 
+    /// Says, once, that calls to this host are not encrypted (P94).
+    pub fn unencrypted(&self, host: &str) {
+        self.once(&format!(
+            "what is asked of {host} goes out unencrypted (http://): whoever is on the way can read and change it"
+        ));
+    }
+
     /// Says what is waited for, and how long at most, if the wait that begins now is not over within 3 seconds. It ends when the answer is
     /// dropped.
     #[must_use = "the wait ends when this is dropped"]

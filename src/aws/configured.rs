@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::credentials::{CredentialsError, Profiles, Section, named_profile};
-use super::endpoint::Service;
+use super::service::Service;
 use crate::error::Error;
 use crate::settings::Environment;
 

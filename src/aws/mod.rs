@@ -8,7 +8,7 @@ pub mod credentials;
 mod endpoint;
 mod error;
 mod exchange;
-pub(crate) mod partitions;
+mod service;
 pub mod sigv4;
 #[cfg(test)]
 mod test_server;

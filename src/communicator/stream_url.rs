@@ -5,9 +5,9 @@
 
 use http::Uri;
 
-use crate::aws::partitions::{looks_like_region, split_suffix};
 use crate::error::Error;
 use crate::network::{is_loopback, split_authority};
+use crate::partitions::{looks_like_region, split_suffix};
 use crate::settings::{HostPort, Settings};
 
 /// Query parameters of a presigned URL. One of them says that it is signed already.

@@ -19,9 +19,7 @@ pub use connect::ConnectError;
 pub(crate) use host::{bare, is_local, is_loopback, split_authority};
 pub use limit::{Cancel, Limit, Stop};
 pub use proxy::{Proxy, ProxySettings};
-pub use read_ahead::ReadAhead;
 pub use stream::{Stream, Waiting};
-pub use tls::TlsStream;
 pub use trust::Trust;
 #[doc(hidden)]
 pub use tunnel::judge_answers;

@@ -4,15 +4,13 @@ use std::io::{self, Read, Write};
 
 use rustix::event::PollFlags;
 
-use super::stream::Stream;
-
 /// What one system call takes at most, in bytes: a few of the largest records.
 const SIZE: usize = 64 * 1024;
 
 /// A stream with what was read from it too early.
 #[derive(Debug)]
-pub struct ReadAhead {
-    stream: Stream,
+pub struct ReadAhead<S> {
+    stream: S,
     /// Made at the first read.
     buffer: Vec<u8>,
     /// What of `buffer` was read and not taken yet.
@@ -22,8 +20,8 @@ pub struct ReadAhead {
     waits_for: PollFlags,
 }
 
-impl ReadAhead {
-    pub(super) const fn new(stream: Stream) -> Self {
+impl<S> ReadAhead<S> {
+    pub(super) const fn new(stream: S) -> Self {
         Self {
             waits_for: PollFlags::IN,
             stream,
@@ -34,7 +32,7 @@ impl ReadAhead {
     }
 
     /// The stream itself.
-    pub const fn get_ref(&self) -> &Stream {
+    pub const fn get_ref(&self) -> &S {
         &self.stream
     }
 
@@ -53,7 +51,7 @@ impl ReadAhead {
     }
 }
 
-impl Read for ReadAhead {
+impl<S: Read> Read for ReadAhead<S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
             self.buffer.resize(SIZE, 0);
@@ -69,7 +67,7 @@ impl Read for ReadAhead {
     }
 }
 
-impl Write for ReadAhead {
+impl<S: Write> Write for ReadAhead<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.stream.write(bytes);
         self.note(PollFlags::OUT, result)
@@ -99,7 +97,7 @@ mod tests {
             }
         });
         let (socket, _) = listener.accept().unwrap();
-        let mut reader = ReadAhead::new(Stream::Tcp(socket));
+        let mut reader = ReadAhead::new(socket);
         let mut got = Vec::new();
         let mut piece = [0; 5];
         while let Ok(count @ 1..) = reader.read(&mut piece) {

@@ -4,11 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use native_tls::TlsStream;
 use rustix::event::PollFlags;
 
 use super::limit::Limit;
 use super::read_ahead::ReadAhead;
-use super::tls::TlsStream;
 
 /// A connection, always non-blocking: reads and writes that would wait say [`io::ErrorKind::WouldBlock`].
 ///
@@ -18,7 +18,7 @@ pub enum Stream {
     /// In the clear.
     Tcp(TcpStream),
     /// TLS, over TCP or over the TLS of an https proxy.
-    Tls(Box<TlsStream<ReadAhead>>),
+    Tls(Box<TlsStream<ReadAhead<Stream>>>),
 }
 
 impl Stream {

@@ -5,16 +5,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector};
+use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 
 use super::certificate;
 use super::connect::ConnectError;
 use super::limit::{Limit, Stop};
 use super::read_ahead::ReadAhead;
 use super::stream::Stream;
-
-/// A TLS connection over another stream.
-pub use native_tls::TlsStream;
 
 /// What all connections have in common: the versions of TLS, and the roots.
 pub(super) struct Connector(TlsConnector);
@@ -89,7 +86,7 @@ impl Connector {
 /// Refuses a certificate that names no host where a host is asked for (P91): OpenSSL would take the subject's common name for one.
 ///
 /// The certificate has been verified, and nothing was sent yet but the handshake.
-fn check_names(host: &str, stream: &TlsStream<ReadAhead>) -> Result<(), ConnectError> {
+fn check_names(host: &str, stream: &TlsStream<ReadAhead<Stream>>) -> Result<(), ConnectError> {
     if host.parse::<IpAddr>().is_ok() {
         return Ok(());
     }

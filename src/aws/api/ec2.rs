@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::MAXIMUM_PAGES;
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::aws::xml::Element;
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::aws::call::ATTEMPTS;
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::aws::{Api, ApiError, StartedSession};
 use crate::network::Limit;
 use crate::sanitise;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 

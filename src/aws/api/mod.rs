@@ -24,9 +24,10 @@ use super::call::{ATTEMPTS, Call, Caller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;
 use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
-use super::endpoint::{Endpoints, Service};
+use super::endpoint::Endpoints;
 use super::error::ApiError;
 use super::exchange::Answer;
+use super::service::Service;
 use super::xml::Element;
 use crate::encryption::DATA_KEY_SIZE;
 use crate::error::{Error, Meaning};
@@ -153,9 +154,7 @@ impl Api {
         endpoints.url(Service::Ssm, &region)?;
         let in_the_clear = endpoints.clear_text_hosts();
         if !in_the_clear.is_empty() {
-            options
-                .remarks
-                .once(&clear_text(&in_the_clear.join(" and ")));
+            options.remarks.unencrypted(&in_the_clear.join(" and "));
         }
         Ok(Self(Arc::new(Shared {
             network,
@@ -490,13 +489,6 @@ impl Api {
 #[serde(rename_all = "PascalCase")]
 struct SessionRequest<'a> {
     session_id: &'a str,
-}
-
-/// What the user is told of calls that are not encrypted (P94).
-pub(super) fn clear_text(to: &str) -> String {
-    format!(
-        "what is asked of {to} goes out unencrypted (http://): whoever is on the way can read and change it"
-    )
 }
 
 impl std::fmt::Debug for Api {

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::config::{Profiles, named_profile};
 use super::kept::{Choice, Kept};
+use super::search::{Found, Search};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
 use crate::aws::call::Caller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
-use crate::remarks::{Remarks, Waiting};
+use crate::remarks::Remarks;
 use crate::settings::Environment;
 
-/// The longest a configured source in the network may take.
-const NETWORK_TIME: Duration = Duration::from_secs(10);
 /// How often somebody who waits for another's look asks whether it is over.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -30,20 +29,6 @@ pub(in crate::aws) struct Chain {
     /// Held by who looks: a source that asks its user must not ask twice at a time.
     turn: Mutex<()>,
 }
-
-/// One look through the sources.
-pub(super) struct Search<'a> {
-    pub(super) environment: &'a Environment,
-    pub(super) profiles: &'a Profiles,
-    pub(super) endpoints: &'a Endpoints,
-    pub(super) caller: Caller<'a>,
-    pub(super) region: &'a str,
-    pub(super) limit: &'a Limit,
-    pub(super) remarks: &'a Remarks,
-}
-
-/// None: this source is not configured.
-pub(super) type Found = Result<Option<Credentials>, CredentialsError>;
 
 impl Chain {
     pub(in crate::aws) fn new(
@@ -235,22 +220,5 @@ fn of_environment(search: &Search<'_>) -> Found {
     match environment::find(search.environment)? {
         Some(found) => Ok(Some(found)),
         None => sts::web_identity_of_environment(search),
-    }
-}
-
-impl Search<'_> {
-    /// How long a configured source in the network may take.
-    pub(super) fn network_limit(&self) -> Limit {
-        self.limit.at_most(NETWORK_TIME)
-    }
-
-    /// Tells the user what is waited for, if it takes its time.
-    pub(super) fn waiting(&self, what: &str, longest: Duration) -> Waiting {
-        self.remarks.waiting(what, longest)
-    }
-
-    /// [`waiting`](Self::waiting) for a configured source in the network.
-    pub(super) fn waiting_for_network(&self, what: &str) -> Waiting {
-        self.waiting(what, NETWORK_TIME)
     }
 }

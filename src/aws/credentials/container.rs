@@ -3,8 +3,8 @@
 use http::{Request, Uri};
 
 use super::CredentialsError;
-use super::chain::{Found, Search};
 use super::metadata::{Document, FetchError, fetch};
+use super::search::{Found, Search};
 use crate::aws::exchange::parse_url;
 use crate::files;
 use crate::network::{bare, is_loopback};

@@ -1,6 +1,6 @@
 //! Credentials in variables.
 
-use super::chain::Found;
+use super::search::Found;
 use super::{Credentials, CredentialsError};
 use crate::aws::time;
 use crate::settings::Environment;

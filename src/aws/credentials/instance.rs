@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::{Method, Request};
 
 use super::CredentialsError;
-use super::chain::{Found, Search};
 use super::metadata::{Document, FetchError, fetch};
-use crate::aws::api::clear_text;
+use super::search::{Found, Search};
 use crate::aws::exchange::parse_url;
 use crate::network::{bare, is_local};
 
@@ -61,7 +60,7 @@ fn tell_of_clear_text(search: &Search<'_>, endpoint: &str) {
     let url = url.filter(|url| url.scheme_str() == Some("http"));
     let host = url.as_ref().and_then(|url| url.host());
     if let Some(host) = host.filter(|host| !is_local(bare(host))) {
-        search.remarks.once(&clear_text(host));
+        search.remarks.unencrypted(host);
     }
 }
 

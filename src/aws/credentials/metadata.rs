@@ -3,7 +3,7 @@
 use http::Request;
 use serde::Deserialize;
 
-use super::chain::Search;
+use super::search::Search;
 use super::{Credentials, CredentialsError};
 use crate::aws::error::Refusal;
 use crate::aws::exchange::{Answer, HttpError, exchange};

@@ -9,6 +9,7 @@ mod kept;
 mod metadata;
 mod process;
 mod profile;
+mod search;
 mod sso;
 mod sts;
 #[cfg(test)]

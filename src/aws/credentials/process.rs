@@ -11,8 +11,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::chain::{Found, Search};
 use super::metadata::Document;
+use super::search::{Found, Search};
 use super::{Credentials, CredentialsError};
 use crate::network::{Limit, Stop};
 use crate::sanitise;

@@ -1,7 +1,7 @@
 //! Credentials as a profile has them.
 
-use super::chain::{Found, Search};
 use super::config::Section;
+use super::search::{Found, Search};
 use super::{Credentials, CredentialsError, container, environment, instance, process, sso, sts};
 
 /// What a profile says; none if it says nothing about credentials.

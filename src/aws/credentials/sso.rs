@@ -10,14 +10,14 @@ use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chain::{Found, Search};
 use super::config::{Section, aws_directory};
 use super::metadata::{FetchError, fetch};
+use super::search::{Found, Search};
 use super::sts::sha1_hex;
 use super::{Credentials, CredentialsError};
 use crate::aws::call::encode;
-use crate::aws::endpoint::Service;
 use crate::aws::exchange::parse_url;
+use crate::aws::service::Service;
 use crate::aws::time;
 use crate::files;
 use crate::secret::Secret;

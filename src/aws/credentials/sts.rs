@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
-use super::chain::{Found, Search};
 use super::config::{Section, aws_directory};
+use super::search::{Found, Search};
 use super::{Credentials, CredentialsError};
 use crate::aws::call::{Call, FORM, form_body};
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::aws::{ApiError, time, xml};
 use crate::files;
 use crate::network::Limit;
