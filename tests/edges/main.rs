@@ -13,6 +13,7 @@ mod bounds;
 mod configuration;
 mod encryption;
 mod gateway;
+mod memory;
 mod ports;
 mod process;
 mod recovery;
