@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::unistd::{Uid, User};
 
@@ -23,14 +24,14 @@ const PROXIES: [&str; 6] = [
     "no_proxy",
 ];
 
-/// A snapshot of the environment's variables. Everything that depends on a variable reads it from here, so that tests can give their own.
+/// A snapshot of the environment's variables, which clones share: there are secrets among them. Everything that depends on a variable reads it from here, so that tests can give their own.
 #[derive(Clone, Default)]
-pub struct Environment(HashMap<OsString, OsString>);
+pub struct Environment(Arc<HashMap<OsString, OsString>>);
 
 impl Environment {
     /// Takes the process's variables.
     pub fn capture() -> Self {
-        Self(std::env::vars_os().collect())
+        Self(Arc::new(std::env::vars_os().collect()))
     }
 
     /// Refuses what cannot be used, so that nothing is left out without a word.
@@ -94,7 +95,7 @@ impl Environment {
     /// # Errors
     /// When it is not UTF-8.
     pub fn take(&mut self, name: &str) -> Result<Option<String>, Error> {
-        let value = self.0.remove(OsStr::new(name));
+        let value = Arc::make_mut(&mut self.0).remove(OsStr::new(name));
         value
             .map(|value| value.into_string().map_err(|_| not_text(name)))
             .transpose()
@@ -179,14 +180,14 @@ fn variable(after: &[u8]) -> (&[u8], usize) {
 
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
-        Self(variables.into_iter().collect())
+        Self(Arc::new(variables.into_iter().collect()))
     }
 }
 
 impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(variables: I) -> Self {
         let owned = |(name, value): (&str, &str)| (name.into(), value.into());
-        Self(variables.into_iter().map(owned).collect())
+        Self(Arc::new(variables.into_iter().map(owned).collect()))
     }
 }
 

@@ -1,15 +1,18 @@
 //! Text that must not be shown.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
-/// A token or a key. It has no `Display`, its `Debug` hides it, and its memory is wiped when it goes.
+/// A token or a key. It has no `Display`, its `Debug` hides it, and it stands in memory once, however often it is cloned: that is wiped when the last
+/// clone goes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Takes the text.
+    /// Takes the text, without copying it.
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Arc::new(Zeroizing::new(text)))
     }
 
     /// The text, for the one place that sends it.

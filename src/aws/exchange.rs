@@ -171,7 +171,8 @@ fn garbage(what: &str) -> io::Error {
 pub(super) fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut input = Input {
         stream,
-        bytes: Zeroizing::new(Vec::new()),
+        // Few answers are longer; one that grows leaves its beginning behind in memory.
+        bytes: Zeroizing::new(Vec::with_capacity(16 * 1024)),
         start: 0,
     };
     loop {

@@ -4,7 +4,7 @@
 //! signature.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -66,34 +66,47 @@ impl fmt::Display for Scope<'_> {
 }
 
 impl Request<'_> {
-    /// The request in the one form on which both sides agree.
-    pub fn canonical(&self) -> String {
+    /// The request in the one form on which both sides agree. It holds the session token, and is wiped when it goes.
+    pub fn canonical(&self) -> Zeroizing<String> {
         let headers = self.canonical_headers();
-        let lines: String = headers
+        let path = canonical_path(self.path);
+        let query = canonical_query(self.query);
+        let names = self.signed_headers();
+        let lines = headers
             .iter()
-            .map(|(name, value)| format!("{name}:{value}\n"))
-            .collect();
-        format!(
-            "{}\n{}\n{}\n{lines}\n{}\n{}",
-            self.method,
-            canonical_path(self.path),
-            canonical_query(self.query),
-            self.signed_headers(),
-            self.payload_hash
-        )
+            .map(|(name, value)| name.len() + value.len() + 2);
+        let rest = [self.method, &path, &query, &names, self.payload_hash];
+        let rest = rest.iter().map(|part| part.len() + 1);
+        // All at once: a text that grows leaves its beginning behind in memory.
+        let mut canonical = Zeroizing::new(String::with_capacity(lines.chain(rest).sum()));
+        for part in [self.method, &path, &query] {
+            canonical.push_str(part);
+            canonical.push('\n');
+        }
+        for (name, value) in &headers {
+            for part in [name, ":", value, "\n"] {
+                canonical.push_str(part);
+            }
+        }
+        canonical.push('\n');
+        canonical.push_str(&names);
+        canonical.push('\n');
+        canonical.push_str(self.payload_hash);
+        canonical
     }
 
     /// The names of the signed headers: `host;x-amz-date`.
     pub fn signed_headers(&self) -> String {
-        let names: Vec<String> = self.canonical_headers().into_keys().collect();
-        names.join(";")
+        let names = self.headers.iter();
+        let names: BTreeSet<String> = names.map(|(name, _)| name.to_ascii_lowercase()).collect();
+        Vec::from_iter(names).join(";")
     }
 
-    fn canonical_headers(&self) -> BTreeMap<String, String> {
-        let mut headers = BTreeMap::<String, String>::new();
+    fn canonical_headers(&self) -> BTreeMap<String, Zeroizing<String>> {
+        let mut headers = BTreeMap::<String, Zeroizing<String>>::new();
         for (name, value) in self.headers {
             let words: Vec<&str> = value.split_ascii_whitespace().collect();
-            let value = words.join(" ");
+            let value = Zeroizing::new(words.join(" "));
             headers
                 .entry(name.to_ascii_lowercase())
                 .and_modify(|values| {
@@ -161,13 +174,16 @@ pub fn string_to_sign(moment: &str, scope: &Scope<'_>, canonical_request: &str) 
 
 /// The signature, in hex.
 pub fn signature(secret_access_key: &str, scope: &Scope<'_>, string_to_sign: &str) -> String {
-    let secret = Zeroizing::new(format!("AWS4{secret_access_key}"));
-    let steps = [scope.date, scope.region, scope.service, "aws4_request"];
-    let mut key = Zeroizing::new(secret.as_bytes().to_vec());
-    for step in steps {
-        *key = hmac(&key, step).to_vec();
+    const PREFIX: &str = "AWS4";
+    let length = PREFIX.len() + secret_access_key.len();
+    let mut secret = Zeroizing::new(String::with_capacity(length));
+    secret.push_str(PREFIX);
+    secret.push_str(secret_access_key);
+    let mut key = Zeroizing::new(hmac(secret.as_bytes(), scope.date));
+    for step in [scope.region, scope.service, "aws4_request"] {
+        *key = hmac(&*key, step);
     }
-    hex(&hmac(&key, string_to_sign))
+    hex(&hmac(&*key, string_to_sign))
 }
 
 fn hmac(key: &[u8], text: &str) -> [u8; 32] {
@@ -292,8 +308,8 @@ mod tests {
                 .filter(|_| case.sign_session_token);
             let credentials = Credentials::new(
                 case.access_key_id.clone(),
-                case.secret_access_key.clone(),
-                token,
+                case.secret_access_key.clone().into(),
+                token.map(Into::into),
                 None,
             )
             .unwrap();
@@ -327,7 +343,7 @@ mod tests {
                 ..request
             };
             let name = &case.name;
-            assert_eq!(request.canonical(), case.canonical_request, "{name}");
+            assert_eq!(*request.canonical(), case.canonical_request, "{name}");
             let scope = Scope {
                 date: &moment[..8],
                 region: &case.region,
@@ -349,8 +365,8 @@ mod tests {
     fn p48_the_headers_do_not_show_their_values() {
         let credentials = Credentials::new(
             "AKID".into(),
-            "key".into(),
-            Some("confidential".into()),
+            "key".to_owned().into(),
+            Some("confidential".to_owned().into()),
             None,
         );
         let request = Request {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::aws::StartedSession;
 use crate::error::Error;
@@ -61,8 +62,8 @@ impl Call {
                 .filter(|text| !text.is_empty())
                 .cloned()
         };
-        let response = given(0).unwrap_or_default();
-        let caller_waits = is_response_variable(&response);
+        let response = arguments.first().map_or("", String::as_str);
+        let caller_waits = is_response_variable(response);
         if response.starts_with(RESPONSE_VARIABLE) && !caller_waits {
             // Not shown: what follows the name may be the response itself.
             return Err(Error::Usage(format!(
@@ -71,14 +72,15 @@ impl Call {
             )));
         }
         let session = if caller_waits {
-            let held = environment.take(&response)?.ok_or_else(|| {
+            let held = environment.take(response)?.ok_or_else(|| {
                 Error::Start(format!(
                     "the environment variable {response}, which should hold the response of StartSession, is not set"
                 ))
             })?;
+            let held = Zeroizing::new(held);
             started_session(&held, &format!("the variable {response}"))?
         } else {
-            started_session(&response, "the first argument")?
+            started_session(response, "the first argument")?
         };
         let request = Request::parse(given(4).as_deref())?;
         Ok(Self {
@@ -96,9 +98,10 @@ impl Call {
 
 /// Reads the response; keys match without regard to case.
 fn started_session(json: &str, place: &str) -> Result<StartedSession, Error> {
-    let object = object(json, &format!("the response of StartSession in {place}"))?;
-    let field = |name: &str| match find(&object, name) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+    let mut object = object(json, &format!("the response of StartSession in {place}"))?;
+    // Taken out, and not copied: one of them is a secret.
+    let mut field = |name: &str| match find_mut(&mut object, name).map(Value::take) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(Value::String(_)) => Err(incomplete(place, name, "is empty")),
         Some(_) => Err(incomplete(place, name, "is not a text")),
         None => Err(incomplete(place, name, "is missing")),
@@ -168,6 +171,14 @@ fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
 fn find<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object
         .iter()
+        .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
+        .map(|(_, value)| value)
+}
+
+/// [`find`], for taking it out.
+fn find_mut<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Value> {
+    object
+        .iter_mut()
         .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
         .map(|(_, value)| value)
 }

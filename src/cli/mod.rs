@@ -11,6 +11,8 @@ pub use contract::{Call, response_variable};
 pub use own::{Connection, Own, Start, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 
+use zeroize::Zeroizing;
+
 use crate::error::Error;
 use crate::sanitise;
 use crate::settings::Environment;
@@ -55,7 +57,8 @@ impl Invocation {
         if first.to_str().is_some_and(own::is_own) {
             return own::parse(&texts(arguments)?);
         }
-        let texts = texts(&arguments[..arguments.len().min(MOST_ARGUMENTS)])?;
+        // One of them may be the response.
+        let texts = Zeroizing::new(texts(&arguments[..arguments.len().min(MOST_ARGUMENTS)])?);
         if let [only] = texts.as_slice()
             && only == "--version"
         {

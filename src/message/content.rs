@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+use zeroize::Zeroize;
 
 /// The schema version in text frames.
 const TEXT_SCHEMA_VERSION: &str = "1.0";
@@ -43,6 +44,12 @@ impl OpenDataChannel {
             client_id: client_id.to_string(),
             client_version: Some(client_version.to_owned()),
         }
+    }
+}
+
+impl Drop for OpenDataChannel {
+    fn drop(&mut self) {
+        self.token_value.zeroize();
     }
 }
 

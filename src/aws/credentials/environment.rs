@@ -25,7 +25,7 @@ pub(super) fn find(environment: &Environment) -> Found {
             "what AWS_ACCESS_KEY_ID and the like hold cannot be credentials".to_owned(),
         )
     };
-    Credentials::new(key, secret, token, expires)
+    Credentials::new(key, secret.into(), token.map(Into::into), expires)
         .map(Some)
         .ok_or_else(unusable)
 }

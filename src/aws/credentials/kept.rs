@@ -211,7 +211,10 @@ mod tests {
                     let found = found.map(|(key, expires)| {
                         let expires = expires.map(|at| self.start.1 + Duration::from_secs(at));
                         let key = key.to_owned();
-                        Arc::new(Credentials::new(key, "secret".to_owned(), None, expires).unwrap())
+                        Arc::new(
+                            Credentials::new(key, "secret".to_owned().into(), None, expires)
+                                .unwrap(),
+                        )
                     });
                     self.kept.looked(found, now, wall)
                 }

@@ -26,11 +26,10 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn credentials(self) -> Option<Credentials> {
         let expires = self.expiration.as_deref().and_then(time::parse);
-        let token = self.token.map(|token| token.expose().to_owned());
         Credentials::new(
             self.access_key_id,
-            self.secret_access_key.expose().to_owned(),
-            token,
+            self.secret_access_key,
+            self.token,
             expires,
         )
     }

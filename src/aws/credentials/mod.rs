@@ -113,14 +113,11 @@ impl Credentials {
     /// Puts credentials together; `None` if a part is empty or cannot stand in a header.
     pub fn new(
         access_key_id: String,
-        secret_access_key: String,
-        session_token: Option<String>,
+        secret_access_key: Secret,
+        session_token: Option<Secret>,
         expires: Option<SystemTime>,
     ) -> Option<Self> {
-        let secret_access_key = Secret::new(secret_access_key);
-        let session_token = session_token
-            .filter(|token| !token.is_empty())
-            .map(Secret::new);
+        let session_token = session_token.filter(|token| !token.expose().is_empty());
         let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         let token = session_token.as_ref().map_or("", Secret::expose);
         let usable = !access_key_id.is_empty()

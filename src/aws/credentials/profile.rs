@@ -60,7 +60,12 @@ fn keys(name: &str, profile: &Section) -> Found {
             )));
         }
     };
-    let found = Credentials::new(key, secret, get("aws_session_token"), None);
+    let found = Credentials::new(
+        key,
+        secret.into(),
+        get("aws_session_token").map(Into::into),
+        None,
+    );
     let unusable = || {
         CredentialsError::Failed(format!(
             "the keys in the profile {name} cannot be credentials"

@@ -285,8 +285,8 @@ fn role_credentials(
         let keys = answer.role_credentials;
         Credentials::new(
             keys.access_key_id,
-            keys.secret_access_key.expose().to_owned(),
-            keys.session_token.map(|token| token.expose().to_owned()),
+            keys.secret_access_key,
+            keys.session_token,
             UNIX_EPOCH.checked_add(Duration::from_millis(keys.expiration)),
         )
     });

@@ -102,8 +102,8 @@ impl Role {
         #[serde(rename_all = "PascalCase")]
         struct Keys {
             access_key_id: String,
-            secret_access_key: String,
-            session_token: Option<String>,
+            secret_access_key: Secret,
+            session_token: Option<Secret>,
             expiration: String,
         }
         let file = aws_directory(search.environment)
@@ -275,8 +275,8 @@ fn call(
     let text = |name| xml::text(&document, name).map(|text| text.into_owned());
     let found = Credentials::new(
         text("AccessKeyId").unwrap_or_default(),
-        text("SecretAccessKey").unwrap_or_default(),
-        text("SessionToken"),
+        text("SecretAccessKey").unwrap_or_default().into(),
+        text("SessionToken").map(Into::into),
         text("Expiration").as_deref().and_then(time::parse),
     );
     found.ok_or_else(|| failed(ApiError::Malformed("holds no credentials", operation)))
