@@ -28,6 +28,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// A part of this program ended that never ends by itself: "the input thread".
+    pub fn defect(what: &str) -> Self {
+        Self::Lost(format!(
+            "{what} ended unexpectedly; this is a defect of the plugin"
+        ))
+    }
+
     /// The exit code (section 3 of the contract): 2 for usage, 128 and the number for signals, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {

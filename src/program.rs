@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::VERSION;
 use crate::aws::{Api, Configured, Options};
 use crate::cli::{Call, Invocation};
-use crate::client::{Opening, Session};
+use crate::client::{Session, SessionOpening};
 use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
 use crate::error::Error;
@@ -15,7 +15,8 @@ use crate::logging;
 use crate::network::Network;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
-use crate::session::announce::{Announcer, Place};
+use crate::session::OutputTarget;
+use crate::session::announce::Announcer;
 use crate::session::{self, Caller, Command, give_up};
 use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
@@ -63,7 +64,7 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
             .and_then(|settings| commands::run(*own, settings, environment, &remarks)),
         Err(error) => Err(error),
     };
-    fallible.unwrap_or_else(|error| give_up(&Announcer::new("", Place::Stdout), error))
+    fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error))
 }
 
 /// A session that somebody else has started.
@@ -73,9 +74,9 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
     redactor.add(call.session.token.expose());
     logging::start(&settings, &redactor);
     let place = if settings.quiet {
-        Place::Stderr
+        OutputTarget::Stderr
     } else {
-        Place::Stdout
+        OutputTarget::Stdout
     };
     let announcer = Arc::new(Announcer::new(&call.session.session_id, place).hiding(&redactor));
     let caller = Caller {
@@ -138,7 +139,7 @@ fn open_call(
         )?
     };
     announcer.starting();
-    Session::open(Opening {
+    Session::open(SessionOpening {
         started: &call.session,
         target: None,
         api: api.as_ref(),

@@ -13,9 +13,9 @@ const QUIET_TIME: Duration = Duration::from_secs(3);
 
 /// Lines for the user, each shown once in the life of the program. The default shows none. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Remarks(Option<Arc<Shared>>);
+pub struct Remarks(Option<Arc<RemarksState>>);
 
-struct Shared {
+struct RemarksState {
     show: Box<dyn Fn(&str) + Send + Sync>,
     shown: Mutex<HashSet<String>>,
 }
@@ -23,7 +23,7 @@ struct Shared {
 impl Remarks {
     /// Lines go to `show`, which may be called from any thread.
     pub fn new(show: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(Shared {
+        Self(Some(Arc::new(RemarksState {
             show: Box::new(show),
             shown: Mutex::default(),
         })))
@@ -68,7 +68,7 @@ impl Remarks {
     }
 }
 
-impl Shared {
+impl RemarksState {
     fn once(&self, line: &str) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.insert(line.to_owned()) {

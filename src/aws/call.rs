@@ -24,7 +24,7 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// What a call needs besides what it says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller<'a> {
+pub(super) struct ApiCaller<'a> {
     pub(super) network: &'a Network,
     pub(super) clock: &'a Clock,
     /// How often a call is tried.
@@ -33,7 +33,7 @@ pub(super) struct Caller<'a> {
 
 /// What a call says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct ApiCall<'a> {
     /// For errors: `ResumeSession`.
     pub(super) operation: &'static str,
     pub(super) url: &'a Uri,
@@ -46,11 +46,11 @@ pub(super) struct Call<'a> {
     pub(super) body: &'a [u8],
 }
 
-impl Caller<'_> {
+impl ApiCaller<'_> {
     /// Posts the call, signed if there are credentials, and gives an answer with status 200.
     pub(super) fn call(
         &self,
-        call: &Call<'_>,
+        call: &ApiCall<'_>,
         credentials: Option<&Credentials>,
         limit: &Limit,
     ) -> Result<Answer, ApiError> {
@@ -101,7 +101,7 @@ impl Caller<'_> {
 
     fn attempt(
         &self,
-        call: &Call<'_>,
+        call: &ApiCall<'_>,
         credentials: Option<&Credentials>,
         limit: &Limit,
     ) -> Result<Answer, ApiError> {

@@ -82,7 +82,7 @@ impl Call {
         } else {
             started_session(response, "the first argument")?
         };
-        let request = Request::parse(given(4).as_deref())?;
+        let request = CallRequest::parse(given(4).as_deref())?;
         Ok(Self {
             session,
             region: given(1).unwrap_or_default(),
@@ -121,12 +121,12 @@ fn incomplete(place: &str, name: &str, wrong: &str) -> Error {
 
 /// What the fifth argument says: the request that StartSession was called with.
 #[derive(Default)]
-struct Request {
+struct CallRequest {
     target: Option<String>,
     stderr_to_stdout: bool,
 }
 
-impl Request {
+impl CallRequest {
     fn parse(json: Option<&str>) -> Result<Self, Error> {
         let Some(json) = json else {
             return Ok(Self::default());

@@ -8,7 +8,7 @@ mod shorthand;
 use std::ffi::OsString;
 
 pub use contract::{Call, response_variable};
-pub use own::{Connection, Own, Start, command};
+pub use own::{Own, Start, TargetOptions, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 
 use zeroize::Zeroizing;
@@ -55,7 +55,10 @@ impl Invocation {
             return Ok(Self::Installed);
         };
         if first.to_str().is_some_and(own::is_own) {
-            return own::parse(&texts(arguments)?);
+            return Ok(match own::parse(&texts(arguments)?)? {
+                own::Parsed::Own(own) => Self::Own(own),
+                own::Parsed::Help(text) => Self::Help(text),
+            });
         }
         // One of them may be the response.
         let texts = Zeroizing::new(texts(&arguments[..arguments.len().min(MOST_ARGUMENTS)])?);

@@ -3,7 +3,6 @@
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use super::Invocation;
 use super::parameters::{self, Parameters};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -41,7 +40,7 @@ pub enum Own {
     StartSession {
         /// Where.
         #[command(flatten)]
-        connection: Connection,
+        connection: TargetOptions,
         /// The session document; a shell without it
         #[arg(long)]
         document_name: Option<String>,
@@ -53,7 +52,7 @@ pub enum Own {
     Exec {
         /// Where.
         #[command(flatten)]
-        connection: Connection,
+        connection: TargetOptions,
         /// The command and its arguments, run as they are; or the whole command line as one argument. No shell is involved
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -62,7 +61,7 @@ pub enum Own {
     PortForward {
         /// Where.
         #[command(flatten)]
-        connection: Connection,
+        connection: TargetOptions,
         /// A host that the target reaches; the target itself without it
         #[arg(long)]
         host: Option<String>,
@@ -74,7 +73,7 @@ pub enum Own {
     SshProxy {
         /// Where.
         #[command(flatten)]
-        connection: Connection,
+        connection: TargetOptions,
         /// The target's SSH port
         #[arg(long, default_value_t = 22)]
         port: u16,
@@ -83,7 +82,7 @@ pub enum Own {
 
 /// The target and how to reach it, with the AWS CLI's names.
 #[derive(Debug, Clone, Args)]
-pub struct Connection {
+pub struct TargetOptions {
     /// The managed node, such as i-0123456789abcdef0; without it, SSM_PLUGIN_TARGET
     #[arg(long)]
     target: Option<String>,
@@ -107,7 +106,7 @@ pub struct Start {
     /// The managed node.
     pub target: String,
     /// How to reach it.
-    pub connection: Connection,
+    pub connection: TargetOptions,
     /// The session document; a shell without it.
     pub document_name: Option<String>,
     /// The document's parameters.
@@ -217,7 +216,7 @@ impl Own {
     }
 }
 
-impl Connection {
+impl TargetOptions {
     fn target(&self, environment: &Environment) -> Result<String, Error> {
         let given = self.target.as_deref().filter(|target| !target.is_empty());
         match given.or_else(|| environment.get("SSM_PLUGIN_TARGET")) {
@@ -256,12 +255,20 @@ pub(super) fn is_own(first: &str) -> bool {
     OWN.contains(&first)
 }
 
+/// What the arguments of our own subcommands are.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    Own(Box<Own>),
+    /// Help that was asked for.
+    Help(String),
+}
+
 /// Reads the arguments of one of our subcommands.
-pub(super) fn parse(arguments: &[String]) -> Result<Invocation, Error> {
+pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Error> {
     let program = std::iter::once("session-manager-plugin");
     match Arguments::try_parse_from(program.chain(arguments.iter().map(String::as_str))) {
-        Ok(arguments) => Ok(Invocation::Own(Box::new(arguments.command))),
-        Err(error) if !error.use_stderr() => Ok(Invocation::Help(error.to_string())),
+        Ok(arguments) => Ok(Parsed::Own(Box::new(arguments.command))),
+        Err(error) if !error.use_stderr() => Ok(Parsed::Help(error.to_string())),
         Err(error) => Err(usage_error(&error)),
     }
 }
@@ -284,7 +291,7 @@ mod tests {
     fn own(arguments: &[&str]) -> Result<Own, Error> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         match parse(&arguments)? {
-            Invocation::Own(own) => Ok(*own),
+            Parsed::Own(own) => Ok(*own),
             other => panic!("{other:?}"),
         }
     }
@@ -311,7 +318,7 @@ mod tests {
     fn help_names_the_package_version_and_the_commands() {
         for arguments in [&["help"][..], &["--help"], &["-h"]] {
             let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-            let Ok(Invocation::Help(text)) = parse(&arguments) else {
+            let Ok(Parsed::Help(text)) = parse(&arguments) else {
                 panic!("no help");
             };
             assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");

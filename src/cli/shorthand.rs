@@ -21,26 +21,23 @@ pub(super) enum Value {
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Failure {
+enum ShorthandError {
     /// Here something else should stand; a list without brackets may end before it.
     Syntax { expected: &'static str, at: usize },
     /// Anything else, in words.
     Other(String),
 }
 
-type Result<T> = std::result::Result<T, Failure>;
+type ShorthandResult<T> = Result<T, ShorthandError>;
 
 /// Gives the content of a file where a text names one (`file://…`), and nothing where it does not.
-pub(super) type Load<'a> = dyn Fn(&str) -> std::result::Result<Option<String>, String> + 'a;
+pub(super) type Load<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
 
 /// Reads a whole text. `load` is asked where a name ends with `@`.
 ///
 /// # Errors
 /// What is wrong and where, in words.
-pub(super) fn parse(
-    text: &str,
-    load: &Load<'_>,
-) -> std::result::Result<BTreeMap<String, Value>, String> {
+pub(super) fn parse(text: &str, load: &Load<'_>) -> Result<BTreeMap<String, Value>, String> {
     let mut parser = Parser {
         text: text.chars().collect(),
         at: 0,
@@ -49,8 +46,8 @@ pub(super) fn parse(
         load,
     };
     parser.parameters().map_err(|failure| match failure {
-        Failure::Other(why) => why,
-        Failure::Syntax { expected, at } => match parser.text.get(at) {
+        ShorthandError::Other(why) => why,
+        ShorthandError::Syntax { expected, at } => match parser.text.get(at) {
             Some(found) => {
                 let place = at + 1;
                 format!("expected {expected} and not {found:?} at character {place}")
@@ -70,13 +67,13 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn parameters(&mut self) -> Result<BTreeMap<String, Value>> {
+    fn parameters(&mut self) -> ShorthandResult<BTreeMap<String, Value>> {
         let mut parameters = BTreeMap::new();
         loop {
             let name = self.name()?;
             let value = self.values()?;
             if parameters.contains_key(&name) {
-                return Err(Failure::Other(format!("{name} comes twice")));
+                return Err(ShorthandError::Other(format!("{name} comes twice")));
             }
             parameters.insert(name, value);
             if self.current().is_none() {
@@ -87,7 +84,7 @@ impl Parser<'_> {
     }
 
     /// A name and its equals sign.
-    fn name(&mut self) -> Result<String> {
+    fn name(&mut self) -> ShorthandResult<String> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.#/:".contains(c);
         let name: String = self.text[self.at..]
             .iter()
@@ -105,7 +102,7 @@ impl Parser<'_> {
         Ok(name)
     }
 
-    fn values(&mut self) -> Result<Value> {
+    fn values(&mut self) -> ShorthandResult<Value> {
         match self.current() {
             None => Ok(Value::Text(String::new())),
             Some('[') => self.list(),
@@ -115,7 +112,7 @@ impl Parser<'_> {
     }
 
     /// One text, or several with commas between them. The last comma may belong to the next name instead.
-    fn texts(&mut self) -> Result<Value> {
+    fn texts(&mut self) -> ShorthandResult<Value> {
         let first = self.first()?;
         self.skip_space();
         if self.current() != Some(',') {
@@ -132,7 +129,7 @@ impl Parser<'_> {
                         break;
                     }
                 }
-                Err(Failure::Syntax { .. }) if self.current().is_some() => {
+                Err(ShorthandError::Syntax { .. }) if self.current().is_some() => {
                     while self.current() != Some(',') {
                         self.at -= 1;
                     }
@@ -150,11 +147,11 @@ impl Parser<'_> {
     }
 
     /// One more text of a list without brackets, and whether it was the last.
-    fn next_text(&mut self) -> Result<(String, bool)> {
+    fn next_text(&mut self) -> ShorthandResult<(String, bool)> {
         let text = match self.current() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote)?,
             _ => {
-                let text = self.plain(&FURTHER).ok_or(Failure::Syntax {
+                let text = self.plain(&FURTHER).ok_or(ShorthandError::Syntax {
                     expected: "a value",
                     at: self.at,
                 })?;
@@ -169,7 +166,7 @@ impl Parser<'_> {
         Ok((text, false))
     }
 
-    fn list(&mut self) -> Result<Value> {
+    fn list(&mut self) -> ShorthandResult<Value> {
         self.deeper()?;
         self.expect('[', "a bracket")?;
         let mut list = Vec::new();
@@ -182,7 +179,7 @@ impl Parser<'_> {
         Ok(Value::List(list))
     }
 
-    fn map(&mut self) -> Result<Value> {
+    fn map(&mut self) -> ShorthandResult<Value> {
         self.deeper()?;
         self.expect('{', "a brace")?;
         while self.current() != Some('}') {
@@ -195,16 +192,18 @@ impl Parser<'_> {
         Ok(Value::Map)
     }
 
-    fn deeper(&mut self) -> Result<()> {
+    fn deeper(&mut self) -> ShorthandResult<()> {
         self.depth += 1;
         if self.depth > MAXIMUM_DEPTH {
-            return Err(Failure::Other("there are too many brackets".to_owned()));
+            return Err(ShorthandError::Other(
+                "there are too many brackets".to_owned(),
+            ));
         }
         Ok(())
     }
 
     /// What stands between brackets.
-    fn inner(&mut self) -> Result<Value> {
+    fn inner(&mut self) -> ShorthandResult<Value> {
         match self.current() {
             Some('[') => self.list(),
             Some('{') => self.map(),
@@ -213,7 +212,7 @@ impl Parser<'_> {
     }
 
     /// A comma with space behind it, unless the end comes.
-    fn separate(&mut self, end: char) -> Result<()> {
+    fn separate(&mut self, end: char) -> ShorthandResult<()> {
         self.skip_space();
         if self.current() != Some(end) {
             self.expect(',', "a comma")?;
@@ -222,7 +221,7 @@ impl Parser<'_> {
     }
 
     /// A text that may be empty, or stand in quotes.
-    fn first(&mut self) -> Result<String> {
+    fn first(&mut self) -> ShorthandResult<String> {
         match self.current() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote),
             _ => match self.plain(&FIRST) {
@@ -254,7 +253,7 @@ impl Parser<'_> {
     }
 
     /// A text in quotes, in which a backslash protects the quote, or a backslash. If only a protected quote is there to end it, it does.
-    fn quoted(&mut self, quote: char) -> Result<String> {
+    fn quoted(&mut self, quote: char) -> ShorthandResult<String> {
         let rest = &self.text[self.at + 1..];
         let mut at = 0;
         let mut protected = None;
@@ -269,7 +268,7 @@ impl Parser<'_> {
                 [] => break protected,
             }
         };
-        let end = end.ok_or(Failure::Syntax {
+        let end = end.ok_or(ShorthandError::Syntax {
             expected: "a value whose quotes match",
             at: self.at,
         })?;
@@ -279,19 +278,19 @@ impl Parser<'_> {
         self.loaded(text.replace("\\\\", "\\"))
     }
 
-    fn loaded(&self, text: String) -> Result<String> {
+    fn loaded(&self, text: String) -> ShorthandResult<String> {
         if !self.loads {
             return Ok(text);
         }
-        let content = (self.load)(&text).map_err(Failure::Other)?;
+        let content = (self.load)(&text).map_err(ShorthandError::Other)?;
         Ok(content.unwrap_or(text))
     }
 
-    fn expect(&mut self, wanted: char, expected: &'static str) -> Result<()> {
+    fn expect(&mut self, wanted: char, expected: &'static str) -> ShorthandResult<()> {
         self.skip_space();
         if self.current() != Some(wanted) {
             let at = self.at;
-            return Err(Failure::Syntax { expected, at });
+            return Err(ShorthandError::Syntax { expected, at });
         }
         self.at += 1;
         self.skip_space();

@@ -9,8 +9,8 @@ pub mod target;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use session::Opening;
 pub use session::Session;
+pub(crate) use session::SessionOpening;
 
 use crate::aws::{Api, ApiError, Configured, Options, StartRequest, StartedSession};
 use crate::error::Error;
@@ -39,10 +39,10 @@ pub struct ClientOptions {
 
 /// Starts sessions. One network, one chain of credentials and one clock for all of them. Cheap to clone, and for use from any thread.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client(Arc<ClientState>);
 
 #[derive(Debug)]
-struct Shared {
+struct ClientState {
     api: Api,
     settings: Arc<Settings>,
     remarks: Remarks,
@@ -83,7 +83,7 @@ impl Client {
                 _ => error,
             }
         })?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(ClientState {
             api,
             settings: Arc::new(settings),
             remarks,
@@ -116,7 +116,7 @@ impl Client {
     pub fn open(&self, started: &StartedSession, target: &str) -> Result<Session, Error> {
         let shared = &self.0;
         let target = Some(target).filter(|target| !target.is_empty());
-        let opened = Session::open(Opening {
+        let opened = Session::open(SessionOpening {
             started,
             target,
             api: Some(&shared.api).filter(|_| !shared.settings.skip_client_configure),

@@ -25,7 +25,7 @@ pub struct Session {
 
 /// What a session is opened with.
 #[derive(Debug)]
-pub(crate) struct Opening<'a> {
+pub(crate) struct SessionOpening<'a> {
     /// What StartSession answered.
     pub started: &'a StartedSession,
     /// The node or task, if it is known.
@@ -44,8 +44,8 @@ pub(crate) struct Opening<'a> {
 
 impl Session {
     /// Begins to open the data channel.
-    pub(crate) fn open(opening: Opening<'_>) -> Result<Self, Error> {
-        let Opening {
+    pub(crate) fn open(opening: SessionOpening<'_>) -> Result<Self, Error> {
+        let SessionOpening {
             started, settings, ..
         } = opening;
         let stream_url = StreamUrl::parse(&started.stream_url, settings)?;

@@ -1,28 +1,17 @@
 //! Our own commands, one file or folder each: stdout, signals, the terminal, exit codes and `--json`.
 
 mod session;
+mod surroundings;
 
-use std::sync::Arc;
-
-use crate::cli::{Connection, Own};
-use crate::client::{Client, ClientOptions, Session};
+use crate::cli::Own;
 use crate::error::Error;
 use crate::logging;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
-use crate::session::announce::Announcer;
-use crate::session::{Caller, Context, out_of_resources};
 use crate::settings::{Environment, Settings};
-use crate::terminal::raw;
-use crate::terminal::signals::{self, Parent, Signals};
-
-/// What every command has around it.
-struct Surroundings {
-    settings: Settings,
-    environment: Environment,
-    remarks: Remarks,
-    redactor: Redactor,
-}
+use crate::terminal::signals;
+use surroundings::Surroundings;
+pub(crate) use surroundings::{catch_signals, context};
 
 /// Runs one of our commands; the exit code.
 ///
@@ -48,46 +37,5 @@ pub fn run(
         | Own::Exec { .. }
         | Own::PortForward { .. }
         | Own::SshProxy { .. }) => session::run(&own, around),
-    }
-}
-
-impl Surroundings {
-    /// The client for what the options of a command say.
-    fn client(&self, connection: &Connection) -> Result<Client, Error> {
-        let options = ClientOptions {
-            profile: connection.profile.clone(),
-            region: connection.region.clone(),
-            endpoint: connection.endpoint_url.clone(),
-            remarks: self.remarks.clone(),
-            redactor: self.redactor.clone(),
-        };
-        Client::new(options, &self.environment, self.settings.clone())
-    }
-}
-
-/// Catches signals, and restores the terminal whatever happens from here on.
-pub(crate) fn catch_signals(parent: Parent) -> Result<Signals, Error> {
-    raw::restore_at_panic();
-    Signals::start(parent).map_err(|error| out_of_resources(&error))
-}
-
-/// What runs a session to its end.
-pub(crate) fn context(
-    session: &Session,
-    signals: Signals,
-    caller: Caller,
-    announcer: &Arc<Announcer>,
-    settings: &Arc<Settings>,
-    environment: Environment,
-) -> Context {
-    Context {
-        channel: session.channel().clone(),
-        notices: session.notices().clone(),
-        signals,
-        announcer: Arc::clone(announcer),
-        settings: Arc::clone(settings),
-        environment: Arc::new(environment),
-        caller,
-        terminate: session.terminate().cloned(),
     }
 }

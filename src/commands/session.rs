@@ -8,10 +8,11 @@ use crate::aws::StartRequest;
 use crate::cli::Own;
 use crate::error::Error;
 use crate::network::Limit;
-use crate::session::announce::{Announcer, Place};
+use crate::session::OutputTarget;
+use crate::session::announce::Announcer;
 use crate::session::{self, Asked, Caller, Command, give_up};
 use crate::terminal::signals::Parent;
-use crate::terminal::unread::{self, Unread};
+use crate::terminal::unread::{self, UnreadInput};
 
 /// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -23,11 +24,11 @@ pub(super) fn run(own: &Own, around: Surroundings) -> Result<u8, Error> {
     let began = Instant::now();
     let start = own.start(&around.environment)?;
     let place = if own.is_quiet() {
-        Place::Nowhere
+        OutputTarget::Nowhere
     } else if around.settings.quiet {
-        Place::Stderr
+        OutputTarget::Stderr
     } else {
-        Place::Stdout
+        OutputTarget::Stdout
     };
     let caller = Caller {
         stderr_to_stdout: false,
@@ -86,11 +87,11 @@ pub(super) fn run(own: &Own, around: Surroundings) -> Result<u8, Error> {
 /// Refuses to start a command whose data, which stands on stdin or comes there until this moment, it would not get (P118).
 fn refuse_unread(until: Instant) -> Result<(), Error> {
     match unread::look(until) {
-        Unread::Data => Err(Error::Usage(
+        UnreadInput::Data => Err(Error::Usage(
             "there is data on stdin, but exec does not read stdin and the command would not get it: \
              add </dev/null if it is not for the command, or put it where the command finds it"
                 .to_owned(),
         )),
-        Unread::Nothing | Unread::NotYet => Ok(()),
+        UnreadInput::Nothing | UnreadInput::NotYet => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ const MAXIMUM_COMPLAINTS: usize = 10;
 /// # Errors
 /// A file that cannot be read or holds no certificate, or the first certificate that is broken, by its place.
 pub(super) fn of_file(path: &Path) -> Result<Vec<Certificate>, String> {
-    let mut found = Found::default();
+    let mut found = FoundCertificates::default();
     found.read(path);
     match found.complaints.into_iter().next() {
         Some(complaint) => Err(complaint),
@@ -32,7 +32,7 @@ pub(super) fn of_file(path: &Path) -> Result<Vec<Certificate>, String> {
 
 /// The usable certificates of the system's bundle. What is broken is passed over with a line in the log.
 pub(super) fn of_bundle(path: &Path) -> Vec<Certificate> {
-    let mut found = Found::default();
+    let mut found = FoundCertificates::default();
     found.read(path);
     found.log();
     found.certificates
@@ -46,7 +46,7 @@ pub(super) fn of_bundle(path: &Path) -> Vec<Certificate> {
 pub(super) fn of_directory(path: &Path) -> Result<Vec<Certificate>, String> {
     let about = |reason: String| format!("{}: {reason}", path.display());
     let entries = fs::read_dir(path).map_err(|error| about(error.to_string()))?;
-    let mut found = Found::default();
+    let mut found = FoundCertificates::default();
     for entry in entries.filter_map(Result::ok).take(MAXIMUM_FILES) {
         let file = entry.path();
         if !may_hold_certificates(&file) {
@@ -91,7 +91,7 @@ fn is_hashed_name(name: &OsStr) -> bool {
 
 /// What was found in one or several files.
 #[derive(Default)]
-struct Found {
+struct FoundCertificates {
     certificates: Vec<Certificate>,
     /// What cannot be used and why, with its file.
     complaints: Vec<String>,
@@ -102,7 +102,7 @@ struct Found {
     hasher: RandomState,
 }
 
-impl Found {
+impl FoundCertificates {
     fn read(&mut self, path: &Path) {
         if let Err(complaint) = self.try_to_read(path) {
             self.complaints

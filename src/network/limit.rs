@@ -12,10 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Ends the waits of every [`Limit`] made with it, at once and for good. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Cancel(Arc<Shared>);
+pub struct Cancel(Arc<CancelState>);
 
 #[derive(Debug)]
-struct Shared {
+struct CancelState {
     cancelled: AtomicBool,
     /// Readable (end of file) from the moment of cancellation, so that poll(2) sees it.
     reader: UnixStream,
@@ -29,7 +29,7 @@ impl Cancel {
     /// When the process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(CancelState {
             cancelled: AtomicBool::new(false),
             reader,
             writer,

@@ -19,7 +19,7 @@ pub use connect::ConnectError;
 pub(crate) use host::{bare, is_local, is_loopback, split_authority};
 pub use limit::{Cancel, Limit, Stop};
 pub use proxy::{Proxy, ProxySettings};
-pub use stream::{Stream, Waiting};
+pub use stream::{Stream, WaitingStream};
 pub use trust::Trust;
 #[doc(hidden)]
 pub use tunnel::judge_answers;

@@ -31,8 +31,8 @@ impl Stream {
     }
 
     /// The same connection as one that waits, until the limit.
-    pub fn waiting<'a>(&'a mut self, limit: &'a Limit) -> Waiting<'a> {
-        Waiting {
+    pub fn waiting<'a>(&'a mut self, limit: &'a Limit) -> WaitingStream<'a> {
+        WaitingStream {
             stream: self,
             limit,
         }
@@ -72,12 +72,12 @@ impl Write for Stream {
 
 /// A [`Stream`] whose reads and writes wait until they can do something or the limit is reached (see [`super::Stop::of`]).
 #[derive(Debug)]
-pub struct Waiting<'a> {
+pub struct WaitingStream<'a> {
     stream: &'a mut Stream,
     limit: &'a Limit,
 }
 
-impl Waiting<'_> {
+impl WaitingStream<'_> {
     fn retry<T>(
         &mut self,
         for_what: PollFlags,
@@ -97,13 +97,13 @@ impl Waiting<'_> {
     }
 }
 
-impl Read for Waiting<'_> {
+impl Read for WaitingStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.retry(PollFlags::IN, |stream| stream.read(buffer))
     }
 }
 
-impl Write for Waiting<'_> {
+impl Write for WaitingStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.retry(PollFlags::OUT, |stream| stream.write(bytes))
     }

@@ -51,9 +51,9 @@ const BUNDLES: &[&str] = &[
 ///
 /// Cheap to clone; the roots are read once, when TLS is first needed.
 #[derive(Clone)]
-pub struct Trust(Arc<Shared>);
+pub struct Trust(Arc<TrustState>);
 
-struct Shared {
+struct TrustState {
     roots: Roots,
     /// Made for the first connection; the text says why there is none.
     connector: OnceLock<Result<Connector, String>>,
@@ -117,7 +117,7 @@ impl Trust {
             Some(variables) => Roots::Named { variables, paths },
             None => Roots::System,
         };
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(TrustState {
             roots,
             connector: OnceLock::new(),
             complete: OnceLock::new(),
@@ -186,9 +186,9 @@ impl Roots {
         match self {
             Self::Named { variables, paths } => {
                 let (built_in, read) = if paths.have_the_systems() {
-                    (BuiltIn::Trusted, Read::WhatIsNotLookedUp)
+                    (BuiltIn::Trusted, Reading::WhatIsNotLookedUp)
                 } else {
-                    (BuiltIn::Ignored, Read::Everything)
+                    (BuiltIn::Ignored, Reading::Everything)
                 };
                 let roots = paths.certificates(read);
                 let roots =
@@ -217,7 +217,7 @@ impl Roots {
     fn complete(&self) -> Option<Connector> {
         match self {
             Self::Named { paths, .. } if paths.have_the_systems() => {
-                let roots = paths.certificates(Read::Everything).ok()?;
+                let roots = paths.certificates(Reading::Everything).ok()?;
                 Connector::new(BuiltIn::Ignored, roots).ok()
             }
             Self::System if !cfg!(target_vendor = "apple") && has_hashed_directory() => {
@@ -231,7 +231,7 @@ impl Roots {
 
 /// What of the paths that somebody named is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
+enum Reading {
     Everything,
     /// All but the system's own directories.
     WhatIsNotLookedUp,
@@ -249,13 +249,13 @@ impl Paths {
         Ok(())
     }
 
-    fn certificates(&self, read: Read) -> Result<Vec<Certificate>, String> {
+    fn certificates(&self, read: Reading) -> Result<Vec<Certificate>, String> {
         let mut all = Vec::new();
         for file in &self.files {
             all.append(&mut authorities::of_file(file)?);
         }
         for directory in &self.directories {
-            if read == Read::WhatIsNotLookedUp && is_the_systems(directory) {
+            if read == Reading::WhatIsNotLookedUp && is_the_systems(directory) {
                 continue;
             }
             all.append(&mut authorities::of_directory(directory)?);

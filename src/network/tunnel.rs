@@ -14,7 +14,7 @@ use super::stream::Stream;
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// Why the proxy does not pass us on.
-enum Failure {
+enum TunnelFailure {
     /// What it did, as a predicate: "the proxy … {this}".
     Said(String),
     Io(io::Error),
@@ -22,7 +22,7 @@ enum Failure {
     Before(ConnectError),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for TunnelFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -48,7 +48,7 @@ pub(super) fn open(
                 let target = target.map_or(Target::Name(host), Target::Address);
                 socks5(stream, login, target, port)
             }
-            Err(error) => Err(Failure::Before(error)),
+            Err(error) => Err(TunnelFailure::Before(error)),
         },
         ProxyScheme::Socks5h => {
             let target = host.parse().map_or(Target::Name(host), Target::Address);
@@ -61,12 +61,12 @@ pub(super) fn open(
         reason,
     };
     result.map_err(|failure| match failure {
-        Failure::Said(reason) => told(reason),
-        Failure::Before(error) => error,
-        Failure::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+        TunnelFailure::Said(reason) => told(reason),
+        TunnelFailure::Before(error) => error,
+        TunnelFailure::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             told("closed the connection without an answer".to_owned())
         }
-        Failure::Io(error) => {
+        TunnelFailure::Io(error) => {
             let step = "asking it for a connection";
             match ConnectError::from_io(format!("the proxy {name}"), step, &error) {
                 ConnectError::Unreachable { reason, .. } => told(format!("broke off: {reason}")),
@@ -81,7 +81,7 @@ fn http_connect(
     login: Option<&ProxyLogin>,
     host: &str,
     port: u16,
-) -> Result<(), Failure> {
+) -> Result<(), TunnelFailure> {
     let target = host_and_port(host, port);
     let mut request = Zeroizing::new(format!(
         "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: session-manager-plugin\r\n"
@@ -103,7 +103,7 @@ fn http_connect(
             count => answer.extend_from_slice(&piece[..count]),
         }
         if let Some(verdict) = judge(&answer, login.is_some()) {
-            return verdict.map_err(Failure::Said);
+            return verdict.map_err(TunnelFailure::Said);
         }
     }
 }
@@ -148,10 +148,10 @@ fn socks5(
     login: Option<&ProxyLogin>,
     target: Target<'_>,
     port: u16,
-) -> Result<(), Failure> {
+) -> Result<(), TunnelFailure> {
     const NO_LOGIN: u8 = 0;
     const USER_AND_PASSWORD: u8 = 2;
-    let said = |text: &str| Failure::Said(text.to_owned());
+    let said = |text: &str| TunnelFailure::Said(text.to_owned());
 
     let methods: &[u8] = match login {
         Some(_) => &[5, 2, NO_LOGIN, USER_AND_PASSWORD],
@@ -170,7 +170,7 @@ fn socks5(
             for (text, what) in [(&login.user, "user"), (&login.password, "password")] {
                 let length = u8::try_from(text.len());
                 let too_long = format!("takes a {what} of at most 255 bytes");
-                request.push(length.map_err(|_| Failure::Said(too_long))?);
+                request.push(length.map_err(|_| TunnelFailure::Said(too_long))?);
                 request.extend_from_slice(text.as_bytes());
             }
             stream.write_all(&request)?;
@@ -227,7 +227,7 @@ fn socks5(
             8 => "it does not take this kind of address",
             _ => "for a reason of its own",
         };
-        return Err(Failure::Said(format!("did not connect us: {why}")));
+        return Err(TunnelFailure::Said(format!("did not connect us: {why}")));
     }
     // The address that it uses is of no interest, but must be read.
     let length = match kind {
@@ -274,8 +274,8 @@ pub fn judge_answers(is_socks: bool, answers: &[u8]) -> Result<(), String> {
         http_connect(&mut script, None, "host", 443)
     };
     result.map_err(|failure| match failure {
-        Failure::Said(reason) => reason,
-        Failure::Io(error) => error.to_string(),
-        Failure::Before(error) => error.to_string(),
+        TunnelFailure::Said(reason) => reason,
+        TunnelFailure::Io(error) => error.to_string(),
+        TunnelFailure::Before(error) => error.to_string(),
     })
 }

@@ -2,22 +2,10 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::ending::Text;
+use super::ending::{OutputTarget, Text};
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
-
-/// Where our own lines go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Place {
-    /// As callers expect.
-    Stdout,
-    /// `SSM_PLUGIN_QUIET`, and whatever follows the first banner where stdout carries SSH's bytes.
-    Stderr,
-    /// Our own subcommands that do without: stdout is the remote command's, and stderr as well.
-    Nowhere,
-}
 
 /// Says what the contract wants said.
 #[derive(Debug)]
@@ -31,7 +19,7 @@ pub struct Announcer {
 
 impl Announcer {
     /// For this session.
-    pub fn new(session_id: &str, place: Place) -> Self {
+    pub fn new(session_id: &str, place: OutputTarget) -> Self {
         Self {
             session_id: sanitise::line(session_id),
             place: AtomicU8::new(place as u8),
@@ -59,18 +47,19 @@ impl Announcer {
     }
 
     /// Where the lines go now.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> OutputTarget {
         match self.place.load(Ordering::SeqCst) {
-            0 => Place::Stdout,
-            1 => Place::Stderr,
-            _ => Place::Nowhere,
+            0 => OutputTarget::Stdout,
+            1 => OutputTarget::Stderr,
+            _ => OutputTarget::Nowhere,
         }
     }
 
     /// From now on nothing of ours goes to stdout: the session's bytes are to be alone there.
     pub fn leave_stdout(&self) {
-        if self.place() == Place::Stdout {
-            self.place.store(Place::Stderr as u8, Ordering::SeqCst);
+        if self.place() == OutputTarget::Stdout {
+            self.place
+                .store(OutputTarget::Stderr as u8, Ordering::SeqCst);
         }
     }
 
@@ -78,9 +67,9 @@ impl Announcer {
     pub fn say(&self, text: &str) {
         let text = sanitise::text(&self.redactor.clean(text));
         match self.place() {
-            Place::Stdout => print::to_stdout(&text),
-            Place::Stderr => print::to_stderr(&text),
-            Place::Nowhere => {}
+            OutputTarget::Stdout => print::to_stdout(&text),
+            OutputTarget::Stderr => print::to_stderr(&text),
+            OutputTarget::Nowhere => {}
         }
     }
 
@@ -128,9 +117,9 @@ mod tests {
 
     #[test]
     fn p56_control_characters_of_the_service_are_removed() {
-        let announcer = Announcer::new("s\u{1b}[2J\n-1", Place::Stdout);
+        let announcer = Announcer::new("s\u{1b}[2J\n-1", OutputTarget::Stdout);
         assert_eq!(announcer.session_id(), "s[2J -1");
-        let announcer = Announcer::new("s-1", Place::Stdout);
+        let announcer = Announcer::new("s-1", OutputTarget::Stdout);
         assert_eq!(
             announcer.text(&Text::Closed("\u{1b}[2J".to_owned())),
             "\n\nSessionId: s-1 : [2J\n\n"
@@ -139,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_last_words_are_those_of_the_contract() {
-        let announcer = Announcer::new("s-1", Place::Stdout);
+        let announcer = Announcer::new("s-1", OutputTarget::Stdout);
         for (text, spelled) in [
             (
                 Text::Exiting,
@@ -162,9 +151,9 @@ mod tests {
     #[test]
     fn only_lines_on_stdout_leave_it() {
         for (place, after) in [
-            (Place::Stdout, Place::Stderr),
-            (Place::Stderr, Place::Stderr),
-            (Place::Nowhere, Place::Nowhere),
+            (OutputTarget::Stdout, OutputTarget::Stderr),
+            (OutputTarget::Stderr, OutputTarget::Stderr),
+            (OutputTarget::Nowhere, OutputTarget::Nowhere),
         ] {
             let announcer = Announcer::new("s-1", place);
             announcer.leave_stdout();

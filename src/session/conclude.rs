@@ -6,11 +6,11 @@ use bytes::Bytes;
 use crossbeam_channel::{at, bounded, never, select};
 
 use super::announce::Announcer;
+use super::context::{Context, JOIN_TIMEOUT, spawn};
 use super::ending::{
-    Command, Ending, Facts, Leaving, RemoteEnd, Stage, Stream, Written, decide, is_deadly,
+    Command, Ending, Facts, Leaving, OutputStream, RemoteEnd, Stage, Written, decide, is_deadly,
     unwritable,
 };
-use super::{Context, JOIN_TIMEOUT, spawn};
 use crate::datachannel::End;
 use crate::error::Error;
 use crate::message::Flag;
@@ -230,11 +230,11 @@ fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
 }
 
 /// The last text, and what became of it. It is not cut off while its reader lives, however slow; a signal bounds that.
-fn last_words(context: &Context, stream: Stream, text: &str) -> Written {
+fn last_words(context: &Context, stream: OutputStream, text: &str) -> Written {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let mut piece = Some(match stream {
-        Stream::Stdout => Piece::Stdout(bytes),
-        Stream::Stderr => Piece::Stderr(bytes),
+        OutputStream::Stdout => Piece::Stdout(bytes),
+        OutputStream::Stderr => Piece::Stderr(bytes),
     });
     match Writer::start(move || piece.take().unwrap_or(Piece::End)) {
         Ok(writer) => finish_output(context, writer).0,

@@ -3,7 +3,6 @@
 
 use rustix::io::Errno;
 
-use super::announce::Place;
 use crate::datachannel::End;
 use crate::error::Error;
 use crate::sanitise;
@@ -11,6 +10,18 @@ use crate::terminal::signals::Signal;
 
 /// What our own `exec` ends with when the command's exit code never came: as ssh does.
 const UNKNOWN_EXIT_CODE: u8 = 255;
+
+/// Where our own lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OutputTarget {
+    /// As callers expect.
+    Stdout,
+    /// `SSM_PLUGIN_QUIET`, and whatever follows the first banner where stdout carries SSH's bytes.
+    Stderr,
+    /// Our own subcommands that do without: stdout is the remote command's, and stderr as well.
+    Nowhere,
+}
 
 /// Who called us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,7 +100,7 @@ pub struct Facts<'a> {
     /// Who called us.
     pub command: Command,
     /// Where our own lines go by now.
-    pub place: Place,
+    pub place: OutputTarget,
     /// Whether stdin and stdout carry the session's bytes, as for ssh.
     pub is_stdio: bool,
     /// Whether the remote exit code is to be ours (`SSM_PLUGIN_PROPAGATE_EXIT_CODE`).
@@ -108,7 +119,7 @@ pub struct Facts<'a> {
 
 /// Where one of the contract's texts goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// To stdout.
     Stdout,
     /// To stderr.
@@ -132,7 +143,7 @@ pub enum Text {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The last words.
-    pub text: Option<(Stream, Text)>,
+    pub text: Option<(OutputStream, Text)>,
     /// Lines on stderr that say what went wrong.
     pub errors: Vec<String>,
     /// The exit code.
@@ -178,7 +189,7 @@ fn closed(facts: &Facts<'_>, reason: &str) -> Verdict {
     let has_reason = !reason.trim().is_empty();
     if !has_reason {
         return match facts.stage {
-            Stage::Opening if facts.place == Place::Nowhere => Verdict {
+            Stage::Opening if facts.place == OutputTarget::Nowhere => Verdict {
                 text: None,
                 errors: vec!["the session ended before it began".to_owned()],
                 code: 1,
@@ -195,8 +206,8 @@ fn closed(facts: &Facts<'_>, reason: &str) -> Verdict {
     // It could not be started.
     let errors = match facts.place {
         // There the text is on stderr already.
-        Place::Stderr => Vec::new(),
-        Place::Stdout | Place::Nowhere => vec![reason.trim().to_owned()],
+        OutputTarget::Stderr => Vec::new(),
+        OutputTarget::Stdout | OutputTarget::Nowhere => vec![reason.trim().to_owned()],
     };
     Verdict {
         text: facts.place_of(text),
@@ -212,7 +223,7 @@ fn timed_out(facts: &Facts<'_>) -> Verdict {
 
 /// A session that ran to its end. `reason` is for those who do not get the contract's texts.
 fn over(facts: &Facts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict {
-    let reason = reason.filter(|_| facts.place == Place::Nowhere);
+    let reason = reason.filter(|_| facts.place == OutputTarget::Nowhere);
     let mut errors: Vec<_> = reason.into_iter().map(|text| text.trim().into()).collect();
     let code = match (facts.remote_code(), facts.command) {
         (Some(code), _) => code,
@@ -235,7 +246,7 @@ fn failed(facts: &Facts<'_>, error: &Error) -> Verdict {
         Error::Start(_) | Error::Taken(_) | Error::NoRegion => {
             facts.place_of(Text::CannotStart(error.to_string()))
         }
-        Error::Lost(reason) if facts.place == Place::Stdout => {
+        Error::Lost(reason) if facts.place == OutputTarget::Stdout => {
             facts.place_of(Text::Closed(reason.clone()))
         }
         Error::Lost(_) | Error::Usage(_) | Error::Signal(_) => None,
@@ -275,11 +286,11 @@ fn user_left(command: Command) -> u8 {
 
 impl Facts<'_> {
     /// Where a text of the contract goes, if anywhere.
-    fn place_of(&self, text: Text) -> Option<(Stream, Text)> {
+    fn place_of(&self, text: Text) -> Option<(OutputStream, Text)> {
         match self.place {
-            Place::Stdout => Some((Stream::Stdout, text)),
-            Place::Stderr => Some((Stream::Stderr, text)),
-            Place::Nowhere => None,
+            OutputTarget::Stdout => Some((OutputStream::Stdout, text)),
+            OutputTarget::Stderr => Some((OutputStream::Stderr, text)),
+            OutputTarget::Nowhere => None,
         }
     }
 

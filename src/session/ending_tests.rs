@@ -93,12 +93,12 @@ impl Caller {
         matches!(self, Self::ContractSsh | Self::SshProxy) && stage != Stage::Opening
     }
 
-    fn place(self, stage: Stage) -> Place {
+    fn place(self, stage: Stage) -> OutputTarget {
         match self {
-            Self::Exec | Self::SshProxy => Place::Nowhere,
-            Self::Quiet => Place::Stderr,
-            Self::ContractSsh if stage != Stage::Opening => Place::Stderr,
-            _ => Place::Stdout,
+            Self::Exec | Self::SshProxy => OutputTarget::Nowhere,
+            Self::Quiet => OutputTarget::Stderr,
+            Self::ContractSsh if stage != Stage::Opening => OutputTarget::Stderr,
+            _ => OutputTarget::Stdout,
         }
     }
 }
@@ -169,8 +169,8 @@ fn combinations() -> impl Iterator<Item = (Caller, Stage, How, More)> {
 /// A row: what goes to stdout, what to stderr as a text of the contract, how many lines of ours on stderr, and the exit code.
 fn row(verdict: &Verdict) -> (Option<Text>, Option<Text>, Vec<&str>, u8) {
     let (stdout, stderr) = match verdict.text.clone() {
-        Some((Stream::Stdout, text)) => (Some(text), None),
-        Some((Stream::Stderr, text)) => (None, Some(text)),
+        Some((OutputStream::Stdout, text)) => (Some(text), None),
+        Some((OutputStream::Stderr, text)) => (None, Some(text)),
         None => (None, None),
     };
     let errors = verdict.errors.iter().map(String::as_str).collect();
@@ -425,14 +425,16 @@ fn p110_a_reason_is_always_told_and_never_a_success_before_the_beginning() {
         let verdict = of(caller, stage, how, more);
         let what = format!("{caller:?} {stage:?} {how:?} {more:?}: {verdict:?}");
         let is_text = match &verdict.text {
-            Some((Stream::Stderr, Text::Closed(text) | Text::CannotStart(text))) => text == reason,
+            Some((OutputStream::Stderr, Text::Closed(text) | Text::CannotStart(text))) => {
+                text == reason
+            }
             _ => false,
         };
         let is_on_stderr = is_text || verdict.errors.iter().any(|line| line == reason);
         let has_begun = matches!(how, How::ClosedWith(_)) && stage == Stage::Begun;
-        if has_begun && caller.place(stage) == Place::Stdout {
+        if has_begun && caller.place(stage) == OutputTarget::Stdout {
             let text = Text::Closed(reason.to_owned());
-            assert_eq!(verdict.text, Some((Stream::Stdout, text)), "{what}");
+            assert_eq!(verdict.text, Some((OutputStream::Stdout, text)), "{what}");
         } else {
             assert!(is_on_stderr, "{what}");
         }
@@ -446,8 +448,8 @@ fn p110_a_reason_is_always_told_and_never_a_success_before_the_beginning() {
 fn nothing_of_ours_is_on_a_stdout_that_is_not_ours() {
     for (caller, stage, how, more) in combinations() {
         let verdict = of(caller, stage, how, more);
-        let is_ours = caller.place(stage) == Place::Stdout;
-        let is_there = matches!(verdict.text, Some((Stream::Stdout, _)));
+        let is_ours = caller.place(stage) == OutputTarget::Stdout;
+        let is_there = matches!(verdict.text, Some((OutputStream::Stdout, _)));
         assert!(is_ours || !is_there, "{caller:?} {stage:?} {how:?}");
     }
 }

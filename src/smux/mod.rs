@@ -4,12 +4,12 @@
 //! [`Session`] is the client's side, which opens all streams; [`frame`] is for both sides.
 
 pub mod frame;
+mod half_closed;
 mod keepalive;
-mod linger;
+mod receive_blocked;
 mod session;
-mod stall;
 mod stream;
-mod waiting;
+mod stream_queue;
 
 pub use frame::{Frame, FrameError};
 pub use session::{Error, Event, RECEIVE_BUDGET, Session, Transmit};

@@ -1,4 +1,4 @@
-//! The client's side: opens streams, takes turns between those that have something to send, keeps what came until it is read.
+//! The client's side: opens streams, goes round those that have something to send, keeps what came until it is read.
 //!
 //! Data to send is never kept here: whose turn it is may put a frame on the wire, header ([`frame::push`]) and all.
 //! So nothing is queued that could make others wait, and nothing is copied.
@@ -9,11 +9,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::frame::{self, Decoder, Frame, FrameError, HEADER_SIZE};
+use super::half_closed::HalfClosed;
 use super::keepalive::KeepAlive;
-use super::linger::Linger;
-use super::stall::Stall;
-use super::stream::{Outgoing, Stream, StreamId};
-use super::waiting::Waiting;
+use super::receive_blocked::ReceiveBlocked;
+use super::stream::{SendState, SmuxStream, StreamId};
+use super::stream_queue::StreamQueue;
 
 /// What unread data of all streams may cost in memory, bytes; twice what the original's smux has.
 /// A stream that nobody reads may take all of it: the protocol has no means to hold back one stream.
@@ -70,22 +70,22 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Session {
     decoder: Decoder,
-    streams: HashMap<StreamId, Stream>,
+    streams: HashMap<StreamId, SmuxStream>,
     /// The next to open; `None` when all were used.
     next_id: Option<StreamId>,
     /// Streams whose SYN is still to be sent.
-    openings: Waiting,
+    openings: StreamQueue,
     /// FINs and NOPs.
     control: VecDeque<Transmit>,
     /// Streams that have something to send.
-    turns: Waiting,
+    senders: StreamQueue,
     events: VecDeque<Event>,
     /// What all unread data costs, bytes.
     unread_cost: usize,
     /// Refusals that the agent told of, whose FIN has not come yet.
     refusals: usize,
-    linger: Linger,
-    stall: Option<Stall>,
+    half_closed: HalfClosed,
+    blocked: Option<ReceiveBlocked>,
     keepalive: Option<KeepAlive>,
 }
 
@@ -96,14 +96,14 @@ impl Session {
             decoder: Decoder::default(),
             streams: HashMap::new(),
             next_id: Some(FIRST_ID),
-            openings: Waiting::default(),
+            openings: StreamQueue::default(),
             control: VecDeque::new(),
-            turns: Waiting::default(),
+            senders: StreamQueue::default(),
             events: VecDeque::new(),
             unread_cost: 0,
             refusals: 0,
-            linger: Linger::default(),
-            stall: None,
+            half_closed: HalfClosed::default(),
+            blocked: None,
             keepalive: keepalive.then(|| KeepAlive::new(now)),
         }
     }
@@ -115,7 +115,7 @@ impl Session {
     pub fn open(&mut self, now: Instant) -> Result<StreamId, Error> {
         let id = self.next_id.ok_or(Error::NoMoreStreams)?;
         self.next_id = id.checked_add(2);
-        self.streams.insert(id, Stream::new(now));
+        self.streams.insert(id, SmuxStream::new(now));
         self.openings.push(id);
         self.streams_changed(now);
         Ok(id)
@@ -141,17 +141,17 @@ impl Session {
     /// The stream has data to send and wants its turn. Nothing happens when its sending side is closed.
     pub fn want_turn(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
-            && stream.outgoing == Outgoing::Open
-            && !stream.has_turn
+            && stream.outgoing == SendState::Open
+            && !stream.wants_to_send
         {
-            stream.has_turn = true;
-            self.turns.push(id);
+            stream.wants_to_send = true;
+            self.senders.push(id);
         }
     }
 
     /// Whether any stream waits for its turn: who has one now should not send much.
     pub fn others_wait(&self) -> bool {
-        !self.turns.is_empty()
+        !self.senders.is_empty()
     }
 
     /// What to send next: openings and frames without data first, then one stream after the other.
@@ -166,9 +166,9 @@ impl Session {
         if let Some(control) = self.control.pop_front() {
             return Some(control);
         }
-        let id = self.turns.pop(|id| has_turn(streams, id))?;
+        let id = self.senders.pop(|id| wants_to_send(streams, id))?;
         if let Some(stream) = streams.get_mut(&id) {
-            stream.has_turn = false;
+            stream.wants_to_send = false;
         }
         Some(Transmit::Turn(id))
     }
@@ -195,8 +195,8 @@ impl Session {
                 Frame::Fin(id) => self.handle_fin(id, now)?,
             }
         }
-        if !self.has_room() && self.stall.is_none() {
-            self.stall = Some(Stall::new(now, self.streams.len() > 1));
+        if !self.has_room() && self.blocked.is_none() {
+            self.blocked = Some(ReceiveBlocked::new(now, self.streams.len() > 1));
         }
         Ok(())
     }
@@ -275,7 +275,10 @@ impl Session {
 
     /// What came for the stream, oldest first.
     pub fn unread(&self, id: StreamId) -> impl Iterator<Item = &[u8]> {
-        self.streams.get(&id).into_iter().flat_map(Stream::unread)
+        self.streams
+            .get(&id)
+            .into_iter()
+            .flat_map(SmuxStream::unread)
     }
 
     /// The local side has taken the first `count` unread bytes.
@@ -289,7 +292,7 @@ impl Session {
     fn give_back(&mut self, cost: usize) {
         self.unread_cost -= cost;
         if self.has_room() {
-            self.stall = None;
+            self.blocked = None;
         }
     }
 
@@ -303,12 +306,12 @@ impl Session {
     /// The local side has nothing more to send, but may still read. FIN waits: the agent answers it by closing both directions.
     pub fn local_end(&mut self, id: StreamId, now: Instant) {
         if let Some(stream) = self.streams.get_mut(&id)
-            && stream.outgoing == Outgoing::Open
+            && stream.outgoing == SendState::Open
         {
-            stream.outgoing = Outgoing::Lingering;
+            stream.outgoing = SendState::HalfClosed;
             stream.last_activity = now;
-            self.linger.begin(id, now);
-            self.leave_turns(id);
+            self.half_closed.begin(id, now);
+            self.leave_senders(id);
         }
     }
 
@@ -333,31 +336,31 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if stream.outgoing == Outgoing::Lingering {
-            self.linger.end();
+        if stream.outgoing == SendState::HalfClosed {
+            self.half_closed.end();
         }
-        if stream.outgoing != Outgoing::Finished {
-            stream.outgoing = Outgoing::Finished;
+        if stream.outgoing != SendState::Finished {
+            stream.outgoing = SendState::Finished;
             if stream.is_opened {
                 self.control.push_back(Transmit::Control(frame::fin(id)));
             }
         }
-        self.leave_turns(id);
+        self.leave_senders(id);
     }
 
     /// The stream has nothing more to send.
-    fn leave_turns(&mut self, id: StreamId) {
+    fn leave_senders(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
-            && stream.has_turn
+            && stream.wants_to_send
         {
-            stream.has_turn = false;
+            stream.wants_to_send = false;
             let streams = &self.streams;
-            self.turns.leave(|id| has_turn(streams, id));
+            self.senders.leave(|id| wants_to_send(streams, id));
         }
     }
 
     fn forget(&mut self, id: StreamId, now: Instant) {
-        self.leave_turns(id);
+        self.leave_senders(id);
         if let Some(stream) = self.streams.remove(&id) {
             if !stream.is_opened {
                 let streams = &self.streams;
@@ -369,8 +372,8 @@ impl Session {
     }
 
     fn streams_changed(&mut self, now: Instant) {
-        if let Some(stall) = &mut self.stall {
-            stall.set_others(self.streams.len() > 1, now);
+        if let Some(blocked) = &mut self.blocked {
+            blocked.set_others(self.streams.len() > 1, now);
         }
     }
 
@@ -378,8 +381,8 @@ impl Session {
     pub fn next_timeout(&self) -> Option<Instant> {
         [
             self.keepalive.as_ref().map(KeepAlive::next_timeout),
-            self.linger.next_timeout(),
-            self.stall.as_ref().and_then(|stall| stall.check_at),
+            self.half_closed.next_timeout(),
+            self.blocked.as_ref().and_then(|blocked| blocked.check_at),
         ]
         .into_iter()
         .flatten()
@@ -399,14 +402,14 @@ impl Session {
                 self.events.push_back(Event::Silent);
             }
         }
-        while let Some(id) = self.linger.take_due(now) {
+        while let Some(id) = self.half_closed.take_due(now) {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
             let is_waiting = match stream.outgoing {
-                Outgoing::Open => false,
-                Outgoing::Lingering => true,
-                Outgoing::Finished => !stream.remote_finished,
+                SendState::Open => false,
+                SendState::HalfClosed => true,
+                SendState::Finished => !stream.remote_finished,
             };
             if !is_waiting {
                 continue;
@@ -414,11 +417,11 @@ impl Session {
             if !is_heard || !stream.is_opened {
                 stream.last_activity = now;
             }
-            if !self.linger.is_over(stream.last_activity, now) {
-                self.linger.again(id, stream.last_activity);
-            } else if stream.outgoing == Outgoing::Lingering {
+            if !self.half_closed.is_over(stream.last_activity, now) {
+                self.half_closed.again(id, stream.last_activity);
+            } else if stream.outgoing == SendState::HalfClosed {
                 stream.last_activity = now;
-                self.linger.again(id, now);
+                self.half_closed.again(id, now);
                 self.finish_outgoing(id);
             } else {
                 // Agents answer FIN at once. One that does not would keep the local connection for ever.
@@ -426,41 +429,41 @@ impl Session {
                 self.tell_readable(id);
             }
         }
-        self.check_stall(now);
+        self.check_blocked(now);
     }
 
     /// Names and resets what blocks the others.
-    fn check_stall(&mut self, now: Instant) {
-        let Some(stall) = &mut self.stall else {
+    fn check_blocked(&mut self, now: Instant) {
+        let Some(blocked) = &mut self.blocked else {
             return;
         };
-        if stall.check_at.is_none_or(|at| at > now) {
+        if blocked.check_at.is_none_or(|at| at > now) {
             return;
         }
-        stall.check_at = None;
+        blocked.check_at = None;
         // The one that holds most of the budget is the one that blocks.
         let Some((&id, stream)) = self.streams.iter_mut().max_by_key(|entry| entry.1.cost()) else {
             return;
         };
-        let reset_at = stall.reset_at(stream.last_progress);
+        let reset_at = blocked.reset_at(stream.last_progress);
         if reset_at.is_some_and(|at| at <= now) {
             self.close(id, now);
             self.events.push_back(Event::Abandoned(id));
             return;
         }
         if stream.is_named {
-            stall.check_at = reset_at;
-        } else if stall.name_at(stream.last_progress) <= now {
+            blocked.check_at = reset_at;
+        } else if blocked.name_at(stream.last_progress) <= now {
             stream.is_named = true;
-            stall.check_at = reset_at;
+            blocked.check_at = reset_at;
             self.events.push_back(Event::Stalled(id));
         } else {
-            stall.check_at = Some(stall.name_at(stream.last_progress));
+            blocked.check_at = Some(blocked.name_at(stream.last_progress));
         }
     }
 }
 
 /// Whether the stream waits for its turn.
-fn has_turn(streams: &HashMap<StreamId, Stream>, id: StreamId) -> bool {
-    streams.get(&id).is_some_and(|stream| stream.has_turn)
+fn wants_to_send(streams: &HashMap<StreamId, SmuxStream>, id: StreamId) -> bool {
+    streams.get(&id).is_some_and(|stream| stream.wants_to_send)
 }

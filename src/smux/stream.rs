@@ -16,24 +16,24 @@ const COPY_BELOW_ONE_IN: usize = 4;
 
 /// The direction from the local side to the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outgoing {
+pub(super) enum SendState {
     /// There may be more to send.
     Open,
     /// The local side has no more to send; FIN waits, because it would cut what is still to come.
-    Lingering,
+    HalfClosed,
     /// FIN was sent or is queued.
     Finished,
 }
 
 #[derive(Debug)]
-pub(super) struct Stream {
-    pub outgoing: Outgoing,
+pub(super) struct SmuxStream {
+    pub outgoing: SendState,
     /// The remote's FIN has come.
     pub remote_finished: bool,
     /// SYN was handed out.
     pub is_opened: bool,
-    /// It waits for its turn to send.
-    pub has_turn: bool,
+    /// It is in the queue of those that want to send.
+    pub wants_to_send: bool,
     /// An event that says "look at it" is queued.
     pub has_event: bool,
     /// Some data has come, ever: the remote was reached.
@@ -48,13 +48,13 @@ pub(super) struct Stream {
     cost: usize,
 }
 
-impl Stream {
+impl SmuxStream {
     pub fn new(now: Instant) -> Self {
         Self {
-            outgoing: Outgoing::Open,
+            outgoing: SendState::Open,
             remote_finished: false,
             is_opened: false,
-            has_turn: false,
+            wants_to_send: false,
             has_event: false,
             was_reached: false,
             last_activity: now,

@@ -12,7 +12,7 @@ use rustix::stdio::stdin;
 
 use super::escape::{Escape, Escapes, TYPED_AT_ONCE};
 use super::raw;
-use super::unread::{self, Unread};
+use super::unread::{self, UnreadInput};
 use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
 /// The most that one read takes, in bytes: what a pipe holds on Linux.
@@ -227,10 +227,10 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         if matches!(self.source, Source::Unread) {
             let unread = unread::look(Instant::now());
-            if unread == Unread::Data {
+            if unread == UnreadInput::Data {
                 self.tell(InputEvent::Unread);
             }
-            return unread == Unread::NotYet;
+            return unread == UnreadInput::NotYet;
         }
         let is_terminal = matches!(self.source, Source::Terminal(_));
         // A background process that reads its terminal is stopped.

@@ -10,10 +10,9 @@
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 
 use nix::libc;
-
-use super::raw;
 
 /// Those that do not end a process by themselves, and those that [`super::signals`] catches.
 const OTHERS: [c_int; 14] = [
@@ -34,8 +33,13 @@ const OTHERS: [c_int; 14] = [
     libc::SIGPIPE,
 ];
 
-/// From now on signals that would end the process put the terminal back first. Those that were inherited ignored stay so.
-pub(super) fn restore_before_signals() {
+/// What puts the terminal back.
+static RESTORE: OnceLock<fn()> = OnceLock::new();
+
+/// From now on signals that would end the process call `restore` first, which may take neither a lock nor memory. Those that were inherited ignored stay so.
+pub(super) fn restore_before_signals(restore: fn()) {
+    // Whoever came first named the same.
+    let _ = RESTORE.set(restore);
     for signal in (1..=last_signal()).filter(|signal| !OTHERS.contains(signal)) {
         let mut found = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: the pointers are good, and a null one asks for no change. Fails for signals that the C library keeps to itself.
@@ -57,7 +61,9 @@ pub(super) fn restore_before_signals() {
 }
 
 extern "C" fn restore_and_raise(signal: c_int) {
-    raw::restore();
+    if let Some(restore) = RESTORE.get() {
+        restore();
+    }
     // SAFETY: both may be called in a handler. All signals are blocked until it returns, and then this one does what it would have done.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);

@@ -102,7 +102,7 @@ impl Writer {
 
 /// Why writing ended early.
 #[derive(Debug, PartialEq, Eq)]
-enum Stop {
+enum WriteStop {
     ReaderGone,
     Failed(Errno),
     Asked,
@@ -118,15 +118,15 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     fn run(&mut self, events: &Sender<OutputEvent>) {
         let event = match self.write_all() {
             Ok(()) => OutputEvent::Finished,
-            Err(Stop::ReaderGone) => OutputEvent::ReaderGone,
-            Err(Stop::Failed(error)) => OutputEvent::Failed(error),
-            Err(Stop::Asked) => return,
+            Err(WriteStop::ReaderGone) => OutputEvent::ReaderGone,
+            Err(WriteStop::Failed(error)) => OutputEvent::Failed(error),
+            Err(WriteStop::Asked) => return,
         };
         // Nobody listens when the session is over.
         let _ = events.send(event);
     }
 
-    fn write_all(&mut self) -> Result<(), Stop> {
+    fn write_all(&mut self) -> Result<(), WriteStop> {
         let out = Descriptor::new(stdout());
         let err = Descriptor::new(stderr());
         let mut batch = Vec::new();
@@ -147,7 +147,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
                 Piece::Stderr(bytes) => {
                     if !self.stderr_gone {
                         match self.write(&err, &bytes) {
-                            Err(Stop::ReaderGone) => self.stderr_gone = true,
+                            Err(WriteStop::ReaderGone) => self.stderr_gone = true,
                             // Somebody wants it: the disk is full, for one.
                             written => written?,
                         }
@@ -162,15 +162,15 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         }
     }
 
-    fn check_stopped(&self) -> Result<(), Stop> {
+    fn check_stopped(&self) -> Result<(), WriteStop> {
         if !self.stopped.is_empty() {
-            return Err(Stop::Asked);
+            return Err(WriteStop::Asked);
         }
         Ok(())
     }
 
     /// Sleeps until there is something to write, and notices meanwhile when stdout's reader goes.
-    fn wait_for_pieces(&self) -> Result<(), Stop> {
+    fn wait_for_pieces(&self) -> Result<(), WriteStop> {
         let mut polled = [
             PollFd::new(&self.stopped, PollFlags::IN),
             // No flags: errors and hang-ups are told anyway.
@@ -178,12 +178,12 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
         ];
         // INTR is the only error that there can be: look again.
         if poll(&mut polled, None).is_ok() && is_gone(polled[1].revents()) {
-            return Err(Stop::ReaderGone);
+            return Err(WriteStop::ReaderGone);
         }
         self.check_stopped()
     }
 
-    fn write(&self, to: &Descriptor, mut bytes: &[u8]) -> Result<(), Stop> {
+    fn write(&self, to: &Descriptor, mut bytes: &[u8]) -> Result<(), WriteStop> {
         while !bytes.is_empty() {
             let mut polled = [
                 PollFd::from_borrowed_fd(to.descriptor, PollFlags::OUT),
@@ -203,15 +203,17 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
                 }
                 // A hung-up terminal says that it can be written, too.
                 if is_gone(events) {
-                    return Err(Stop::ReaderGone);
+                    return Err(WriteStop::ReaderGone);
                 }
             }
             match to.write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 // EIO: the terminal is gone.
-                Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => return Err(Stop::ReaderGone),
-                Err(error) => return Err(Stop::Failed(error)),
+                Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => {
+                    return Err(WriteStop::ReaderGone);
+                }
+                Err(error) => return Err(WriteStop::Failed(error)),
             }
         }
         self.check_stopped()

@@ -48,7 +48,7 @@ impl RawMode {
         let mode = Self {
             found: FOUND.get_or_init(|| found),
         };
-        last_resort::restore_before_signals();
+        last_resort::restore_before_signals(restore);
         mode.refresh();
         Ok(Some(mode))
     }

@@ -13,7 +13,7 @@ use rustix::stdio::stdin;
 
 /// What there is on stdin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unread {
+pub enum UnreadInput {
     /// Nothing, and nothing will come.
     Nothing,
     /// Nothing yet: somebody has the other end of the pipe.
@@ -23,24 +23,24 @@ pub enum Unread {
 }
 
 /// Looks at stdin without reading it; waits until this moment for what a pipe may bring.
-pub fn look(until: Instant) -> Unread {
+pub fn look(until: Instant) -> UnreadInput {
     let Ok(status) = fstat(stdin()) else {
-        return Unread::Nothing;
+        return UnreadInput::Nothing;
     };
     match FileType::from_raw_mode(status.st_mode) {
         FileType::RegularFile => {
             let size = u64::try_from(status.st_size).unwrap_or(0);
             match tell(stdin()) {
-                Ok(position) if position < size => Unread::Data,
-                _ => Unread::Nothing,
+                Ok(position) if position < size => UnreadInput::Data,
+                _ => UnreadInput::Nothing,
             }
         }
         FileType::Fifo | FileType::Socket => look_at_pipe(until),
-        _ => Unread::Nothing,
+        _ => UnreadInput::Nothing,
     }
 }
 
-fn look_at_pipe(until: Instant) -> Unread {
+fn look_at_pipe(until: Instant) -> UnreadInput {
     loop {
         let left: Duration = until.saturating_duration_since(Instant::now());
         let time = Timespec {
@@ -49,11 +49,11 @@ fn look_at_pipe(until: Instant) -> Unread {
         };
         let mut polled = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
         return match poll(&mut polled, Some(&time)) {
-            Ok(0) => Unread::NotYet,
+            Ok(0) => UnreadInput::NotYet,
             // At its end it can be read as well.
-            Ok(_) if ioctl_fionread(stdin()).is_ok_and(|count| count > 0) => Unread::Data,
+            Ok(_) if ioctl_fionread(stdin()).is_ok_and(|count| count > 0) => UnreadInput::Data,
             Err(Errno::INTR) => continue,
-            Ok(_) | Err(_) => Unread::Nothing,
+            Ok(_) | Err(_) => UnreadInput::Nothing,
         };
     }
 }

@@ -97,7 +97,7 @@ pub struct Nodes {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request<'a> {
+struct DescribeRequest<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     filters: &'a [Filter],
     max_results: u32,
@@ -107,7 +107,7 @@ struct Request<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct DescribeAnswer {
     #[serde(default)]
     instance_information_list: Vec<Information>,
     next_token: Option<String>,
@@ -163,12 +163,12 @@ impl Api {
     ) -> Result<Nodes, ApiError> {
         let credentials = self.credentials(limit)?;
         let _waiting = self.waiting("DescribeInstanceInformation", limit);
-        let request = Request {
+        let request = DescribeRequest {
             filters,
             max_results: PAGE,
             next_token: next,
         };
-        let answer: Answer = self.ssm(
+        let answer: DescribeAnswer = self.ssm(
             "DescribeInstanceInformation",
             "AmazonSSM.DescribeInstanceInformation",
             &request,

@@ -20,7 +20,7 @@ pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
 pub use instances::{Filter, Node, Nodes, PingStatus};
 
-use super::call::{ATTEMPTS, Call, Caller, FORM, form_body, sign_upgrade};
+use super::call::{ATTEMPTS, ApiCall, ApiCaller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;
 use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
@@ -60,9 +60,9 @@ pub struct Options {
 
 /// Calls AWS's API. Cheap to clone, and for use from any thread.
 #[derive(Clone)]
-pub struct Api(Arc<Shared>);
+pub struct Api(Arc<ApiState>);
 
-struct Shared {
+struct ApiState {
     network: Network,
     endpoints: Endpoints,
     region: String,
@@ -156,7 +156,7 @@ impl Api {
         if !in_the_clear.is_empty() {
             options.remarks.unencrypted(&in_the_clear.join(" and "));
         }
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(ApiState {
             network,
             endpoints,
             region,
@@ -172,7 +172,7 @@ impl Api {
     pub fn for_session(&self, target: Option<&str>, stream_host: &str) -> Self {
         let mut endpoints = self.0.endpoints.clone();
         endpoints.follow(stream_host);
-        Self(Arc::new(Shared {
+        Self(Arc::new(ApiState {
             network: self.0.network.clone(),
             endpoints,
             region: self.0.region.clone(),
@@ -393,8 +393,8 @@ impl Api {
             .get(false, &self.0.region, self.caller(ATTEMPTS), limit)
     }
 
-    fn caller(&self, attempts: u32) -> Caller<'_> {
-        Caller {
+    fn caller(&self, attempts: u32) -> ApiCaller<'_> {
+        ApiCaller {
             network: &self.0.network,
             clock: &self.0.clock,
             attempts,
@@ -425,7 +425,7 @@ impl Api {
         let malformed = |_| ApiError::Malformed("is not as expected", operation);
         let body = serde_json::to_vec(request).map_err(malformed)?;
         let url = self.0.endpoints.url(service, &self.0.region)?;
-        let call = Call {
+        let call = ApiCall {
             operation,
             url: &url,
             region: &self.0.region,
@@ -452,7 +452,7 @@ impl Api {
             form.iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
-        let call = Call {
+        let call = ApiCall {
             operation,
             url: &url,
             region: &self.0.region,
@@ -468,7 +468,7 @@ impl Api {
 
     fn call(
         &self,
-        call: &Call<'_>,
+        call: &ApiCall<'_>,
         (credentials, attempts): (&Credentials, u32),
         limit: &Limit,
     ) -> Result<Answer, ApiError> {

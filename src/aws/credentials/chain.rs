@@ -9,7 +9,7 @@ use super::search::{Found, Search};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
-use crate::aws::call::Caller;
+use crate::aws::call::ApiCaller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
 use crate::remarks::Remarks;
@@ -66,7 +66,7 @@ impl Chain {
         &self,
         for_resume: bool,
         region: &str,
-        caller: Caller<'_>,
+        caller: ApiCaller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
         let choose = || {
@@ -114,7 +114,7 @@ impl Chain {
     pub(super) fn look(
         &self,
         region: &str,
-        caller: Caller<'_>,
+        caller: ApiCaller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
         let found = self.find(region, caller, limit).map(Arc::new);
@@ -137,7 +137,7 @@ impl Chain {
     fn find(
         &self,
         region: &str,
-        caller: Caller<'_>,
+        caller: ApiCaller<'_>,
         limit: &Limit,
     ) -> Result<Credentials, CredentialsError> {
         let profiles = Profiles::load(&self.environment)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config::Profiles;
 use super::{Credentials, CredentialsError};
-use crate::aws::call::Caller;
+use crate::aws::call::ApiCaller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
 use crate::remarks::{Remarks, Waiting};
@@ -18,7 +18,7 @@ pub(super) struct Search<'a> {
     pub(super) environment: &'a Environment,
     pub(super) profiles: &'a Profiles,
     pub(super) endpoints: &'a Endpoints,
-    pub(super) caller: Caller<'a>,
+    pub(super) caller: ApiCaller<'a>,
     pub(super) region: &'a str,
     pub(super) limit: &'a Limit,
     pub(super) remarks: &'a Remarks,

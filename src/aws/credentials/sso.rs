@@ -29,7 +29,7 @@ const REFRESH_WINDOW: Duration = Duration::from_secs(15 * 60);
 const MAXIMUM_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What a profile says about single sign-on.
-struct Settings<'a> {
+struct SsoSettings<'a> {
     profile: &'a str,
     account: &'a str,
     role: &'a str,
@@ -53,7 +53,7 @@ struct Token {
 
 /// Credentials of the role that the profile names.
 pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
-    let Some(settings) = Settings::of(search, name, profile)? else {
+    let Some(settings) = SsoSettings::of(search, name, profile)? else {
         return Ok(None);
     };
     let expired = || {
@@ -98,7 +98,7 @@ fn left(moment: &str) -> Duration {
     moment.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-impl<'a> Settings<'a> {
+impl<'a> SsoSettings<'a> {
     fn of(
         search: &Search<'a>,
         name: &'a str,
@@ -154,7 +154,7 @@ struct Refreshed {
 /// A new token; none if there is no way to one.
 fn refresh(
     search: &Search<'_>,
-    settings: &Settings<'_>,
+    settings: &SsoSettings<'_>,
     token: &Token,
 ) -> Result<Option<Refreshed>, CredentialsError> {
     let (Some(refresh_token), Some(client_id), Some(client_secret)) =
@@ -241,7 +241,7 @@ fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()
 
 fn role_credentials(
     search: &Search<'_>,
-    settings: &Settings<'_>,
+    settings: &SsoSettings<'_>,
     token: &Secret,
     expired: impl Fn() -> CredentialsError,
 ) -> Result<Credentials, CredentialsError> {

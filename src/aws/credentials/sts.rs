@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 use super::config::{Section, aws_directory};
 use super::search::{Found, Search};
 use super::{Credentials, CredentialsError};
-use crate::aws::call::{Call, FORM, form_body};
+use crate::aws::call::{ApiCall, FORM, form_body};
 use crate::aws::service::Service;
 use crate::aws::{ApiError, time, xml};
 use crate::files;
@@ -259,7 +259,7 @@ fn call(
         .map_err(|error| failed(error.into()))?;
     let form = form.iter().chain([&("Version", VERSION)]);
     let body = Secret::new(form_body(form.copied()));
-    let call = Call {
+    let call = ApiCall {
         operation,
         url: &url,
         region: search.region,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell};
+use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell};
 use super::basic::Basic;
 use super::listen::{Bound, Listener, Place};
 use super::mux::Mux;
@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
                     Ok(Signal::Interrupt | Signal::Quit | Signal::Stop) => return Err(Leaving::User),
                     Ok(signal @ (Signal::Terminate | Signal::HangUp | Signal::ParentGone)) => return Err(Leaving::Signal(signal)),
                     Ok(Signal::WindowChange | Signal::Continue) => {}
-                    Err(_) => return Err(Leaving::Failed(defect("signal"))),
+                    Err(_) => return Err(Leaving::Failed(Error::defect("the signal thread"))),
                 },
                 recv(self.events) -> event => match event {
                     Ok(PortEvent::Accepted) => self.context.announcer.say(&self.accepted()),
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
                     ),
                     Ok(PortEvent::Complaint(line)) => print::notice(&line),
                     Ok(PortEvent::Ended { end: Some(end), has_spoken }) => return Ok((end, has_spoken)),
-                    Ok(PortEvent::Ended { end: None, .. }) | Err(_) => return Err(Leaving::Failed(defect("port"))),
+                    Ok(PortEvent::Ended { end: None, .. }) | Err(_) => return Err(Leaving::Failed(Error::defect("the port thread"))),
                 },
                 recv(notices) -> notice => match notice {
                     Ok(notice) => self.handle_notice(&notice),
@@ -238,13 +238,6 @@ fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
         Listening::Many { .. } => "\nWaiting for connections...",
     };
     format!("{what} opened for sessionId {id}.{waiting}\n")
-}
-
-/// A thread is gone that never goes by itself.
-fn defect(thread: &str) -> Error {
-    Error::Lost(format!(
-        "the {thread} thread ended unexpectedly; this is a defect of the plugin"
-    ))
 }
 
 /// Asks for more open files where few are allowed. Whether that works shows when somebody cannot be accepted.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{at, never, select};
 
 use super::super::conclude::{finish_output, stop_output};
-use super::super::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
+use super::super::context::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
 use super::{Context, DIAL_TIMEOUT, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
@@ -93,7 +93,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
                 // Shared with ssh, which knows what it wants with them.
                 Ok(signal @ (Signal::Interrupt | Signal::Quit | Signal::Stop)) => context.signals.act_as_inherited(signal),
                 Ok(Signal::WindowChange | Signal::Continue) => {}
-                Err(_) => return Some(Leaving::Failed(defect())),
+                Err(_) => return Some(Leaving::Failed(Error::defect("a thread"))),
             },
             recv(input) -> event => match event {
                 Ok(InputEvent::End { .. }) => ended_at = Some(Instant::now()),
@@ -105,7 +105,7 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
                 Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
                 Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(unwritable(error))),
                 Ok(OutputEvent::Finished) => None,
-                Err(_) => Some(Leaving::Failed(defect())),
+                Err(_) => Some(Leaving::Failed(Error::defect("a thread"))),
             },
             recv(notices) -> notice => match notice {
                 Ok(notice) => tell(&notice, "SIGTERM leaves"),
@@ -173,11 +173,6 @@ fn next_piece(channel: &DataChannel, remote: &Remote, refused: impl Fn()) -> Pie
             }
         }
     }
-}
-
-/// A thread is gone that never goes by itself.
-fn defect() -> Error {
-    Error::Lost("a thread ended unexpectedly; this is a defect of the plugin".to_owned())
 }
 
 #[cfg(test)]

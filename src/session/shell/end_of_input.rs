@@ -14,7 +14,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum EndOfInputStep {
     /// Send these bytes.
     Send(&'static [u8]),
     /// Tell the user what we wait for.
@@ -54,15 +54,15 @@ impl EndOfInput {
     }
 
     /// What is due by now.
-    pub fn step(&mut self, now: Instant, last_output: Option<Instant>) -> Option<Step> {
+    pub fn step(&mut self, now: Instant, last_output: Option<Instant>) -> Option<EndOfInputStep> {
         let since = last_output.map_or(self.at, |output| output.max(self.at));
         let quiet = now.saturating_duration_since(since);
         if self.wants_return && quiet >= QUIET {
             self.wants_return = false;
-            Some(Step::Send(&[b'\r', END_OF_FILE]))
+            Some(EndOfInputStep::Send(&[b'\r', END_OF_FILE]))
         } else if self.wants_line && quiet >= SILENCE {
             self.wants_line = false;
-            Some(Step::Tell)
+            Some(EndOfInputStep::Tell)
         } else {
             None
         }
@@ -84,7 +84,10 @@ mod tests {
         assert_eq!(bytes, [4]);
         assert_eq!(rules.next_timeout(None), Some(start + seconds(10)));
         assert_eq!(rules.step(start + seconds(9), None), None);
-        assert_eq!(rules.step(start + seconds(10), None), Some(Step::Tell));
+        assert_eq!(
+            rules.step(start + seconds(10), None),
+            Some(EndOfInputStep::Tell)
+        );
         assert_eq!(rules.step(start + seconds(60), None), None);
         assert_eq!(rules.next_timeout(None), None);
     }
@@ -100,10 +103,13 @@ mod tests {
         assert_eq!(rules.step(start + seconds(2), echo), None);
         assert_eq!(
             rules.step(start + seconds(3), echo),
-            Some(Step::Send(b"\r\x04"))
+            Some(EndOfInputStep::Send(b"\r\x04"))
         );
         assert_eq!(rules.next_timeout(echo), Some(start + seconds(11)));
-        assert_eq!(rules.step(start + seconds(11), echo), Some(Step::Tell));
+        assert_eq!(
+            rules.step(start + seconds(11), echo),
+            Some(EndOfInputStep::Tell)
+        );
     }
 
     #[test]

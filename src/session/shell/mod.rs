@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 
-use super::conclude::{finish_output, stop_output};
-use super::{
-    Command, Context, Ending, JOIN_TIMEOUT, Leaving, Outcome, RemoteEnd, START_TIMEOUT,
-    out_of_resources, stage, tell, unwritable,
+use super::conclude::{Outcome, finish_output, stop_output};
+use super::context::{
+    Context, JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, stage, tell, unwritable,
 };
+use super::ending::{Command, Ending, Leaving, RemoteEnd};
 use crate::datachannel::{End, Notice, SessionType, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};
 use crate::terminal::input::{InputEvent, Pump, Source};
 use crate::terminal::output::{OutputEvent, Writer};
 use crate::terminal::signals::Signal;
-use crate::terminal::unread::{self, Unread};
+use crate::terminal::unread::{self, UnreadInput};
 use crate::terminal::{print, raw, size};
-use end_of_input::{EndOfInput, Step};
+use end_of_input::{EndOfInput, EndOfInputStep};
 use output::{Findings, Routes, next_piece};
 
 /// What Ctrl-C, Ctrl-\ and Ctrl-Z are to a pty; NonInteractiveCommands take the first two as signals.
@@ -107,7 +107,7 @@ impl<'a> Shell<'a> {
         let mut mode = None;
         let mut source = match context.caller.command {
             // It was looked at before the command was started; a pipe may bring something later.
-            Command::Exec if unread::look(Instant::now()) != Unread::Nothing => Source::Unread,
+            Command::Exec if unread::look(Instant::now()) != UnreadInput::Nothing => Source::Unread,
             _ => Source::Nothing,
         };
         if session_type.has_pty() {
@@ -167,7 +167,7 @@ impl<'a> Shell<'a> {
                 recv(self.context.signals.incoming()) -> signal => {
                     let leaving = match signal {
                         Ok(signal) => self.handle_signal(signal),
-                        Err(_) => Some(Leaving::Failed(defect("signal"))),
+                        Err(_) => Some(Leaving::Failed(Error::defect("the signal thread"))),
                     };
                     if leaving.is_some() {
                         return leaving;
@@ -178,13 +178,13 @@ impl<'a> Shell<'a> {
                     Ok(event) => self.handle_input(event),
                     // The channel takes nothing any more.
                     Err(_) if self.context.channel.has_ended() => return None,
-                    Err(_) => return Some(Leaving::Failed(defect("input"))),
+                    Err(_) => return Some(Leaving::Failed(Error::defect("the input thread"))),
                 },
                 recv(self.writer.events()) -> event => return match event {
                     Ok(OutputEvent::ReaderGone) => Some(Leaving::ReaderGone),
                     Ok(OutputEvent::Failed(error)) => Some(Leaving::Failed(unwritable(error))),
                     Ok(OutputEvent::Finished) => None,
-                    Err(_) => Some(Leaving::Failed(defect("output"))),
+                    Err(_) => Some(Leaving::Failed(Error::defect("the output thread"))),
                 },
                 recv(notices) -> notice => match notice {
                     Ok(notice) => self.handle_notice(&notice),
@@ -293,8 +293,8 @@ impl<'a> Shell<'a> {
             .as_mut()
             .and_then(|rules| rules.step(Instant::now(), last_output));
         match step {
-            Some(Step::Send(bytes)) => self.pump.put(bytes),
-            Some(Step::Tell) => print::notice(format!(
+            Some(EndOfInputStep::Send(bytes)) => self.pump.put(bytes),
+            Some(EndOfInputStep::Tell) => print::notice(format!(
                 "stdin is at its end; waiting for the remote program to finish ({})",
                 self.how_to_leave()
             )),
@@ -318,11 +318,4 @@ impl<'a> Shell<'a> {
             self.context.channel.resize(size);
         }
     }
-}
-
-/// A thread is gone that never goes.
-fn defect(thread: &str) -> Error {
-    Error::Lost(format!(
-        "the {thread} thread ended unexpectedly; this is a defect of the plugin"
-    ))
 }

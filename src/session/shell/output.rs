@@ -9,21 +9,21 @@ use crate::terminal::output::Piece;
 
 /// What the output thread finds out on its way.
 #[derive(Debug, Default)]
-pub struct Findings(Mutex<Found>);
+pub struct Findings(Mutex<FindingsState>);
 
 #[derive(Debug, Default)]
-struct Found {
+struct FindingsState {
     last_output: Option<Instant>,
     exit_code: Option<i64>,
     end: Option<End>,
 }
 
 impl Findings {
-    fn note(&self, note: impl FnOnce(&mut Found)) {
+    fn note(&self, note: impl FnOnce(&mut FindingsState)) {
         note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn look<T>(&self, look: impl FnOnce(&mut Found) -> T) -> T {
+    fn look<T>(&self, look: impl FnOnce(&mut FindingsState) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::chain::Chain;
 use super::sts::sha1_hex;
 use super::*;
-use crate::aws::call::{ATTEMPTS, Caller};
+use crate::aws::call::{ATTEMPTS, ApiCaller};
 use crate::aws::clock::Clock;
 use crate::aws::configured::Configured;
 use crate::aws::endpoint::Endpoints;
@@ -102,13 +102,13 @@ impl User {
 }
 
 fn call(
-    of: impl Fn(&Chain, &str, Caller<'_>, &Limit) -> Result,
+    of: impl Fn(&Chain, &str, ApiCaller<'_>, &Limit) -> Result,
     chain: &Chain,
     limit: &Limit,
 ) -> Result {
     let network = Network::new(&Environment::default(), None).unwrap();
     let clock = Clock::default();
-    let caller = Caller {
+    let caller = ApiCaller {
         network: &network,
         clock: &clock,
         attempts: ATTEMPTS,

@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 use super::StreamId;
 
 /// How long the remote may be quiet before FIN goes out all the same.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FIN_DELAY: Duration = Duration::from_secs(5);
 /// The same while many wait: each holds a local socket.
-const PATIENCE_WITH_MANY: Duration = Duration::from_secs(1);
+const FIN_DELAY_WITH_MANY: Duration = Duration::from_secs(1);
 /// That many are still few.
 const FEW: usize = 256;
 
 /// Which streams to look at, and when. A stream that sent something meanwhile, or is gone, is found out when its time comes.
 #[derive(Debug, Default)]
-pub(super) struct Linger {
+pub(super) struct HalfClosed {
     /// By the activity that the entry knows of.
     entries: BinaryHeap<Reverse<(Instant, StreamId)>>,
-    /// Streams that linger; entries of those that are gone are not among them.
+    /// Half-closed streams; entries of those that are gone are not among them.
     count: usize,
 }
 
-impl Linger {
-    /// A stream begins to linger.
+impl HalfClosed {
+    /// The local side of a stream has ended.
     pub fn begin(&mut self, stream: StreamId, now: Instant) {
         self.count += 1;
         self.entries.push(Reverse((now, stream)));
     }
 
-    /// A stream no longer lingers, whatever the reason.
+    /// A stream is no longer half-closed, whatever the reason.
     pub fn end(&mut self) {
         self.count = self.count.saturating_sub(1);
     }
@@ -42,26 +42,26 @@ impl Linger {
         self.entries.pop().map(|Reverse((_, stream))| stream)
     }
 
-    /// Whether a stream that was last active then has lingered long enough.
+    /// Whether the FIN of a stream that was last active then is due.
     pub fn is_over(&self, last_activity: Instant, now: Instant) -> bool {
-        last_activity + self.patience() <= now
+        last_activity + self.fin_delay() <= now
     }
 
-    /// Looks at the stream again when its patience, counted from `last_activity`, is over.
+    /// Looks at the stream again when the delay, counted from `last_activity`, is over.
     pub fn again(&mut self, stream: StreamId, last_activity: Instant) {
         self.entries.push(Reverse((last_activity, stream)));
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
         let Reverse((activity, _)) = self.entries.peek()?;
-        Some(*activity + self.patience())
+        Some(*activity + self.fin_delay())
     }
 
-    const fn patience(&self) -> Duration {
+    const fn fin_delay(&self) -> Duration {
         if self.count > FEW {
-            PATIENCE_WITH_MANY
+            FIN_DELAY_WITH_MANY
         } else {
-            PATIENCE
+            FIN_DELAY
         }
     }
 }

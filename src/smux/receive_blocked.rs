@@ -9,7 +9,7 @@ pub(super) const RESET_AFTER: Duration = Duration::from_secs(300);
 
 /// The times that matter while the budget is used up.
 #[derive(Debug)]
-pub(super) struct Stall {
+pub(super) struct ReceiveBlocked {
     /// Since when it is.
     since: Instant,
     /// Since when there are other streams that wait.
@@ -18,7 +18,7 @@ pub(super) struct Stall {
     pub check_at: Option<Instant>,
 }
 
-impl Stall {
+impl ReceiveBlocked {
     pub fn new(now: Instant, others: bool) -> Self {
         Self {
             since: now,

@@ -11,13 +11,13 @@ const FEW: usize = 32;
 ///
 /// Who no longer waits stays listed, as finding it would take time, until it is met or until those are most of the list.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct StreamQueue {
     ids: VecDeque<StreamId>,
     /// How many of them wait no longer.
     gone: usize,
 }
 
-impl Waiting {
+impl StreamQueue {
     /// A stream begins to wait. It is not listed twice: who has left must not come again.
     pub fn push(&mut self, id: StreamId) {
         self.ids.push_back(id);
@@ -55,17 +55,17 @@ mod tests {
 
     #[test]
     fn p75_those_that_come_and_go_do_not_pile_up() {
-        let mut waiting = Waiting::default();
-        waiting.push(3);
+        let mut stream_queue = StreamQueue::default();
+        stream_queue.push(3);
         for number in 0..100_000 {
             let id = 5 + 2 * number;
-            waiting.push(id);
-            waiting.leave(|other| other == 3);
-            assert!(waiting.ids.len() <= 2 * FEW + 2);
+            stream_queue.push(id);
+            stream_queue.leave(|other| other == 3);
+            assert!(stream_queue.ids.len() <= 2 * FEW + 2);
         }
-        assert!(!waiting.is_empty());
-        assert_eq!(waiting.pop(|id| id == 3), Some(3));
-        assert_eq!(waiting.pop(|id| id == 3), None);
-        assert!(waiting.is_empty());
+        assert!(!stream_queue.is_empty());
+        assert_eq!(stream_queue.pop(|id| id == 3), Some(3));
+        assert_eq!(stream_queue.pop(|id| id == 3), None);
+        assert!(stream_queue.is_empty());
     }
 }

@@ -1,0 +1,63 @@
+//! What every command has around it, and what those that run a session share.
+
+use std::sync::Arc;
+
+use crate::cli::TargetOptions;
+use crate::client::{Client, ClientOptions, Session};
+use crate::error::Error;
+use crate::redactor::Redactor;
+use crate::remarks::Remarks;
+use crate::session::announce::Announcer;
+use crate::session::{Caller, Context, out_of_resources};
+use crate::settings::{Environment, Settings};
+use crate::terminal::raw;
+use crate::terminal::signals::{Parent, Signals};
+
+/// What every command has around it.
+pub(super) struct Surroundings {
+    pub(super) settings: Settings,
+    pub(super) environment: Environment,
+    pub(super) remarks: Remarks,
+    pub(super) redactor: Redactor,
+}
+
+impl Surroundings {
+    /// The client for what the options of a command say.
+    pub(super) fn client(&self, connection: &TargetOptions) -> Result<Client, Error> {
+        let options = ClientOptions {
+            profile: connection.profile.clone(),
+            region: connection.region.clone(),
+            endpoint: connection.endpoint_url.clone(),
+            remarks: self.remarks.clone(),
+            redactor: self.redactor.clone(),
+        };
+        Client::new(options, &self.environment, self.settings.clone())
+    }
+}
+
+/// Catches signals, and restores the terminal whatever happens from here on.
+pub(crate) fn catch_signals(parent: Parent) -> Result<Signals, Error> {
+    raw::restore_at_panic();
+    Signals::start(parent).map_err(|error| out_of_resources(&error))
+}
+
+/// What runs a session to its end.
+pub(crate) fn context(
+    session: &Session,
+    signals: Signals,
+    caller: Caller,
+    announcer: &Arc<Announcer>,
+    settings: &Arc<Settings>,
+    environment: Environment,
+) -> Context {
+    Context {
+        channel: session.channel().clone(),
+        notices: session.notices().clone(),
+        signals,
+        announcer: Arc::clone(announcer),
+        settings: Arc::clone(settings),
+        environment: Arc::new(environment),
+        caller,
+        terminate: session.terminate().cloned(),
+    }
+}

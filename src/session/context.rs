@@ -1,0 +1,105 @@
+//! What all kinds of sessions get, and what they have in common.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use rustix::io::Errno;
+
+use super::announce::Announcer;
+use super::asked::Asked;
+use super::ending::{self, Command, Stage};
+use crate::datachannel::{DataChannel, Notice};
+use crate::error::Error;
+use crate::sanitise;
+use crate::session_api::TerminateSession;
+use crate::settings::{Environment, Settings};
+use crate::terminal::print;
+use crate::terminal::signals::Signals;
+
+/// How long threads may take to end when the session has.
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an agent has to say that it could not start what was asked for. After that, a reason is one for the end.
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All that a session needs.
+pub struct Context {
+    /// The stream.
+    pub channel: DataChannel,
+    /// What the channel wants the user to know.
+    pub notices: Receiver<Notice>,
+    /// INT, QUIT, TERM and HUP, and whatever a session catches besides.
+    pub signals: Signals,
+    /// Says the texts of the contract.
+    pub announcer: Arc<Announcer>,
+    /// The `SSM_PLUGIN_*` variables.
+    pub settings: Arc<Settings>,
+    /// The other variables.
+    pub environment: Arc<Environment>,
+    /// Who called us, as far as sessions care.
+    pub caller: Caller,
+    /// Nothing where there are no credentials to do it with.
+    pub terminate: Option<Arc<TerminateSession>>,
+}
+
+/// Who called us, as far as sessions care.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Somebody takes stdout apart by the prefix of its lines, and so wants stderr on it.
+    pub stderr_to_stdout: bool,
+    /// By the contract, or one of our own commands.
+    pub command: Command,
+    /// What our own command asked for. By the contract, what the service says is right.
+    pub asked: Option<Asked>,
+}
+
+/// One line on stderr about the connection.
+pub(super) fn tell(notice: &Notice, how_to_leave: &str) {
+    match notice {
+        Notice::Silent => print::notice(format!(
+            "the target has not said anything for 15 seconds; still waiting ({how_to_leave})"
+        )),
+        Notice::Unacknowledged => print::notice(
+            "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying",
+        ),
+        Notice::Reconnecting { reason } => print::notice(format!(
+            "the connection is broken ({}); reconnecting ({how_to_leave})",
+            sanitise::line(reason)
+        )),
+        Notice::Reconnected => print::notice("the connection is back"),
+    }
+}
+
+/// A thread with a name.
+///
+/// # Errors
+/// When the process is out of threads.
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(|error| out_of_resources(&error))
+}
+
+/// The error of a session that cannot get a thread or a descriptor.
+pub fn out_of_resources(error: &std::io::Error) -> Error {
+    Error::Start(format!(
+        "the system gives no thread or descriptor ({error}): raise the limits of this process"
+    ))
+}
+
+/// How far a session came that began at `since`. `has_spoken`: whether anything came of it.
+pub(super) fn stage(has_spoken: bool, since: Instant, start_timeout: Duration) -> Stage {
+    if has_spoken || since.elapsed() >= start_timeout {
+        Stage::Begun
+    } else {
+        Stage::Silent
+    }
+}
+
+/// The error of a session whose output cannot be written, though somebody wants it.
+pub(super) fn unwritable(error: Errno) -> Error {
+    Error::Lost(ending::unwritable(error))
+}
