@@ -24,7 +24,8 @@ const PROXIES: [&str; 6] = [
     "no_proxy",
 ];
 
-/// A snapshot of the environment's variables, which clones share: there are secrets among them. Everything that depends on a variable reads it from here, so that tests can give their own.
+/// A snapshot of the environment's variables, which clones share: there are secrets among them. Everything that depends on a variable reads
+/// it from here, so that tests can give their own.
 #[derive(Clone, Default)]
 pub struct Environment(Arc<HashMap<OsString, OsString>>);
 

@@ -19,7 +19,7 @@ pub enum Error {
     /// The session is another process's: it cannot be taken over, and must not be ended.
     #[error("{0}")]
     Taken(String),
-    /// The session stood and is lost for good.
+    /// The session was established and is lost for good.
     #[error("{0}")]
     Lost(String),
     /// A signal ended the program; its number.

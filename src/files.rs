@@ -65,7 +65,7 @@ fn open(path: &Path) -> io::Result<Option<(File, usize)>> {
     regular(found.file_type())?;
     let file = OpenOptions::new()
         .read(true)
-        // What stands there may have become a FIFO meanwhile.
+        // What is there may have become a FIFO meanwhile.
         .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0))
         .open(path)?;
     let opened = file.metadata()?;

@@ -58,6 +58,6 @@ pub mod smux;
 pub mod terminal;
 pub mod waker;
 
-/// Which level of the protocol we speak: the version of the original that this program matches. It stands in `--version`, where the AWS CLI
+/// Which level of the protocol we speak: the version of the original that this program matches. It is in `--version`, where the AWS CLI
 /// reads it, in OpenDataChannel's ClientVersion and in the handshake response, where the agent does. The package's own version is another.
 pub const VERSION: &str = "1.2.896.0";

@@ -1,7 +1,7 @@
 //! A log file of bounded size, for several processes at a time (P98).
 //!
-//! Nobody else's file is written to, renamed or replaced, and nobody else can read ours. A file that has become too large takes the place of
-//! the one called `.old`, and a new one begins; whoever else writes to it notices that at its next line.
+//! Nobody else's file is written to, renamed or replaced, and nobody else can read ours. A file that has become too large takes the place
+//! of the one called `.old`, and a new one begins; whoever else writes to it notices that at its next line.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -29,8 +29,8 @@ impl LogFile {
     /// # Errors
     /// When it cannot be opened, is a symbolic link, or is another user's.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // A FIFO that nobody reads must not make us wait, and no link leads us to a file that was not meant. The open file is ours alone, so the
-        // flags bother nobody.
+        // A FIFO that nobody reads must not make us wait, and no link leads us to a file that was not meant. The open file is ours alone,
+        // so the flags bother nobody.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
         let file = OpenOptions::new()
             .create(true)

@@ -1,4 +1,5 @@
-//! `SSM_PLUGIN_LOG` and `SSM_PLUGIN_LOG_FILE`. Off by default. Logging never ends a session and never makes it wait: what cannot be written is lost.
+//! `SSM_PLUGIN_LOG` and `SSM_PLUGIN_LOG_FILE`. Off by default. Logging never ends a session and never makes it wait: what cannot be written
+//! is lost.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     ExitCode::from(program::run(&arguments, environment))
 }
 
-/// Removes a variable, and wipes it where it stood when the process was started (P103).
+/// Removes a variable, and wipes it where it was when the process was started (P103).
 ///
 /// # Safety
 /// As [`std::env::remove_var`]; the name holds neither `=` nor NUL.
@@ -52,7 +52,8 @@ unsafe fn forget(variable: &str) {
     let Ok(name) = CString::new(variable) else {
         return;
     };
-    // SAFETY: by the caller's promise nobody else reads or writes it; what getenv points to is this process's own, and as long as strlen says.
+    // SAFETY: by the caller's promise nobody else reads or writes it; what getenv points to is this process's own, and as long as strlen
+    // says.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         std::env::remove_var(variable);

@@ -127,7 +127,7 @@ pub(crate) fn split_suffix(host: &str) -> Option<(&str, &'static str)> {
 }
 
 /// Whether a label of a host looks like a region, of today or of years to come: `eu-west-1`, `us-isob-east-1`. Buckets and the like, whose
-/// names anybody may choose, never stand where a region does, but under services' own labels: `s3`, `s3-us-west-2`.
+/// names anybody may choose, are never where a region does, but under services' own labels: `s3`, `s3-us-west-2`.
 pub(crate) fn looks_like_region(label: &str) -> bool {
     let letters = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase());
     let parts: Vec<&str> = label.split('-').collect();

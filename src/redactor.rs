@@ -1,7 +1,7 @@
 //! Takes known secrets out of text from outside before it is shown or logged (P89).
 //!
 //! Services, gateways and proxies repeat what they were told: the canonical request of a signature, a URL with its query, a header, the
-//! beginning of a token in the reason of a close. What stands here are fingerprints, no further copies of the secrets.
+//! beginning of a token in the reason of a close. What is here are fingerprints, no further copies of the secrets.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many bytes of a secret in a row give it away; a shorter secret must be there whole.
 const WINDOW: usize = 16;
-/// What is shorter is no secret, and stands in plain sentences.
+/// What is shorter is no secret, and is in plain sentences.
 const SHORTEST: usize = 8;
 /// How many secrets are known at a time; the oldest are forgotten: tokens of connections long gone.
 const MOST: usize = 32;
@@ -39,7 +39,7 @@ struct Fingerprint {
     windows: Vec<u64>,
 }
 
-/// A byte of a text as it was meant, and where it stands there.
+/// A byte of a text as it was meant, and where it is there.
 #[derive(Clone, Copy)]
 struct Meant {
     byte: u8,

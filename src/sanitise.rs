@@ -1,22 +1,24 @@
 //! Text from outside as it may be shown: the one place that takes out what a terminal would obey (P84).
 //!
-//! From outside is everything that the service, the agent, a gateway, a proxy, a file, a variable, an argument or another program says: session ids,
-//! session types, names of sockets, reasons, error texts. Whoever puts such text into a sentence uses [`line`]; what is printed or logged goes through
-//! [`text`] or [`line`] once more, so that nothing that was forgotten reaches a terminal.
+//! From outside is everything that the service, the agent, a gateway, a proxy, a file, a variable, an argument or another program says:
+//! session ids, session types, names of sockets, reasons, error texts. Whoever puts such text into a sentence uses [`line`]; what is
+//! printed or logged goes through [`text`] or [`line`] once more, so that nothing that was forgotten reaches a terminal.
 
 /// The longest piece of text from outside in a sentence of ours, in characters.
 const LONGEST_LINE: usize = 1000;
 
 /// Text that may have several lines: newlines, tabs and carriage returns stay, other control characters go.
 ///
-/// Control characters are those of Unicode (0x00 to 0x1f, 0x7f to 0x9f) and those that turn the direction of what follows, so that it reads as something else.
+/// Control characters are those of Unicode (0x00 to 0x1f, 0x7f to 0x9f) and those that turn the direction of what follows, so that it reads
+/// as something else.
 pub fn text(text: &str) -> String {
     text.chars()
         .filter(|character| matches!(character, '\n' | '\t' | '\r') || !is_control(*character))
         .collect()
 }
 
-/// Text for a place within a line: white space becomes a space, other control characters go, and what is longer than 1000 characters is cut.
+/// Text for a place within a line: white space becomes a space, other control characters go, and what is longer than 1000 characters is
+/// cut.
 pub fn line(text: &str) -> String {
     line_within(text, LONGEST_LINE)
 }

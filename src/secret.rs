@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// A token or a key. It has no `Display`, its `Debug` hides it, and it stands in memory once, however often it is cloned: that is wiped when the last
-/// clone goes.
+/// A token or a key. It has no `Display`, its `Debug` hides it, and it is in memory once, however often it is cloned: that is wiped when
+/// the last clone goes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 

@@ -92,7 +92,7 @@ fn p25_a_proxy_that_does_not_work_is_named_at_once_and_its_password_is_not() {
             "http",
             "refused to connect us (status 403",
         ),
-        (ProxyBehaviour::Garbage, "http", "is it a proxy?"),
+        (ProxyBehaviour::NotHttp, "http", "is it a proxy?"),
         (
             ProxyBehaviour::Close,
             "http",
@@ -103,7 +103,7 @@ fn p25_a_proxy_that_does_not_work_is_named_at_once_and_its_password_is_not() {
             "socks5h",
             "its rules do not allow it",
         ),
-        (ProxyBehaviour::Garbage, "socks5h", "does not speak SOCKS 5"),
+        (ProxyBehaviour::NotHttp, "socks5h", "does not speak SOCKS 5"),
     ];
     for (behaviour, scheme, expected) in cases {
         let kind = if scheme == "http" {

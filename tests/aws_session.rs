@@ -36,7 +36,7 @@ fn breaking() -> SessionConfig {
         }]),
         ..Faults::default()
     };
-    config.agent.drain_timeout = support::PATIENCE;
+    config.agent.drain_timeout = support::TIMEOUT;
     config
 }
 
@@ -350,7 +350,7 @@ fn p48_no_secret_in_the_log_the_errors_the_arguments_or_a_childs_environment() {
     let process = PathBuf::from(format!("/proc/{}", plugin.pid.as_raw_nonzero()));
     let arguments = fs::read_to_string(process.join("cmdline")).unwrap();
     assert!(started.session.end_connection(Ending::bye()));
-    assert!(started.session.wait_for_connection(2, support::PATIENCE));
+    assert!(started.session.wait_for_connection(2, support::TIMEOUT));
     plugin.type_in(b"exit\r");
     let finished = plugin.finish();
     assert_eq!(finished.code(), 0, "{}", finished.terminal);

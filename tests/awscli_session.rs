@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::termios::LocalModes;
 use sandbox::{Config, Event, KmsConfig, Sandbox, SessionConfig};
-use support::{Io, PATIENCE, Plugin, Running};
+use support::{Io, Plugin, Running, TIMEOUT};
 
 const PROMPT: &str = "remote> ";
 
@@ -52,7 +52,7 @@ fn start_session(sandbox: &Sandbox, arguments: &str) -> Plugin {
 
 /// Whether TerminateSession was called, and answered well.
 fn ended_over_the_api(sandbox: &Sandbox) -> bool {
-    sandbox.wait_for_events(PATIENCE, |events| {
+    sandbox.wait_for_events(TIMEOUT, |events| {
         events.iter().any(|event| {
             matches!(event, Event::Api { operation, status: 200, .. } if operation.ends_with("TerminateSession"))
         })

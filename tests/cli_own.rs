@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sandbox::{Check, Config, Document, Event, Sandbox, Started};
 use serde_json::{Value, json};
-use support::{Io, PATIENCE, Plugin, Running, exit_code};
+use support::{Io, Plugin, Running, TIMEOUT, exit_code};
 
 const TARGET: &str = "i-0123456789abcdef0";
 
@@ -256,7 +256,7 @@ fn leaving_by_the_escape_or_a_broken_pipe_ends_the_remote_session() {
     assert!(
         broken
             .session
-            .wait_for_frames(PATIENCE, |frames| frames.len() > 3)
+            .wait_for_frames(TIMEOUT, |frames| frames.len() > 3)
     );
     plugin.close_stdout();
     assert_eq!(exit_code(plugin.wait()), 0);

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use sandbox::faults::{Ending, Faults};
 use sandbox::{AgentConfig, Document, Frame, Record, Sender, Session, SessionConfig};
 use session_manager_plugin::message::{MessageType, PayloadType};
-use support::{Io, PATIENCE, Plugin, sandbox};
+use support::{Io, Plugin, TIMEOUT, sandbox};
 
 /// A command on a pty.
 fn interactive(command: &str) -> SessionConfig {
@@ -53,7 +53,7 @@ fn copies_and_acknowledgements(frames: &[Frame], sender: Sender) -> BTreeMap<i64
 }
 
 fn wait_for(session: &Session, what: &str, pleases: impl FnMut(&[Frame]) -> bool) {
-    assert!(session.wait_for_frames(PATIENCE, pleases), "{what}");
+    assert!(session.wait_for_frames(TIMEOUT, pleases), "{what}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn p01_many_senders_share_no_number_and_leave_none_out() {
     plugin.type_in(&[4, 4]);
     plugin.terminal.wait_for("done");
     assert_eq!(plugin.wait().code(), Some(0));
-    // What the signals became stands anywhere between.
+    // What the signals became is anywhere between.
     let typed = std::fs::read_to_string(file).expect("the file");
     assert!(typed.replace('\u{3}', "") == text);
     let sent = sent_by_client(&started.session.frames());

@@ -385,7 +385,7 @@ fn p59_a_unix_socket_is_private_replaces_a_stale_one_and_goes_at_the_end() {
     let mut back = [0; 5];
     stream.read_exact(&mut back).expect("to read");
     assert_eq!(&back, b"hello");
-    // A unix socket tells when its peer is gone altogether: nothing lingers.
+    // A unix socket tells when its peer is gone altogether: nothing is left.
     drop(stream);
     server.wait_for_done(1);
     plugin.signal(Signal::INT);

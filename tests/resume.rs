@@ -11,7 +11,7 @@ use sandbox::faults::{After, Cut, Ending, Faults};
 use sandbox::{
     AgentConfig, Document, Failure, GatewayConfig, Sandbox, SessionConfig, Started, Upgrade,
 };
-use support::{Io, PATIENCE, Plugin, Running};
+use support::{Io, Plugin, Running, TIMEOUT};
 
 /// A caller with credentials that work, so that the session can be resumed.
 fn plugin(sandbox: &Sandbox, started: &Started) -> Plugin {
@@ -73,7 +73,7 @@ fn p20_every_bye_of_the_service_is_resumed() {
     let mut config = SessionConfig::from(Document::command("seq 1 60000"));
     config.to_client = cuts(5, 50_000, 0, &Ending::bye());
     // The agent resends ten messages a second, and hangs up when that takes longer than this.
-    config.agent.drain_timeout = PATIENCE;
+    config.agent.drain_timeout = TIMEOUT;
     let started = sandbox.start_session(config);
     let finished = plugin(&sandbox, &started).stdin(Io::Null).run(b"");
     assert_eq!(finished.code(), 0, "{}", finished.stderr);
@@ -224,7 +224,7 @@ fn p22_a_new_stream_url_and_token_are_used_and_signed_again() {
         .spawn();
     running.terminal.wait_for("$ ");
     assert!(started.session.end_connection(Ending::bye()));
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     running.type_in(b"echo go''ing on\r");
     running.terminal.wait_for("going on");
     let upgrades: Vec<_> = sandbox
@@ -288,7 +288,7 @@ fn p20_a_refused_resume_leaves_the_token_at_hand() {
         Failure::error(403, "AccessDeniedException", "not you"),
     );
     started.session.end_connection(Ending::bye());
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     running.type_in(b"echo still'' here\r");
     running.terminal.wait_for("still here");
 }
@@ -316,7 +316,7 @@ fn p20_trouble_of_the_service_is_waited_out() {
         .session
         .set_upgrades([Upgrade::Status(503), Upgrade::Reset, Upgrade::Accept]);
     started.session.end_connection(Ending::Eof);
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     running.type_in(b"echo still'' here\r");
     running.terminal.wait_for("still here");
 }
@@ -327,7 +327,7 @@ fn p07_what_is_typed_during_an_outage_is_kept_and_the_outage_is_told() {
     let started = sandbox.start_session(shell());
     let running = interactive(&sandbox, &started);
     sandbox.stop_gateway();
-    assert!(started.session.wait_for_disconnection(PATIENCE));
+    assert!(started.session.wait_for_disconnection(TIMEOUT));
     running.type_in(b"echo typed'' meanwhile\r");
     running.terminal.wait_for("reconnecting");
     sandbox.restart_gateway().expect("the same port");
@@ -348,7 +348,7 @@ fn a_session_can_be_left_during_an_outage() {
         let running = interactive(&sandbox, &started);
         let before = running.settings();
         sandbox.stop_gateway();
-        assert!(started.session.wait_for_disconnection(PATIENCE));
+        assert!(started.session.wait_for_disconnection(TIMEOUT));
         running.type_in(keys.as_bytes());
         if let Some(signal) = signal {
             running.signal(signal);
@@ -378,7 +378,7 @@ fn without_credentials_a_break_is_survived_as_long_as_the_token_is_good() {
         .spawn();
     running.terminal.wait_for("$ ");
     started.session.end_connection(Ending::bye());
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     running.type_in(b"echo still'' here\r");
     running.terminal.wait_for("still here");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::faults::Faults;
 use sandbox::{AgentConfig, Document, Record, Sender, SessionConfig, Started};
-use support::{Io, PATIENCE, Plugin, Running, sandbox};
+use support::{Io, Plugin, Running, TIMEOUT, sandbox};
 
 /// What a session may take at its peak, in bytes: the bounds of window, output and reordering together, and the program itself.
 const MEMORY: usize = 64 << 20;
@@ -71,7 +71,7 @@ fn transfer(length: usize, faults: &Faults) -> Started {
         },
         agent: AgentConfig {
             paced: false,
-            drain_timeout: PATIENCE,
+            drain_timeout: TIMEOUT,
             ..AgentConfig::default()
         },
         to_agent: faults.clone(),
@@ -185,7 +185,7 @@ fn p61_output_that_is_blocked_for_a_while_is_complete_and_causes_no_storm() {
         },
         agent: AgentConfig {
             paced: false,
-            drain_timeout: PATIENCE,
+            drain_timeout: TIMEOUT,
             ..AgentConfig::default()
         },
         ..SessionConfig::default()
@@ -201,7 +201,7 @@ fn p61_output_that_is_blocked_for_a_while_is_complete_and_causes_no_storm() {
     until_still("the agent to be stuck", sent);
     // What is typed goes out all the same.
     plugin.type_in(b"typed\n");
-    let came = started.session.wait_for_frames(PATIENCE, |frames| {
+    let came = started.session.wait_for_frames(TIMEOUT, |frames| {
         frames.iter().any(|frame| frame.is_data(Sender::Client, 1))
     });
     assert!(came);

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{Document, Sandbox, SessionConfig, Started, Upgrade};
 use session_manager_plugin::message::{Message, MessageType, PayloadType};
-use support::{Finished, PATIENCE, Plugin, exit_code, sandbox};
+use support::{Finished, Plugin, TIMEOUT, exit_code, sandbox};
 
 /// With credentials and without: the first may ask the service for a new token.
 fn run_both_ways(sandbox: &Sandbox, start: impl Fn() -> Started) -> Vec<(Started, Finished)> {
@@ -258,7 +258,7 @@ fn the_last_words_of_the_service_come_after_all_output() {
     config.agent.paced = false;
     let started = sandbox.start_session(config);
     let plugin = Plugin::new(&sandbox, &started).spawn();
-    let came = started.session.wait_for_frames(PATIENCE, |frames| {
+    let came = started.session.wait_for_frames(TIMEOUT, |frames| {
         frames.iter().any(|frame| frame.sequence_number > 50)
     });
     assert!(came);

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{AgentConfig, Document, Record, Sandbox, Sender, SessionConfig, Started};
-use support::{Io, PATIENCE, Plugin, Running, exit_code, sandbox};
+use support::{Io, Plugin, Running, TIMEOUT, exit_code, sandbox};
 
 fn start(sandbox: &Sandbox, document: Document, agent: AgentConfig) -> Started {
     sandbox.start_session(SessionConfig {
@@ -23,7 +23,7 @@ fn start(sandbox: &Sandbox, document: Document, agent: AgentConfig) -> Started {
 #[test]
 fn what_is_typed_before_the_session_stands_is_kept() {
     let sandbox = sandbox();
-    // Slow to begin: the shell stands after a second.
+    // Slow to begin: the shell runs after a second.
     let slow = AgentConfig {
         not_ready: Duration::from_secs(1),
         ..AgentConfig::default()
@@ -98,7 +98,7 @@ fn stuck_in_yes(sandbox: &Sandbox) -> (Started, Running) {
     assert!(
         started
             .session
-            .wait_for_frames(PATIENCE, |frames| frames.len() > 1000)
+            .wait_for_frames(TIMEOUT, |frames| frames.len() > 1000)
     );
     (started, plugin)
 }
@@ -108,7 +108,7 @@ fn a_frozen_reader_stops_the_output_and_an_interrupt_still_leaves_the_command() 
     let sandbox = sandbox();
     let (started, plugin) = stuck_in_yes(&sandbox);
     plugin.type_in(&[0x03]);
-    let came = started.session.wait_for_frames(PATIENCE, |frames| {
+    let came = started.session.wait_for_frames(TIMEOUT, |frames| {
         let mut data = frames
             .iter()
             .filter(|frame| frame.is_data(Sender::Client, 1));
@@ -143,7 +143,7 @@ fn all_output_is_written_however_slow_its_reader() {
     assert!(
         started
             .session
-            .wait_for_frames(PATIENCE, |frames| frames.len() > 1000)
+            .wait_for_frames(TIMEOUT, |frames| frames.len() > 1000)
     );
     plugin.read_stdout();
     let finished = plugin.finish();

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{Document, Sandbox, Sender, Started};
-use support::{Io, PATIENCE, Plugin, Running, sandbox, start_with_prompt};
+use support::{Io, Plugin, Running, TIMEOUT, sandbox, start_with_prompt};
 
 /// The shell that everybody has, with a prompt that is easy to find.
 fn shell(sandbox: &Sandbox) -> Started {
@@ -85,7 +85,7 @@ fn the_size_is_told_at_the_start_and_when_it_changes() {
     plugin.type_in(b"stty size\r");
     plugin.terminal.wait_for("24 80");
     plugin.resize(132, 43);
-    let resized = started.session.wait_for_frames(PATIENCE, |frames| {
+    let resized = started.session.wait_for_frames(TIMEOUT, |frames| {
         frames.iter().any(|frame| {
             frame.is_data(Sender::Client, 3) && frame.payload == br#"{"cols":132,"rows":43}"#
         })
@@ -260,7 +260,7 @@ fn p51_a_reader_that_goes_ends_the_session() {
     for document in [quiet, loud] {
         let started = start_with_prompt(&sandbox, document.clone());
         let plugin = Plugin::new(&sandbox, &started).stdout(Io::HeldPipe).spawn();
-        assert!(started.session.wait_for_frames(PATIENCE, |frames| {
+        assert!(started.session.wait_for_frames(TIMEOUT, |frames| {
             frames.iter().any(|frame| frame.is_data(Sender::Client, 3))
         }));
         plugin.close_stdout();
@@ -282,7 +282,7 @@ fn output_that_nobody_reads_waits_and_a_signal_still_ends_the_session() {
     assert!(
         started
             .session
-            .wait_for_frames(PATIENCE, |frames| frames.len() > 200)
+            .wait_for_frames(TIMEOUT, |frames| frames.len() > 200)
     );
     plugin.signal(rustix::process::Signal::TERM);
     assert_eq!(

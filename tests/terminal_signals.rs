@@ -7,15 +7,13 @@ use sandbox::{Document, Sandbox, Sender, SessionConfig, Started, Upgrade};
 use support::{Plugin, Running, exit_code, sandbox, start_with_prompt};
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {
-    let came = started
-        .session
-        .wait_for_frames(support::PATIENCE, |frames| {
-            let data = frames
-                .iter()
-                .filter(|frame| frame.is_data(Sender::Client, 1));
-            let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
-            input.windows(bytes.len()).any(|window| window == bytes)
-        });
+    let came = started.session.wait_for_frames(support::TIMEOUT, |frames| {
+        let data = frames
+            .iter()
+            .filter(|frame| frame.is_data(Sender::Client, 1));
+        let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
+        input.windows(bytes.len()).any(|window| window == bytes)
+    });
     let frames = started.session.frames();
     assert!(
         came,
@@ -188,14 +186,9 @@ fn after_a_stop_the_terminal_is_raw_again_and_its_size_is_told() {
     plugin.signal(Signal::CONT);
     plugin.wait_for_raw(true);
     assert_eq!(format!("{:?}", plugin.settings()), format!("{raw:?}"));
-    assert!(
-        started
-            .session
-            .wait_for_frames(support::PATIENCE, |frames| {
-                frames.iter().any(|frame| {
-                    frame.is_data(Sender::Client, 3)
-                        && frame.payload == br#"{"cols":101,"rows":37}"#
-                })
-            })
-    );
+    assert!(started.session.wait_for_frames(support::TIMEOUT, |frames| {
+        frames.iter().any(|frame| {
+            frame.is_data(Sender::Client, 3) && frame.payload == br#"{"cols":101,"rows":37}"#
+        })
+    }));
 }

@@ -28,7 +28,7 @@ use super::service::{GIVE, Service, TAKE};
 
 /// What the bare client has on its way, and the bare echo, in bytes: enough to keep both sides busy, and not more than the caches hold.
 const WINDOW: usize = 1 << 20;
-/// What is written before reading has its turn: who writes longer lets the other side wait.
+/// What is written before it reads again: who writes longer lets the other side wait.
 const TURN: usize = 64 * 1024;
 
 fn failed(error: impl std::fmt::Display) -> Failed {
@@ -338,7 +338,7 @@ impl Client {
         };
         client.send_payload(PayloadType::HandshakeResponse, &to_json(&response))?;
         client.await_output(PayloadType::HandshakeComplete)?;
-        // The agent's port stands a moment later.
+        // The agent's port listens a moment later.
         thread::sleep(Duration::from_millis(50));
         Ok(client)
     }

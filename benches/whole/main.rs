@@ -1,4 +1,4 @@
-//! The whole program, measured from outside against the sandbox; another client can stand beside it.
+//! The whole program, measured from outside against the sandbox; another client can be measured beside it.
 //!
 //! ```text
 //! make bench                                    everything, about 10 minutes for each plugin

@@ -13,7 +13,7 @@ use sandbox::{Sandbox, Started};
 use serde_json::json;
 
 /// Longer than any start takes; who needs more has failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A failure, in words for the table.
 pub type Failed = String;
@@ -87,10 +87,10 @@ impl Plugin {
         }
     }
 
-    /// Reads stdout up to this text; hands back the line that it stands in.
+    /// Reads stdout up to this text; hands back the line that it is in.
     pub fn wait_for(&mut self, text: &str) -> Result<String, Failed> {
         let stdout = self.stdout.as_mut().ok_or("stdout is gone")?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut line = Vec::new();
         loop {
             if stdout.buffer().is_empty() && !readable(stdout.get_ref(), deadline) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// What a figure is, and what it should be.
 #[derive(Clone, PartialEq)]
 pub struct Metric {
-    /// As it stands in the table.
+    /// As it is in the table.
     pub name: String,
     /// Of the values.
     pub unit: &'static str,

@@ -1,4 +1,4 @@
-//! What stands behind the agent: services that take, give or echo as fast as they can.
+//! What is behind the agent: services that take, give or echo as fast as they can.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

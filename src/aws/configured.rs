@@ -19,7 +19,8 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// Reads the configuration file for the profile that the caller named, or else the environment. A profile that is not there says nothing.
+    /// Reads the configuration file for the profile that the caller named, or else the environment. A profile that is not there says
+    /// nothing.
     ///
     /// # Errors
     /// A file that cannot be read.

@@ -18,7 +18,7 @@ struct Mode {
 }
 
 impl Service {
-    /// The host of a service in a region, by the rules that stand in botocore's `endpoint-rule-set-1.json` of each service.
+    /// The host of a service in a region, by the rules of botocore's `endpoint-rule-set-1.json` of each service.
     fn host(self, region: &str, partition: &Partition, mode: Mode) -> String {
         let label = self.label();
         if self == Self::Sts && region == "aws-global" && mode == Mode::default() {

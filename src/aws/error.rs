@@ -61,10 +61,10 @@ impl ApiError {
         }
     }
 
-    /// A signature that cannot stand in headers: without it nothing is sent.
+    /// A signature that cannot be part of headers: without it nothing is sent.
     pub(super) fn unsignable() -> Self {
         Self::Setup(Error::Start(
-            "the region or the credentials cannot stand in a signature".to_owned(),
+            "the region or the credentials cannot be part of a signature".to_owned(),
         ))
     }
 

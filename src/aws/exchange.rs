@@ -125,7 +125,7 @@ pub(super) fn parse_url(url: &str) -> Result<Uri, &'static str> {
     Ok(uri)
 }
 
-/// What stands in `Host`, and what is signed as such.
+/// What is in `Host`, and what is signed as such.
 pub(super) fn host_header(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
     let default = if uri.scheme_str() == Some("http") {
@@ -164,7 +164,7 @@ fn head(request: &Request<&[u8]>) -> Zeroizing<Vec<u8>> {
     head
 }
 
-fn garbage(what: &str) -> io::Error {
+fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
@@ -227,7 +227,7 @@ impl<R: Read> Input<'_, R> {
             match response.parse(self.unused()) {
                 Ok(Status::Complete(length)) => {
                     let status = StatusCode::from_u16(response.code.unwrap_or_default());
-                    let status = status.map_err(|_| garbage("its status is none"))?;
+                    let status = status.map_err(|_| malformed("its status is none"))?;
                     let mut map = HeaderMap::new();
                     for header in response.headers.iter() {
                         let name = HeaderName::from_bytes(header.name.as_bytes());
@@ -240,10 +240,10 @@ impl<R: Read> Input<'_, R> {
                     return Ok((status, map));
                 }
                 Ok(Status::Partial) if self.unused().len() > MAX_HEAD => {
-                    return Err(garbage("its answer has too long a head"));
+                    return Err(malformed("its answer has too long a head"));
                 }
                 Ok(Status::Partial) => {}
-                Err(_) => return Err(garbage("its answer is not HTTP")),
+                Err(_) => return Err(malformed("its answer is not HTTP")),
             }
             self.need_more()?;
         }
@@ -260,7 +260,7 @@ impl<R: Read> Input<'_, R> {
         }
         if let Some(encoding) = text(header::TRANSFER_ENCODING) {
             if !encoding.trim().eq_ignore_ascii_case("chunked") {
-                return Err(garbage("its answer is encoded in an unknown way"));
+                return Err(malformed("its answer is encoded in an unknown way"));
             }
             return self.chunks();
         }
@@ -268,7 +268,7 @@ impl<R: Read> Input<'_, R> {
             let length: usize = length
                 .trim()
                 .parse()
-                .map_err(|_| garbage("its answer's length is none"))?;
+                .map_err(|_| malformed("its answer's length is none"))?;
             return self.exactly(length);
         }
         while self.more()? {}
@@ -300,7 +300,7 @@ impl<R: Read> Input<'_, R> {
                     self.need_more()?;
                     continue;
                 }
-                _ => return Err(garbage("its answer's chunks cannot be read")),
+                _ => return Err(malformed("its answer's chunks cannot be read")),
             };
             // Trailers are of no interest, and the connection is not used again.
             if size == 0 {
@@ -311,7 +311,7 @@ impl<R: Read> Input<'_, R> {
             }
             let chunk = self.exactly(size + 2)?;
             let Some(chunk) = chunk.strip_suffix(b"\r\n") else {
-                return Err(garbage("its answer's chunks cannot be read"));
+                return Err(malformed("its answer's chunks cannot be read"));
             };
             body.extend_from_slice(chunk);
         }
@@ -319,7 +319,7 @@ impl<R: Read> Input<'_, R> {
 }
 
 fn too_long() -> io::Error {
-    garbage("its answer is too long")
+    malformed("its answer is too long")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! AWS Signature Version 4: proof, in a request's headers, of who sends it.
 //!
-//! The steps stand apart so that a server can check a signature with the same functions: canonical request, string to sign,
+//! The steps are separate so that a server can check a signature with the same functions: canonical request, string to sign,
 //! signature.
 
 use std::borrow::Cow;
@@ -200,7 +200,7 @@ fn hex(bytes: &[u8]) -> String {
 /// `Authorization`. `request.headers` must hold `host` and none of these.
 ///
 /// # Errors
-/// When a part of the signature cannot stand in a header: nothing goes out half signed.
+/// When a part of the signature cannot be part of a header: nothing goes out half signed.
 pub fn sign(
     request: &Request<'_>,
     credentials: &Credentials,

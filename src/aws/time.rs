@@ -34,7 +34,7 @@ pub fn parse_compact(text: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339(&text).ok()
 }
 
-/// Reads RFC 3339 in all the ways in which it stands in answers and in caches: with fractions, `Z`, `UTC` or an offset.
+/// Reads RFC 3339 in all the ways in which it is in answers and in caches: with fractions, `Z`, `UTC` or an offset.
 pub fn parse(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     let text = text

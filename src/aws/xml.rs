@@ -86,8 +86,8 @@ impl Element {
     }
 }
 
-/// The text of the first element of a name, wherever it is, in a document that need not be well formed. Such elements have neither attributes,
-/// nor CDATA, nor comments; what does not look so is not found.
+/// The text of the first element of a name, wherever it is, in a document that need not be well formed. Such elements have neither
+/// attributes, nor CDATA, nor comments; what does not look so is not found.
 pub(super) fn text<'a>(document: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let (_, after) = document.split_once(&format!("<{name}>"))?;
     let (text, _) = after.split_once(&format!("</{name}>"))?;

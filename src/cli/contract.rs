@@ -32,11 +32,13 @@ pub struct Call {
     pub stderr_to_stdout: bool,
     /// The sixth argument, whatever it is: an SSM endpoint, an ECS endpoint, a stream URL, or empty.
     pub endpoint: Option<String>,
-    /// Whether the response came in a variable, as the AWS CLI gives it: the caller waits for us then, and without it nobody wants the session.
+    /// Whether the response came in a variable, as the AWS CLI gives it: the caller waits for us then, and without it nobody wants the
+    /// session.
     pub caller_waits: bool,
 }
 
-/// The variable that the arguments name as the one that holds the response. A name that no variable can have is none: to remove it would abort.
+/// The variable that the arguments name as the one that holds the response. A name that no variable can have is none: to remove it would
+/// abort.
 pub fn response_variable(arguments: &[OsString]) -> Option<&str> {
     let first = arguments.first()?.to_str()?;
     (arguments.len() >= LEGACY_ARGUMENTS && is_response_variable(first)).then_some(first)
@@ -158,7 +160,7 @@ fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
         Ok(Value::Object(object)) => Ok(object),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(Error::Start(format!("{what} is not a JSON object"))),
-        // The position only: what stands there may be the token.
+        // The position only: what is there may be the token.
         Err(error) => Err(Error::Start(format!(
             "{what} is not JSON (line {}, column {})",
             error.line(),

@@ -49,7 +49,8 @@ impl Invocation {
     /// Reads the arguments, the program's name not among them. The variable that holds the response is taken out of the snapshot.
     ///
     /// # Errors
-    /// [`Error::Usage`] for our own subcommands, and for arguments that are no text; for calls, [`Error::Start`] that names what is missing or cannot be read.
+    /// [`Error::Usage`] for our own subcommands, and for arguments that are no text; for calls, [`Error::Start`] that names what is missing
+    /// or cannot be read.
     pub fn parse(arguments: &[OsString], environment: &mut Environment) -> Result<Self, Error> {
         let Some(first) = arguments.first() else {
             return Ok(Self::Installed);
@@ -84,7 +85,8 @@ fn texts(arguments: &[OsString]) -> Result<Vec<String>, Error> {
     arguments.iter().enumerate().map(text).collect()
 }
 
-/// An argument that means nothing, as it may be shown: from `=`, a quote or a bracket on it may hold a secret, the response of StartSession for one.
+/// An argument that means nothing, as it may be shown: from `=`, a quote or a bracket on it may hold a secret, the response of StartSession
+/// for one.
 fn operation(argument: &str) -> String {
     let end = argument.find(['=', '{', '[', '"', '\'']).or_else(|| {
         argument

@@ -22,7 +22,7 @@ pub(super) enum Value {
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ShorthandError {
-    /// Here something else should stand; a list without brackets may end before it.
+    /// Here something else should be; a list without brackets may end before it.
     Syntax { expected: &'static str, at: usize },
     /// Anything else, in words.
     Other(String),
@@ -202,7 +202,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// What stands between brackets.
+    /// What is between brackets.
     fn inner(&mut self) -> ShorthandResult<Value> {
         match self.current() {
             Some('[') => self.list(),
@@ -220,7 +220,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A text that may be empty, or stand in quotes.
+    /// A text that may be empty, or be in quotes.
     fn first(&mut self) -> ShorthandResult<String> {
         match self.current() {
             Some(quote @ ('\'' | '"')) => self.quoted(quote),

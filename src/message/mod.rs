@@ -33,7 +33,7 @@ pub use payload_type::{Flag, PayloadType};
 
 /// Bytes before the payload.
 pub const HEADER_SIZE: usize = 120;
-/// What the first field says: where the payload length stands.
+/// What the first field says: where the payload length is.
 const HEADER_LENGTH: u32 = 116;
 /// The only schema version there is.
 const SCHEMA_VERSION: u32 = 1;
@@ -154,7 +154,7 @@ pub struct Message<'a> {
     pub message_id: Uuid,
     /// What the payload is; meaningless (0) in messages outside the stream.
     pub payload_type: u32,
-    /// The payload as it stood on the wire: ciphertext when the session is encrypted.
+    /// The payload as it was on the wire: ciphertext when the session is encrypted.
     pub payload: &'a [u8],
 }
 
@@ -179,7 +179,8 @@ pub enum DecodeError {
 impl<'a> Message<'a> {
     /// Reads a frame. Never panics, whatever the bytes.
     ///
-    /// As the originals do, the payload is everything behind the header; the payload length field only decides whether the digest is checked.
+    /// As the originals do, the payload is everything behind the header; the payload length field only decides whether the digest is
+    /// checked.
     ///
     /// # Errors
     /// See [`DecodeError`]; `start_publication` and `pause_publication` are accepted whatever their other fields say.

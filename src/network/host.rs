@@ -1,4 +1,4 @@
-//! Hosts as they stand in URLs.
+//! Hosts as they are written in URLs.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -110,13 +110,13 @@ fn http_connect(
 
 /// What an answer to CONNECT means; nothing yet if it is not complete.
 fn judge(answer: &[u8], has_login: bool) -> Option<Result<(), String>> {
-    let garbage = || "answered with something that is not HTTP; is it a proxy?".to_owned();
+    let not_http = || "answered with something that is not HTTP; is it a proxy?".to_owned();
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(answer) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if answer.len() < MAX_ANSWER => return None,
-        Ok(httparse::Status::Partial) | Err(_) => return Some(Err(garbage())),
+        Ok(httparse::Status::Partial) | Err(_) => return Some(Err(not_http())),
     };
     let reason: String = response
         .reason
@@ -126,7 +126,7 @@ fn judge(answer: &[u8], has_login: bool) -> Option<Result<(), String>> {
         .collect();
     Some(match response.code.unwrap_or_default() {
         // Whoever we want to speak to speaks after us.
-        200..=299 if length < answer.len() => Err(garbage()),
+        200..=299 if length < answer.len() => Err(not_http()),
         200..=299 => Ok(()),
         407 if has_login => Err("did not accept the user and password in its URL (status 407)".to_owned()),
         407 => Err(

@@ -1,7 +1,7 @@
 //! What our own commands asked for, and whether the session that the agent speaks of is that (P85).
 //!
-//! The agent names the session's type, the local port and the socket. Whoever asked for a command must not give its stdin to a shell, and who asked
-//! for one port must not open another.
+//! The agent names the session's type, the local port and the socket. Whoever asked for a command must not give its stdin to a shell, and
+//! who asked for one port must not open another.
 
 use std::collections::BTreeMap;
 

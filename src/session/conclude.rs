@@ -229,7 +229,7 @@ fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
     }
 }
 
-/// The last text, and what became of it. It is not cut off while its reader lives, however slow; a signal bounds that.
+/// The last text, and what became of it. It is not cut off while its reader is there, however slow; a signal bounds that.
 fn last_words(context: &Context, stream: OutputStream, text: &str) -> Written {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let mut piece = Some(match stream {
@@ -246,7 +246,8 @@ fn last_words(context: &Context, stream: OutputStream, text: &str) -> Written {
     }
 }
 
-/// Waits until the output thread has written everything: without a time limit, but a signal bounds it. What became of it, and the signal, if one came.
+/// Waits until the output thread has written everything: without a time limit, but a signal bounds it. What became of it, and the signal,
+/// if one came.
 pub(super) fn finish_output(context: &Context, writer: Writer) -> (Written, Option<Signal>) {
     let mut bound = never();
     let mut came = None;

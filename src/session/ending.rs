@@ -1,5 +1,5 @@
-//! How the program ends: the one place that looks at all that has happened, and decides what is said, where, and with which exit code (sections 2
-//! and 3 of the contract). No I/O, no clock; `conclude.rs` does what is decided here.
+//! How the program ends: the one place that looks at all that has happened, and decides what is said, where, and with which exit code
+//! (sections 2 and 3 of the contract). No I/O, no clock; `conclude.rs` does what is decided here.
 
 use rustix::io::Errno;
 

@@ -35,7 +35,7 @@ pub fn run(context: &Context) -> Result<u8, Error> {
     let outcome = match wait_for_start(context)? {
         Ok(started) => {
             log::info!(
-                "the session stands: {:?}, agent {:?}",
+                "the session is established: {:?}, agent {:?}",
                 started.session_type,
                 started.agent_version
             );
@@ -53,7 +53,7 @@ pub fn run(context: &Context) -> Result<u8, Error> {
     Ok(code)
 }
 
-/// Waits until the session stands. INT, QUIT, TERM and HUP end the program at once until then.
+/// Waits until the session is established. INT, QUIT, TERM and HUP end the program at once until then.
 fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
     let (sender, first) = bounded(1);
     let channel = context.channel.clone();

@@ -37,7 +37,7 @@ pub const fn push(stream: StreamId, length: u16) -> [u8; HEADER_SIZE] {
     header(PSH, length, stream)
 }
 
-/// The 8 bytes that only show that this side lives.
+/// The 8 bytes that only show that this side is there.
 pub const fn nop() -> [u8; HEADER_SIZE] {
     header(NOP, 0, 0)
 }
@@ -59,7 +59,7 @@ pub enum Frame {
     Fin(StreamId),
     /// Data of a stream, never empty: a whole frame's, or as much of it as has come.
     Data(StreamId, Bytes),
-    /// The other side lives.
+    /// The other side is there.
     Nop,
 }
 

@@ -1,4 +1,5 @@
-//! Signs of life inside smux, for agents that insist on them. They keep the service from ending an idle session, so newer agents do without.
+//! Signs of life inside smux, for agents that insist on them. They keep the service from ending an idle session, so newer agents do
+//! without.
 
 use std::time::{Duration, Instant};
 

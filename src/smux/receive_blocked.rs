@@ -1,4 +1,5 @@
-//! What happens when the receive budget is used up: nothing more is taken from the channel, so one stream that nobody reads blocks all others.
+//! What happens when the receive budget is used up: nothing more is taken from the channel, so one stream that nobody reads blocks all
+//! others.
 
 use std::time::{Duration, Instant};
 

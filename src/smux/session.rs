@@ -46,7 +46,7 @@ pub enum Transmit {
     Alone([u8; HEADER_SIZE]),
     /// A frame without data.
     Control([u8; HEADER_SIZE]),
-    /// This stream may send one frame of data. If it has more, it asks for its next turn.
+    /// This stream may send one frame of data. If it has more, it asks again.
     Turn(StreamId),
 }
 
@@ -138,7 +138,7 @@ impl Session {
         self.streams.is_empty()
     }
 
-    /// The stream has data to send and wants its turn. Nothing happens when its sending side is closed.
+    /// Queues a stream that has data to send. Nothing happens when its sending side is closed.
     pub fn want_turn(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.outgoing == SendState::Open
@@ -149,7 +149,7 @@ impl Session {
         }
     }
 
-    /// Whether any stream waits for its turn: who has one now should not send much.
+    /// Whether any stream waits to send: who sends now should not send much.
     pub fn others_wait(&self) -> bool {
         !self.senders.is_empty()
     }
@@ -315,14 +315,15 @@ impl Session {
         }
     }
 
-    /// The local side is gone: FIN goes out unless it did, and what was not read is forgotten. Of a stream whose SYN was not sent, nothing is.
+    /// The local side is gone: FIN goes out unless it did, and what was not read is forgotten. Of a stream whose SYN was not sent, nothing
+    /// is.
     pub fn close(&mut self, id: StreamId, now: Instant) {
         self.finish_outgoing(id);
         self.forget(id, now);
     }
 
-    /// Closes every stream, because the agent's side of them is gone ([`Event::Silent`]), and names them: their local sides are to be reset.
-    /// Should the agent live after all, it is told, and new streams work.
+    /// Closes every stream, because the agent's side of them is gone ([`Event::Silent`]), and names them: their local sides are to be
+    /// reset. Should the agent be there after all, it is told, and new streams work.
     pub fn reset(&mut self, now: Instant) -> Vec<StreamId> {
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id in &ids {
@@ -389,8 +390,8 @@ impl Session {
         .min()
     }
 
-    /// Does what is due by now. `is_heard`: whether all that was sent has been acknowledged; otherwise the remote cannot have answered it yet,
-    /// and that a stream is quiet means nothing.
+    /// Does what is due by now. `is_heard`: whether all that was sent has been acknowledged; otherwise the remote cannot have answered it
+    /// yet, and that a stream is quiet means nothing.
     pub fn handle_timeout(&mut self, now: Instant, is_heard: bool) {
         let is_reading = self.has_room();
         if let Some(keepalive) = &mut self.keepalive {
@@ -463,7 +464,7 @@ impl Session {
     }
 }
 
-/// Whether the stream waits for its turn.
+/// Whether the stream waits to send.
 fn wants_to_send(streams: &HashMap<StreamId, SmuxStream>, id: StreamId) -> bool {
     streams.get(&id).is_some_and(|stream| stream.wants_to_send)
 }

@@ -1,4 +1,4 @@
-//! One stream: what came and was not read yet, and which of its two directions still live.
+//! One stream: what came and was not read yet, and which of its two directions are still open.
 
 use std::collections::VecDeque;
 use std::time::Instant;

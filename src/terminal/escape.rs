@@ -1,7 +1,7 @@
 //! Escapes that the user types at the start of a line: `~.` and the like. No I/O.
 //!
-//! An escape is what somebody types. What is pasted may hold the same bytes (a list in Markdown, a line of a script) and passes untouched: all that
-//! stands between the brackets that a terminal puts around a paste, and all that comes in a piece larger than a key sends.
+//! An escape is what somebody types. What is pasted may hold the same bytes (a list in Markdown, a line of a script) and passes untouched:
+//! all that is between the brackets that a terminal puts around a paste, and all that comes in a piece larger than a key sends.
 
 /// What an escape asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub enum Escape {
     Off,
 }
 
-/// The most bytes that one read brings of what somebody types; more at once is pasted, or sent by a program. A key of the keyboard sends up to four.
+/// The most bytes that one read brings of what somebody types; more at once is pasted, or sent by a program. A key of the keyboard sends up
+/// to four.
 pub const TYPED_AT_ONCE: usize = 4;
 /// What a terminal puts before and after what is pasted, where the remote program has asked for it.
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
@@ -28,7 +29,7 @@ pub struct Escapes {
     bracket: Bracket,
 }
 
-/// Where the next byte stands.
+/// Where the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// After a newline or carriage return, or at the very start, where a user may want to leave, too.
@@ -140,7 +141,7 @@ impl Escapes {
     }
 }
 
-/// Where the byte after this one stands.
+/// Where the byte after this one is.
 fn after(byte: u8) -> Position {
     match byte {
         b'\r' | b'\n' => Position::LineStart,

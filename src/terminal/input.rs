@@ -19,8 +19,8 @@ use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 const READ_SIZE: usize = 64 * 1024;
 /// The most that is kept of what a user types or pastes while nothing can be sent, in bytes. Up to there escapes are still seen.
 const KEPT_FROM_TERMINAL: usize = 1024 * 1024;
-/// A terminal gives a long paste in pieces, and some of them are as small as a key's bytes (seen: one byte between two of 4095). A read of so many bytes
-/// is a piece of one: the least that Linux keeps together.
+/// A terminal gives a long paste in pieces, and some of them are as small as a key's bytes (seen: one byte between two of 4095). A read of
+/// so many bytes is a piece of one: the least that Linux keeps together.
 const PIECE: usize = 256;
 /// How long the next piece may take: 16 ms were seen beside other work.
 const PIECE_GAP: Duration = Duration::from_millis(100);
@@ -77,9 +77,9 @@ enum Order {
 impl Pump {
     /// Starts the thread.
     ///
-    /// `send` takes bytes for the session without waiting, and says how many; 0 when there is no room, `None` when the session is over: the thread ends
-    /// then. It is called without bytes, too, just to see whether the session goes on. [`Pump::waker`] is to be woken when there is room again, and
-    /// at the session's end.
+    /// `send` takes bytes for the session without waiting, and says how many; 0 when there is no room, `None` when the session is over: the
+    /// thread ends then. It is called without bytes, too, just to see whether the session goes on. [`Pump::waker`] is to be woken when
+    /// there is room again, and at the session's end.
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
@@ -257,8 +257,9 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         true
     }
 
-    /// Looks for escapes in the first `count` bytes of the buffer, which one read brought, if that was typed and not pasted. The rest of the buffer is
-    /// for what comes right after an escape: before it acts, it is to be known that it is not the beginning, or a piece, of a paste.
+    /// Looks for escapes in the first `count` bytes of the buffer, which one read brought, if that was typed and not pasted. The rest of
+    /// the buffer is for what comes right after an escape: before it acts, it is to be known that it is not the beginning, or a piece, of a
+    /// paste.
     fn look_for_escapes(&mut self, buffer: &mut [u8], count: usize) {
         let Source::Terminal(Some(escapes)) = &mut self.source else {
             return;

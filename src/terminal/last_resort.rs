@@ -1,5 +1,5 @@
-//! Signals that end the process without a word put the terminal back before they do (P100): those of a crash, an allocation that fails and a stack
-//! overflow among them, and all others that nobody catches.
+//! Signals that end the process without a word put the terminal back before they do (P100): those of a crash, an allocation that fails and
+//! a stack overflow among them, and all others that nobody catches.
 //!
 //! INT, QUIT, TERM and HUP are not among them: they end the session in order, see [`super::signals`].
 #![allow(
@@ -36,7 +36,8 @@ const OTHERS: [c_int; 14] = [
 /// What puts the terminal back.
 static RESTORE: OnceLock<fn()> = OnceLock::new();
 
-/// From now on signals that would end the process call `restore` first, which may take neither a lock nor memory. Those that were inherited ignored stay so.
+/// From now on signals that would end the process call `restore` first, which may take neither a lock nor memory. Those that were inherited
+/// ignored stay so.
 pub(super) fn restore_before_signals(restore: fn()) {
     // Whoever came first named the same.
     let _ = RESTORE.set(restore);
@@ -48,7 +49,8 @@ pub(super) fn restore_before_signals(restore: fn()) {
         if !is_known || unsafe { found.assume_init_ref() }.sa_sigaction == libc::SIG_IGN {
             continue;
         }
-        // SAFETY: all fields of a sigaction may be zero; the handler has the type that is called without SA_SIGINFO, and keeps to what may be done there.
+        // SAFETY: all fields of a sigaction may be zero; the handler has the type that is called without SA_SIGINFO, and keeps to what may
+        // be done there.
         unsafe {
             let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
             action.sa_sigaction = restore_and_raise as extern "C" fn(c_int) as libc::sighandler_t;

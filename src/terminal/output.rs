@@ -55,8 +55,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `next` gives what is to be written, without waiting; it is not asked again before that is done, so what is waiting stays
-    /// where it is bounded. When it has said [`Piece::Nothing`] and there is something, [`Writer::waker`] is to be woken.
+    /// Starts the thread. `next` gives what is to be written, without waiting; it is not asked again before that is done, so what is
+    /// waiting stays where it is bounded. When it has said [`Piece::Nothing`] and there is something, [`Writer::waker`] is to be woken.
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
@@ -88,8 +88,8 @@ impl Writer {
         &self.events
     }
 
-    /// Ends the thread, whatever is still to be written, and waits for it until the deadline. One that is stuck in write(2) on a stopped terminal is
-    /// left to the process's end. The last thing that happened, if it was not asked for before.
+    /// Ends the thread, whatever is still to be written, and waits for it until the deadline. One that is stuck in write(2) on a stopped
+    /// terminal is left to the process's end. The last thing that happened, if it was not asked for before.
     pub fn stop(self, deadline: Instant) -> Option<OutputEvent> {
         self.stop.post(Stopped);
         let mut last = None;

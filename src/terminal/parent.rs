@@ -11,14 +11,15 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::waker::{Waker, waker};
 
-/// Where the system has no descriptor for a process (Linux before 5.3, some containers, other systems): how often to look whose child we are.
+/// Where the system has no descriptor for a process (Linux before 5.3, some containers, other systems): how often to look whose child we
+/// are.
 const LOOK_EVERY: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
 
-/// What ends the parent often ends us as well (a signal to the whole group, a terminal that goes), and ours comes a moment later. It says better what is
-/// wanted, and would count as the second one: so long it may take.
+/// What ends the parent often ends us as well (a signal to the whole group, a terminal that goes), and ours comes a moment later. It says
+/// better what is wanted, and would count as the second one: so long it may take.
 const SIGNAL_FIRST: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 300_000_000,
@@ -30,7 +31,8 @@ pub struct Watch {
     waker: Waker,
 }
 
-/// Calls this when the parent is gone, in a thread that sleeps until then. Nothing where the parent is in another namespace: it cannot be seen.
+/// Calls this when the parent is gone, in a thread that sleeps until then. Nothing where the parent is in another namespace: it cannot be
+/// seen.
 ///
 /// # Errors
 /// When the process is out of descriptors or threads.

@@ -11,16 +11,16 @@ use super::raw;
 use crate::sanitise;
 
 /// How long a line of ours may wait for its reader.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
-    write(rustix::stdio::stdout(), text.as_bytes(), PATIENCE);
+    write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// Prints to stderr.
 pub fn to_stderr(text: &str) {
-    write(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
+    write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// A line of the log on stderr: at once, or not at all.
@@ -44,8 +44,8 @@ pub fn notice(what: impl std::fmt::Display) {
     }
 }
 
-fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], patience: Duration) {
-    let deadline = Instant::now() + patience;
+fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], timeout: Duration) {
+    let deadline = Instant::now() + timeout;
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {

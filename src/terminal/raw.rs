@@ -15,13 +15,14 @@ use termios::{Termios, tcsetattr};
 
 use super::last_resort;
 
-/// How the terminal was when it was made raw for the first time. Here, and not in the guard, so that the panic hook and the handler of signals find it;
-/// without a lock, as that handler may have interrupted whoever holds it.
+/// How the terminal was when it was made raw for the first time. Here, and not in the guard, so that the panic hook and the handler of
+/// signals find it; without a lock, as that handler may have interrupted whoever holds it.
 static FOUND: OnceLock<Termios> = OnceLock::new();
 /// Whether the terminal is raw, or about to be.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// A terminal whose writer has more than its queue takes is not emptied at once: how long it must be quiet, and for how long it is emptied at most.
+/// A terminal whose writer has more than its queue takes is not emptied at once: how long it must be quiet, and for how long it is emptied
+/// at most.
 const QUIET: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
@@ -35,8 +36,8 @@ pub struct RawMode {
 }
 
 impl RawMode {
-    /// Makes the terminal on stdin raw, now if we are in the foreground, otherwise at the next [`refresh`](Self::refresh). Nothing when stdin is no terminal.
-    /// From now on no signal that can be caught leaves it raw.
+    /// Makes the terminal on stdin raw, now if we are in the foreground, otherwise at the next [`refresh`](Self::refresh). Nothing when
+    /// stdin is no terminal. From now on no signal that can be caught leaves it raw.
     ///
     /// # Errors
     /// When the terminal does not tell its settings.
@@ -66,7 +67,8 @@ impl RawMode {
         is_ours
     }
 
-    /// Throws away what stands in the terminal's queue, and what still comes: it was meant for the session, and would be run by the local shell.
+    /// Throws away what is in the terminal's queue, and what still comes: it was meant for the session, and would be run by the local
+    /// shell.
     pub fn discard_input(&self) {
         let deadline = Instant::now() + EMPTIED_FOR;
         while is_raw() && in_foreground() && tcflush(stdin(), QueueSelector::IFlush).is_ok() {
@@ -87,7 +89,8 @@ impl Drop for RawMode {
 
 /// Puts the terminal back, if it is raw. Takes no lock and no memory: signal handlers call it.
 ///
-/// In the background only if it is still as we have set it: a shell whose job was killed has taken the terminal, and some set it for themselves.
+/// In the background only if it is still as we have set it: a shell whose job was killed has taken the terminal, and some set it for
+/// themselves.
 pub fn restore() {
     let Some(found) = FOUND.get().filter(|_| IS_RAW.swap(false, Ordering::SeqCst)) else {
         return;
@@ -113,7 +116,8 @@ pub fn restore_at_panic() {
     }));
 }
 
-/// Whether the terminal on stdin listens to our process group. True where there is no job control: stdin is then not our controlling terminal.
+/// Whether the terminal on stdin listens to our process group. True where there is no job control: stdin is then not our controlling
+/// terminal.
 pub fn in_foreground() -> bool {
     tcgetpgrp(stdin()).map_or(true, |foreground| foreground == getpgrp())
 }

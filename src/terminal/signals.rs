@@ -83,8 +83,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches INT, QUIT, TERM and HUP, even those that were inherited ignored (a child of the AWS CLI could not be stopped otherwise); only HUP
-    /// stays ignored if it was, as `nohup` wants it. The end of the parent is told if that waits for us.
+    /// Catches INT, QUIT, TERM and HUP, even those that were inherited ignored (a child of the AWS CLI could not be stopped otherwise);
+    /// only HUP stays ignored if it was, as `nohup` wants it. The end of the parent is told if that waits for us.
     ///
     /// # Errors
     /// When handlers or the threads cannot be set up.
@@ -143,10 +143,11 @@ impl Signals {
         &self.incoming
     }
 
-    /// Does with a caught signal what would have happened if it had not been caught: ignores it if that was inherited, else what the system does,
-    /// which for INT and QUIT is the end of this process.
+    /// Does with a caught signal what would have happened if it had not been caught: ignores it if that was inherited, else what the system
+    /// does, which for INT and QUIT is the end of this process.
     ///
-    /// The stdin/stdout mode of ports needs it: it shares a process group with ssh, and INT is caught only until the kind of session is known.
+    /// The stdin/stdout mode of ports needs it: it shares a process group with ssh, and INT is caught only until the kind of session is
+    /// known.
     pub fn act_as_inherited(&self, signal: Signal) {
         if !self.ignored.contains(signal) {
             // Fails for signals without a default action only; INT, QUIT and TSTP have one.

@@ -1,8 +1,8 @@
 //! Data on stdin where nobody reads it (P118): a command that is started with it would never get it, and nobody would know.
 //!
-//! Many start programs with a pipe on stdin that is never written to or closed (Ansible, schedulers, services), or with `/dev/null`: that is no data.
-//! A file has data up to its end, from where it is read on; a pipe or a socket when there is some at this moment. A terminal never: what is typed ahead is for
-//! whoever reads it next.
+//! Many start programs with a pipe on stdin that is never written to or closed (Ansible, schedulers, services), or with `/dev/null`: that
+//! is no data. A file has data up to its end, from where it is read on; a pipe or a socket when there is some at this moment. A terminal
+//! never: what is typed ahead is for whoever reads it next.
 
 use std::time::{Duration, Instant};
 

@@ -140,11 +140,11 @@ fn a_socket_that_takes_nothing_holds_input_back() {
             count += 1;
             count == 12_000
         })?;
-        peer.output(b"deaf")?;
-        peer.stay_deaf()
+        peer.output(b"paused")?;
+        peer.pause_reading()
     });
     let plugin = piped(&gateway, "32768", 1 << 30);
-    plugin.stdout.wait_for("deaf");
+    plugin.stdout.wait_for("paused");
     let mut last = (0, Instant::now());
     wait_until("input to wait", || {
         let read = plugin.bytes_read();
@@ -153,7 +153,7 @@ fn a_socket_that_takes_nothing_holds_input_back() {
         }
         last.1.elapsed() > QUIET
     });
-    assert_modest("a deaf gateway", plugin.usage());
+    assert_modest("a gateway that does not read", plugin.usage());
     gateway.stop();
 }
 
@@ -201,7 +201,7 @@ fn acknowledgements_that_nobody_takes_do_not_pile_up() {
         let again = stream(0, PayloadType::Output, b"$ ").repeat(500);
         flood(&peer, &counted, 32 << 20, || again.clone());
         peer.output(b"flooded")?;
-        peer.stay_deaf()
+        peer.pause_reading()
     });
     let plugin = gateway.plugin().terminal().spawn();
     plugin.terminal.wait_for("flooded");

@@ -53,7 +53,7 @@ fn challenge_with(peer: &Peer, sealed: &[u8]) -> std::io::Result<i64> {
     )
 }
 
-/// An encrypted session that stands.
+/// An established encrypted session.
 fn start_encrypted(peer: &mut Peer) -> std::io::Result<Encrypter> {
     let key = ask_for_key(peer)?;
     challenge(peer, &key, &[7; 64])?;

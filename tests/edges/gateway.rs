@@ -78,7 +78,7 @@ fn p77_pings_whose_pongs_nobody_reads_cost_nothing() {
         peer.ping(b"the last one")?;
         peer.output(b"flooded")?;
         peer.wait_for_test()?;
-        // What the kernel took stands before it, and nothing else.
+        // What the kernel took is before it, and nothing else.
         let mut pongs = 0;
         while peer.read_frame()?.payload != b"the last one" {
             pongs += 1;

@@ -1,4 +1,4 @@
-//! How often secrets stand in the memory of a running program (P103).
+//! How often secrets are in the memory of a running program (P103).
 
 use std::fs::{self, File};
 use std::io::BufRead;
@@ -7,9 +7,9 @@ use std::os::unix::fs::FileExt;
 use rustix::process::Pid;
 use sandbox::{Config, Credentials, Document, Sandbox, SessionConfig};
 
-use crate::support::{PATIENCE, Plugin, Running};
+use crate::support::{Plugin, Running, TIMEOUT};
 
-/// The places where this text stands in the writable memory of a process, by the name of the mapping.
+/// The places where this text is in the writable memory of a process, by the name of the mapping.
 fn copies(pid: Pid, wanted: &str) -> Vec<String> {
     let pid = pid.as_raw_nonzero();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
@@ -54,8 +54,8 @@ fn count(bytes: &[u8], wanted: &[u8]) -> usize {
     }
 }
 
-/// What must be once is in what we keep; what the variable held is in the snapshot that children are given; and what libraries copy (the websocket's
-/// first frame and its upgrade, for each connection) stays until its memory is used again.
+/// What must be once is in what we keep; what the variable held is in the snapshot that children are given; and what libraries copy (the
+/// websocket's first frame and its upgrade, for each connection) stays until its memory is used again.
 fn assert_few(plugin: &Running, what: &str, wanted: &str, most: usize) {
     // Not from its beginning, which an allocator may have written over.
     let found = copies(plugin.pid, &wanted[wanted.len() / 4..]);
@@ -96,7 +96,7 @@ fn p103_secrets_stand_in_memory_a_few_times_at_most() {
         started
             .session
             .end_connection(sandbox::faults::Ending::bye());
-        assert!(started.session.wait_for_connection(number, PATIENCE));
+        assert!(started.session.wait_for_connection(number, TIMEOUT));
     }
     // They do not grow with every connection: twelve after the first resume in bcb394a.
     assert_few(&plugin, "session token, resumed", session_token, 6);

@@ -13,7 +13,7 @@ use session_manager_plugin::message::content::Acknowledge;
 use session_manager_plugin::message::content::to_json;
 
 use crate::support::gateway::{Answer, Dial, Gateway, PING, PONG, Peer, frame};
-use crate::support::{PATIENCE, Plugin, Running, exit_code, wait_until};
+use crate::support::{Plugin, Running, TIMEOUT, exit_code, wait_until};
 
 fn second(number: u64) -> Duration {
     Duration::from_secs(number)
@@ -173,7 +173,7 @@ fn p66_p70_p119_one_clock_for_all_tries_and_all_that_is_told() {
 fn the_time_of_all_tries_and_the_last_answer() {
     let times = Times::default();
     let noted = times.clone();
-    // The session never stands: such an outage has 30 s. Dials that work do not begin it anew.
+    // The session is never established: such an outage has 30 s. Dials that work do not begin it anew.
     let gateway = Gateway::start(move |dial| {
         let number = dial.number;
         let peer = dial.accept()?;
@@ -280,7 +280,7 @@ fn role_expires_while_sts_has_trouble(trouble: Duration) {
     let home = tempfile::tempdir().expect("a directory");
     let plugin = user(&gateway, home.path(), ROLE).terminal().spawn();
     plugin.terminal.wait_for("$ ");
-    wait_until_for(trouble + PATIENCE, "the session is back", || {
+    wait_until_for(trouble + TIMEOUT, "the session is back", || {
         plugin.try_wait().is_some() || plugin.terminal.text().contains("it goes on")
     });
     let dials = times.dials();

@@ -40,7 +40,7 @@ impl Secretive {
         Self { plugin, folder }
     }
 
-    /// Runs it to its end; all that it said and logged, in which no part of a secret may stand.
+    /// Runs it to its end; all that it said and logged, in which no part of a secret may be.
     fn run(self, more: &[&str]) -> (Finished, String) {
         let finished = self.plugin.run(b"");
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();

@@ -456,7 +456,7 @@ fn a_server_of_tls_1_1_is_refused() {
     let finished = gateway.call("localhost", |plugin| plugin.env("AWS_CA_BUNDLE", &bundle));
     gateway.assert_refused(&finished, "TLS with localhost failed: unsupported protocol");
     // A fatal alert, protocol_version (RFC 8446, section 6.2).
-    let answer = answers.recv_timeout(support::PATIENCE).unwrap();
+    let answer = answers.recv_timeout(support::TIMEOUT).unwrap();
     assert_eq!((answer[0], &answer[3..]), (21, &[0, 2, 2, 70][..]));
 }
 

@@ -12,7 +12,7 @@ use sandbox::faults::{After, Bandwidth, Cut, Ending, Faults};
 use sandbox::{AgentConfig, Document, Record, Sandbox, SessionConfig, Started};
 
 use crate::port_support::{Server, assert_same, connect, listening_port, pattern};
-use crate::support::{PATIENCE, Plugin, Running, sandbox};
+use crate::support::{Plugin, Running, TIMEOUT, sandbox};
 
 /// What is transferred, bytes.
 const SIZE: usize = 300_000;
@@ -108,7 +108,7 @@ impl Case {
             document,
             agent: AgentConfig {
                 version: version.into(),
-                drain_timeout: PATIENCE,
+                drain_timeout: TIMEOUT,
                 ..AgentConfig::default()
             },
             to_agent,

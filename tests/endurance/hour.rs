@@ -14,7 +14,7 @@ use sandbox::{Document, Record, SessionConfig, Started};
 
 use crate::port_support::ssh::{Ssh, run};
 use crate::port_support::{Server, assert_same, connect, fast, listening_port, pattern};
-use crate::support::{Io, PATIENCE, Plugin, exit_code, sandbox};
+use crate::support::{Io, Plugin, TIMEOUT, exit_code, sandbox};
 
 /// How often the service says "Bye". So soon after one another that is one outage, with about one dial a second.
 const BYES: u64 = 50;
@@ -40,7 +40,7 @@ fn byes(bytes: u64) -> Faults {
 fn breaking(document: Document, up: bool, bytes: u64) -> SessionConfig {
     let mut agent = fast();
     // It resends ten messages a second, and hangs up when that takes longer than this.
-    agent.drain_timeout = PATIENCE;
+    agent.drain_timeout = TIMEOUT;
     let mut config = SessionConfig {
         document,
         agent,
@@ -109,11 +109,9 @@ fn chat(stream: &mut TcpStream, me: u64, over: &AtomicBool) -> usize {
     let mut bytes = 0;
     while !over.load(Ordering::SeqCst) {
         let piece = pattern(me << 32 | bytes as u64, 3000);
-        stream.write_all(&piece).expect("a connection that stands");
+        stream.write_all(&piece).expect("an open connection");
         let mut back = vec![0; piece.len()];
-        stream
-            .read_exact(&mut back)
-            .expect("a connection that stands");
+        stream.read_exact(&mut back).expect("an open connection");
         assert_same(&back, &piece);
         bytes += piece.len();
     }
@@ -139,7 +137,7 @@ fn p20_fifty_connections_outlive_fifty_byes() {
                 scope.spawn(move || chat(&mut connect(port), me as u64, over))
             })
             .collect();
-        let all = started.session.wait_for_connection(BYES + 1, 3 * PATIENCE);
+        let all = started.session.wait_for_connection(BYES + 1, 3 * TIMEOUT);
         over.store(true, Ordering::SeqCst);
         let bytes = clients
             .into_iter()

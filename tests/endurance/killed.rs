@@ -16,7 +16,7 @@ use crate::port_support::{
     Forward, Server, assert_same, connect, exchange, fast, listening_port, pattern,
 };
 use crate::process::Sample;
-use crate::support::{Io, PATIENCE, Plugin, exit_code, sandbox, wait_until};
+use crate::support::{Io, Plugin, TIMEOUT, exit_code, sandbox, wait_until};
 
 /// A session to the server whose agent does not pause.
 fn fast_port(sandbox: &Sandbox, server: &Server) -> Started {
@@ -135,7 +135,7 @@ fn p116_an_aws_cli_that_is_killed_takes_the_forwarding_with_it() {
     let stream = connect(port);
     assert_same(&exchange(&stream, &data, 9000), &data);
     kill_process(aws, Signal::KILL).expect("to kill it");
-    let ended = sandbox.wait_for_events(PATIENCE, |events| {
+    let ended = sandbox.wait_for_events(TIMEOUT, |events| {
         events
             .iter()
             .any(|event| matches!(event, Event::SessionEnded { .. }))
@@ -171,7 +171,7 @@ fn p45_a_break_while_descriptors_are_used_up_is_survived() {
     assert_same(&exchange(&first, &data, 9000), &data);
     // The descriptor of the connection to the service is free for a moment, and there are many that wait for one.
     started.session.end_connection(Ending::bye());
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     assert_same(&exchange(&first, &data, 9000), &data);
     drop(streams);
     assert_same(&exchange(&connect(port), &data, 9000), &data);
@@ -201,7 +201,7 @@ fn a_disk_that_fills_up_under_the_log_stops_nothing() {
     // Each break and resume is told.
     for number in 2..20 {
         started.session.end_connection(Ending::bye());
-        assert!(started.session.wait_for_connection(number, PATIENCE));
+        assert!(started.session.wait_for_connection(number, TIMEOUT));
         plugin.type_in(format!("{number}\n").as_bytes());
         plugin.stdout.wait_for(&format!("<{number}>"));
     }

@@ -12,7 +12,7 @@ use sandbox::{Document, Failure, GatewayConfig, Sandbox, SessionConfig, Started}
 
 use crate::port_support::ssh::free_port;
 use crate::port_support::{Server, assert_same, connect, exchange, fast, listening_port, pattern};
-use crate::support::{Io, PATIENCE, Plugin, Running, exit_code, sandbox, wait_until};
+use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, sandbox, wait_until};
 
 /// Local connections that are in use all the time.
 const CONNECTIONS: usize = 10;
@@ -116,10 +116,10 @@ impl Busy {
                 let stream = connect(port);
                 // An outage may last longer than patience.
                 stream
-                    .set_read_timeout(Some(10 * PATIENCE))
+                    .set_read_timeout(Some(10 * TIMEOUT))
                     .expect("a timeout");
                 stream
-                    .set_write_timeout(Some(10 * PATIENCE))
+                    .set_write_timeout(Some(10 * TIMEOUT))
                     .expect("a timeout");
                 thread::spawn(move || {
                     while !over.load(Ordering::SeqCst) {
@@ -184,9 +184,9 @@ fn p20_a_gateway_that_is_killed_and_started_again_loses_no_connection() {
     });
     for connection in 2..5 {
         front.kill();
-        assert!(started.session.wait_for_disconnection(PATIENCE));
+        assert!(started.session.wait_for_disconnection(TIMEOUT));
         front.restart();
-        assert!(started.session.wait_for_connection(connection, PATIENCE));
+        assert!(started.session.wait_for_connection(connection, TIMEOUT));
         busy.wait_for_rounds();
     }
     busy.finish();
@@ -207,13 +207,13 @@ fn p20_an_outage_of_a_minute_is_survived() {
     let sandbox = sandbox();
     let (started, busy) = busy(&sandbox);
     sandbox.stop_gateway();
-    assert!(started.session.wait_for_disconnection(PATIENCE));
+    assert!(started.session.wait_for_disconnection(TIMEOUT));
     // The outage itself: there is nothing to wait for.
     thread::sleep(Duration::from_secs(60));
     assert!(busy.plugin.try_wait().is_none());
     sandbox.restart_gateway().expect("the same port");
     let back = Instant::now();
-    assert!(started.session.wait_for_connection(2, PATIENCE));
+    assert!(started.session.wait_for_connection(2, TIMEOUT));
     eprintln!(
         "back {:.1?} after the end of an outage of 60 s",
         back.elapsed()
@@ -233,7 +233,7 @@ fn p20_a_resume_that_fails_twenty_times_is_waited_for() {
     started
         .session
         .end_connection(sandbox::faults::Ending::bye());
-    assert!(started.session.wait_for_connection(2, 10 * PATIENCE));
+    assert!(started.session.wait_for_connection(2, 10 * TIMEOUT));
     eprintln!(
         "back {:.1?} after a break, with the 21st call",
         begin.elapsed()

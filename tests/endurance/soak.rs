@@ -15,11 +15,11 @@ use crate::port_support::{
     Server, assert_same, connect, exchange, fast, half_close, listening_port, pattern,
 };
 use crate::process::{Sample, Samples};
-use crate::support::{Io, PATIENCE, Plugin, Running, exit_code, sandbox, wait_until};
+use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, sandbox, wait_until};
 
 /// How often the processes are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Before that: caches, the allocator's arenas, connections that linger.
+/// Before that: caches, the allocator's arenas, connections that are still closing.
 const WARM_UP: Duration = Duration::from_secs(20);
 /// How often the service ends the connections of those with traffic.
 const BYE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const BYE: Duration = Duration::from_secs(60);
 const CONNECTIONS: u64 = 8;
 /// How much more memory the last quarter may take than the first, KiB: what an allocator keeps here or there.
 const MEMORY: u64 = 512;
-/// The same for descriptors: chance decides how many connections linger at a time.
+/// The same for descriptors: chance decides how many connections are still closing at a time.
 const DESCRIPTORS: u64 = 30;
 
 fn start(sandbox: &Sandbox, document: Document) -> Started {
@@ -166,7 +166,7 @@ fn nothing_grows_and_idle_is_idle() {
     }
     for plugin in [&idle_shell, &busy_shell] {
         plugin.type_in(b"exit\r");
-        let status = plugin.wait_within(PATIENCE).expect("its end");
+        let status = plugin.wait_within(TIMEOUT).expect("its end");
         assert_eq!(exit_code(status), 0);
     }
 }

@@ -85,7 +85,7 @@ pub fn stream_url() -> Vec<Vec<u8>> {
         "ws://127.0.0.1:8080/x?token=abcdefghijklmnopqrstuvwxyz",
         "wss://user:password@[::1]:1/%20",
         "https://ssmmessages.cn-north-1.amazonaws.com.cn/",
-        // A query that stands in the host as well, which an error may show.
+        // A query that is in the host as well, which an error may show.
         "wss://ssm,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,?,,,,,,,,,,,,,,,,,,,,,,,,",
     ])
 }

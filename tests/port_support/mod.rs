@@ -12,7 +12,7 @@ use std::thread;
 use sandbox::{AgentConfig, Config, Document, Sandbox, Sender, SessionConfig, Started};
 use session_manager_plugin::message::PayloadType;
 
-use crate::support::{PATIENCE, Plugin, Running, wait_until};
+use crate::support::{Plugin, Running, TIMEOUT, wait_until};
 
 /// A TCP server on loopback, a thread for each connection. It stops accepting when it goes.
 pub struct Server {
@@ -175,7 +175,7 @@ pub fn start(agent: AgentConfig, document: Document) -> (Sandbox, Started) {
 
 /// Waits until the client has sent so many flags; `false` when it does not.
 pub fn client_sent_flags(started: &Started, count: usize) -> bool {
-    started.session.wait_for_frames(PATIENCE, |frames| {
+    started.session.wait_for_frames(TIMEOUT, |frames| {
         let flags = frames
             .iter()
             .filter(|frame| frame.is_data(Sender::Client, PayloadType::Flag.into()));
@@ -198,8 +198,8 @@ pub fn listening_port(plugin: &Running) -> u16 {
 /// A connection to a local port, which fails instead of waiting for ever.
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("to connect");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
     stream
 }

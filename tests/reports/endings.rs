@@ -1,5 +1,5 @@
-//! How the program ends: what was the matter is told, in the right place and with the right exit code (P110, P112, P115). All combinations stand in
-//! the unit tests of `session/ending.rs`; here is what depends on the order in which things happen.
+//! How the program ends: what was the matter is told, in the right place and with the right exit code (P110, P112, P115). All combinations
+//! are in the unit tests of `session/ending.rs`; here is what depends on the order in which things happen.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
@@ -27,7 +27,7 @@ fn own(sandbox: &Sandbox, subcommand: &str, arguments: &[&str]) -> Plugin {
     Plugin::bare(all.concat()).with_api(sandbox)
 }
 
-/// A gateway whose agent does this once the session of this type stands; then it does what the test tells, and waits.
+/// A gateway whose agent does this once the session of this type is established; then it does what the test tells, and waits.
 fn session(
     session_type: &'static str,
     properties: Value,
@@ -197,7 +197,7 @@ enum Step {
     Signal(Signal),
 }
 
-/// A session for ssh that stands, and what closes it at the far end.
+/// An established session for ssh, and what closes it at the far end.
 fn ssh() -> (Gateway, Running, mpsc::Sender<()>) {
     let (close, closing) = mpsc::channel();
     let closing: std::sync::Arc<std::sync::Mutex<Receiver<()>>> =

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sandbox::{Config, Document, Event, Sandbox, SessionConfig, Started, Upgrade};
 
-use crate::support::{Io, PATIENCE, Plugin, Running, sandbox, start_with_prompt, wait_until};
+use crate::support::{Io, Plugin, Running, TIMEOUT, sandbox, start_with_prompt, wait_until};
 
 /// A process below another one: its number and arguments.
 fn below(top: Pid) -> Vec<(Pid, Vec<String>)> {
@@ -54,7 +54,7 @@ fn is_alive(pid: Pid) -> bool {
 }
 
 fn wait_for_the_end(sandbox: &Sandbox, plugin: Pid, what: &str) {
-    let ended = sandbox.wait_for_events(PATIENCE, |events| {
+    let ended = sandbox.wait_for_events(TIMEOUT, |events| {
         events
             .iter()
             .any(|event| matches!(event, Event::SessionEnded { .. }))
@@ -201,7 +201,7 @@ fn p116_every_kind_of_session_ends_with_the_parent() {
         top.stdout.wait_for("Starting session");
         match document {
             Document::Port { .. } => top.stdout.wait_for("Waiting for connections"),
-            Document::Ssh { .. } => assert!(started.session.wait_for_connection(1, PATIENCE)),
+            Document::Ssh { .. } => assert!(started.session.wait_for_connection(1, TIMEOUT)),
             _ => top.stdout.wait_for("go"),
         }
         kill_process(parent, Signal::KILL).expect("to kill it");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sandbox::{Document, Record, Sandbox, Sender, SessionConfig, Started};
 
-use crate::support::{PATIENCE, Plugin, Running, sandbox, wait_until};
+use crate::support::{Plugin, Running, TIMEOUT, sandbox, wait_until};
 
 const ESCAPES: [&[u8]; 6] = [b"~.", b"~?", b"~-", b"~~", b"~r", b"~s"];
 const BEGINS: &[u8] = b"\x1b[200~";
@@ -41,7 +41,7 @@ fn input(started: &Started) -> Vec<u8> {
 
 fn wait_for_input(started: &Started, expected: &[u8]) {
     let mut came = 0;
-    let is_there = started.session.wait_for_frames(PATIENCE, |frames| {
+    let is_there = started.session.wait_for_frames(TIMEOUT, |frames| {
         let data = frames
             .iter()
             .filter(|frame| frame.is_data(Sender::Client, 1));
@@ -195,7 +195,7 @@ fn p104_after_an_escape_nothing_of_the_queue_reaches_the_local_shell() {
     plugin.type_in(b"\r~");
     wait_for_input(&started, b"\r");
     plugin.type_in(b".");
-    // It has seen the escape, and has not ended yet: what is written now stands in the queue, and more waits behind it.
+    // It has seen the escape, and has not ended yet: what is written now is in the queue, and more waits behind it.
     std::thread::sleep(Duration::from_millis(15));
     plugin.type_in(&b"rest of the paste\r".repeat(2000));
     plugin.terminal.wait_for("local");

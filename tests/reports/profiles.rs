@@ -312,7 +312,7 @@ print(json.dumps(found))
 fn p113_paths_are_expanded_as_botocore_does() {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
-    // Every file says where it stands, also those whose names are not what was meant.
+    // Every file says where it is, also those whose names are not what was meant.
     for name in [
         ".aws/config",
         "cfg",

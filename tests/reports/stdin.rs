@@ -130,7 +130,7 @@ fn p118_data_that_comes_later_is_told_once() {
     assert_ran(&plugin.finish(), "a late end");
 }
 
-/// Callers by the contract give a pipe and whatever stands in it, as ever.
+/// Callers by the contract give a pipe and whatever is in it, as ever.
 #[test]
 fn the_contract_knows_no_refusal() {
     let sandbox = sandbox();

@@ -69,7 +69,7 @@ enum State {
     Challenged,
     /// And was answered, or was not needed.
     Agreed,
-    /// HandshakeComplete went out; what comes before this moment is lost. Or, without a handshake, the pty does not stand yet.
+    /// HandshakeComplete went out; what comes before this moment is lost. Or, without a handshake, the pty is not open yet.
     Settling(Instant),
     Ready,
 }

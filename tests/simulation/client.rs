@@ -18,7 +18,7 @@ use crate::agent::Sent;
 use crate::network::{Content, LONGEST, Network, data_key};
 use crate::plan::{Flow, Kind, Plan};
 
-/// Acknowledgements in a row before a message has its turn, and frames that are read before writing has, as in the websocket thread.
+/// Acknowledgements in a row before a message goes out, and frames that are read before writing goes on, as in the websocket thread.
 const IN_A_ROW: usize = 8;
 const READ_BUDGET: usize = 64;
 /// The largest window, and the reserve of interactive input.
@@ -28,7 +28,7 @@ const MOST_MESSAGES: usize = 4096 + 64;
 pub struct Client {
     pub sequence: SequenceState,
     acknowledgements: Acknowledgements,
-    /// Acknowledgements that wait for the socket, and how many went out since a message had its turn.
+    /// Acknowledgements that wait for the socket, and how many went out since a message did.
     ready: VecDeque<Bytes>,
     in_a_row: usize,
     /// Until when the retransmit thread sleeps, if not for ever, and whether it was called back.
@@ -114,7 +114,7 @@ impl Client {
     }
 
     pub fn flag(&mut self) {
-        // Before the session stands, equal flags are one.
+        // Before the session is established, equal flags are one.
         if self.sent > 0 || self.flags.is_empty() {
             self.controls += 1;
             self.flags.push(self.sent);
@@ -144,12 +144,12 @@ impl Client {
             let is_blocked = !network.up.has_room(now);
             assert!(is_blocked || !self.sequence.can_transmit(now));
         }
-        self.settle(now);
+        self.dispatch(now);
         self.turn_gate(now);
         if network.is_connected() && !self.gate_is_closed {
             progress |= self.receive(now, network) > 0;
         }
-        self.settle(now);
+        self.dispatch(now);
         progress |= self.consume(now, sent);
         progress |= self.send(now);
         progress |= self.run_timers(now);
@@ -217,7 +217,7 @@ impl Client {
         READ_BUDGET
     }
 
-    fn settle(&mut self, now: Instant) {
+    fn dispatch(&mut self, now: Instant) {
         while let Some(delivery) = self.sequence.poll_delivery() {
             self.inbox_bytes += delivery.cost();
             self.inbox.push_back(delivery);
@@ -359,7 +359,7 @@ impl Client {
         assert!(self.inbox_bytes <= GATE_CLOSES + batch + REORDER_LIMIT);
         assert!(
             self.started.is_some() || self.sequence.has_started() || self.sent == 0,
-            "data before the session stands"
+            "data before the session is established"
         );
     }
 

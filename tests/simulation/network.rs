@@ -1,4 +1,4 @@
-//! The way between client and agent: two links of the sandbox, a connection that stands or does not, and sockets that fill up.
+//! The way between client and agent: two links of the sandbox, a connection that is up or not, and sockets that fill up.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ impl Way {
 pub struct Network {
     pub up: Way,
     pub down: Way,
-    /// When a broken connection stands again; None while it stands.
+    /// When a broken connection is up again; None while it is up.
     pub back_at: Option<Instant>,
 }
 

@@ -124,7 +124,8 @@ pub struct Plan {
     pub agent_starts: Duration,
     /// How long after HandshakeComplete the agent is ready, or, without a handshake, after its start.
     pub agent_settles: Duration,
-    /// How many unacknowledged messages the agent lets stand. The real one has no such bound below 100,000, but recovers ten a second.
+    /// How many unacknowledged messages the agent leaves as they are. The real one has no such bound below 100,000, but recovers ten a
+    /// second.
     pub agent_ahead: usize,
     /// What the session takes at once, in deliveries, and the time between.
     pub consumer: (usize, Duration),
@@ -188,7 +189,8 @@ impl Plan {
         let down = flow(random);
         let mut faults = [faults(random, rtt / 2), faults(random, rtt / 2)];
         if let Some(bandwidth) = &mut faults[1].bandwidth {
-            // The agent resends ten times a second what is not acknowledged: where that alone is more than the path bears, copies fill it for ever.
+            // The agent resends ten times a second what is not acknowledged: where that alone is more than the path bears, copies fill it
+            // for ever.
             bandwidth.bytes_per_second = bandwidth.bytes_per_second.max(20 * down.payload as u64);
         }
         Self {

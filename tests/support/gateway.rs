@@ -89,7 +89,7 @@ impl Gateway {
         self.shared.goes_on.store(true, Ordering::SeqCst);
     }
 
-    /// Ends scripts that [stay deaf](Peer::stay_deaf).
+    /// Ends scripts that [pause reading](Peer::pause_reading).
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
     }

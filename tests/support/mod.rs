@@ -1,4 +1,5 @@
-//! Drives the built program: every form of call, any mix of pipes, files, terminals and closed descriptors, and waiting without fixed sleeps.
+//! Drives the built program: every form of call, any mix of pipes, files, terminals and closed descriptors, and waiting without fixed
+//! sleeps.
 //!
 //! ```ignore
 //! let sandbox = support::sandbox();
@@ -30,7 +31,7 @@ pub use plugin::{Io, Plugin};
 pub use running::{Finished, Running, Usage};
 
 /// Longer than anything takes, on however slow a machine; a test that reaches it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A sandbox with the defaults.
 pub fn sandbox() -> Sandbox {
@@ -59,7 +60,7 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 
 /// Waits until something that nobody tells about is so.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));

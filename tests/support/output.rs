@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use super::{PATIENCE, lock};
+use super::{TIMEOUT, lock};
 
 /// What came on one descriptor so far.
 #[derive(Clone, Default)]
@@ -72,7 +72,7 @@ impl Output {
     pub fn wait_until(&self, what: &str, pleases: impl Fn(&[u8]) -> bool) {
         let (came, changed) = &*self.0;
         let mut came = lock(came);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !pleases(&came.bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
@@ -90,7 +90,7 @@ impl Output {
     pub(super) fn wait_for_end(&self) {
         let (came, changed) = &*self.0;
         let result = changed
-            .wait_timeout_while(lock(came), PATIENCE, |came| !came.ended)
+            .wait_timeout_while(lock(came), TIMEOUT, |came| !came.ended)
             .unwrap_or_else(PoisonError::into_inner);
         assert!(!result.1.timed_out(), "somebody else has it still open");
     }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Termios, tcgetattr};
 
 use super::output::tail;
-use super::{Io, Output, PATIENCE, exit_code, lock, wait_until};
+use super::{Io, Output, TIMEOUT, exit_code, lock, wait_until};
 
 /// The program, running. It is killed when this goes.
 pub struct Running {
@@ -133,7 +133,7 @@ impl Running {
         self.stdout.read_or_end(lock(&self.held_stdout).take());
     }
 
-    /// Waits until so many bytes stand in a held stdout.
+    /// Waits until so many bytes are in a held stdout.
     pub fn wait_for_held(&self, count: usize) {
         wait_until("bytes on stdout", || {
             let held = lock(&self.held_stdout);
@@ -189,7 +189,7 @@ impl Running {
 
     /// Waits for its end.
     pub fn wait(&self) -> ExitStatus {
-        self.wait_within(PATIENCE)
+        self.wait_within(TIMEOUT)
             .unwrap_or_else(|| panic!("still running; {}", self.seen()))
     }
 

@@ -13,7 +13,7 @@ use rcgen::{
 };
 use serde_json::json;
 
-use crate::support::{Finished, Io, PATIENCE, Plugin};
+use crate::support::{Finished, Io, Plugin, TIMEOUT};
 
 /// A certificate authority.
 pub struct Authority {
@@ -69,7 +69,7 @@ impl Authority {
         format!("{hash:08x}.0")
     }
 
-    /// A certificate for these names and addresses; `change` has the last word on what stands in it.
+    /// A certificate for these names and addresses; `change` has the last word on what is in it.
     pub fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
@@ -128,9 +128,7 @@ impl Gateway {
 
     /// What became of the next connection.
     pub fn next(&self) -> Handshake {
-        self.handshakes
-            .recv_timeout(PATIENCE)
-            .expect("a connection")
+        self.handshakes.recv_timeout(TIMEOUT).expect("a connection")
     }
 
     /// Runs the program against this gateway, which it knows by `host`.
@@ -179,7 +177,7 @@ impl Gateway {
 }
 
 fn serve(acceptor: &native_tls::TlsAcceptor, socket: TcpStream) -> Handshake {
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let Ok(mut stream) = acceptor.accept(socket) else {
         return Handshake::Refused;
     };

@@ -182,8 +182,8 @@ impl Api {
         })
     }
 
-    /// All managed nodes that pass the filters, page by page (`ssm:DescribeInstanceInformation`), up to 2,000; `next` says whether there are
-    /// more.
+    /// All managed nodes that pass the filters, page by page (`ssm:DescribeInstanceInformation`), up to 2,000; `next` says whether there
+    /// are more.
     ///
     /// # Errors
     /// See [`ApiError`].

@@ -167,7 +167,8 @@ impl Api {
         })))
     }
 
-    /// The same for a session with this target, if that is known, whose stream is at this host: with the credentials that were found (P108).
+    /// The same for a session with this target, if that is known, whose stream is at this host: with the credentials that were found
+    /// (P108).
     #[must_use]
     pub fn for_session(&self, target: Option<&str>, stream_host: &str) -> Self {
         let mut endpoints = self.0.endpoints.clone();

@@ -162,7 +162,7 @@ impl Chain {
             }
             _ => {}
         };
-        // Somebody who names a profile means it, whatever stands in the environment. Where a variable names it, those beside it go first.
+        // Somebody who names a profile means it, whatever is in the environment. Where a variable names it, those beside it go first.
         if self.profile.is_none()
             && let Some(found) = of_environment(&search)?
         {

@@ -45,7 +45,8 @@ pub(in crate::aws) struct Profiles {
 }
 
 impl Profiles {
-    /// Reads both files; one that is not there, or not for us to read, or a directory, is as if empty. What the credentials file says goes first.
+    /// Reads both files; one that is not there, or not for us to read, or a directory, is as if empty. What the credentials file says goes
+    /// first.
     pub(in crate::aws) fn load(environment: &Environment) -> Result<Self, CredentialsError> {
         let mut all = Self::default();
         let [config, credentials] = files_of(environment);

@@ -30,7 +30,7 @@ pub(super) fn find(search: &Search<'_>) -> Found {
     // Not the error's own words: it may name the header's value.
     let request = request.body(&b""[..]).map_err(|_| {
         failed(format!(
-            "{what}: the authorization token cannot stand in a header"
+            "{what}: the authorization token cannot be part of a header"
         ))
     })?;
     let _waiting = search.waiting_for_network(what);

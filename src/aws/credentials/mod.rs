@@ -110,7 +110,7 @@ impl Credentials {
         self.access_key_id == other.access_key_id && self.session_token == other.session_token
     }
 
-    /// Puts credentials together; `None` if a part is empty or cannot stand in a header.
+    /// Puts credentials together; `None` if a part is empty or cannot be part of a header.
     pub fn new(
         access_key_id: String,
         secret_access_key: Secret,

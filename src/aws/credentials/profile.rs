@@ -48,7 +48,7 @@ fn resolve(search: &Search<'_>, name: &str, profile: &Section, path: &mut Vec<St
     }
 }
 
-/// Keys that stand in the profile itself.
+/// Keys that are in the profile itself.
 fn keys(name: &str, profile: &Section) -> Found {
     let get = |key| profile.get(key).map(str::to_owned);
     let (key, secret) = match (get("aws_access_key_id"), get("aws_secret_access_key")) {

@@ -225,7 +225,7 @@ fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()
     }
     // Whole or not at all: others read it at any time.
     let new = file.with_extension(format!("{}.tmp", std::process::id()));
-    // What a process of the same number left, or something else that stands there: it is never opened.
+    // What a process of the same number left, or something else that is there: it is never opened.
     let _ = fs::remove_file(&new);
     let mut options = fs::OpenOptions::new();
     let mut output = options

@@ -1,7 +1,7 @@
 //! What follows when stdin, no terminal, is at its end and a pty is at the other end. No I/O, no clock.
 //!
-//! A pty knows no end of file but the byte 0x04 at the start of a line. After an unfinished line the first one only ends the line. A program that
-//! edits lines itself takes neither; it gets a carriage return once it is quiet.
+//! A pty knows no end of file but the byte 0x04 at the start of a line. After an unfinished line the first one only ends the line. A
+//! program that edits lines itself takes neither; it gets a carriage return once it is quiet.
 
 use std::time::{Duration, Instant};
 

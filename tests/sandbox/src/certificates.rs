@@ -48,7 +48,7 @@ impl Certificates {
         Ok(Self { folder, acceptor })
     }
 
-    /// The authority's certificate, a PEM file that lives as long as the sandbox.
+    /// The authority's certificate, a PEM file that exists as long as the sandbox.
     pub(crate) fn authority_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }

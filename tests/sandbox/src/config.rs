@@ -228,7 +228,7 @@ pub enum Document {
     Other {
         /// `Port`, or what no client knows.
         session_type: String,
-        /// As they stand in the handshake request.
+        /// As they are in the handshake request.
         properties: Value,
     },
 }
@@ -325,7 +325,7 @@ pub struct AgentConfig {
     pub extra_actions: Vec<(String, Value)>,
     /// Between HandshakeComplete and taking data: what comes in it is acknowledged and lost.
     pub deaf_after_handshake: Duration,
-    /// Between the handshake and the shell or port standing: what comes in it is not acknowledged.
+    /// Between the handshake and the shell or port being ready: what comes in it is not acknowledged.
     pub not_ready: Duration,
     /// How long it waits for the handshake response and for the challenge's. The real one: 15 s.
     pub handshake_timeout: Duration,

@@ -50,7 +50,7 @@
 //! | wanted | there |
 //! |---|---|
 //! | other sessions: commands, ports, SSH, unknown types | [`Document`] |
-//! | agents of other versions, silent, deaf, slow, encrypting, misbehaving | [`AgentConfig`], [`KmsConfig`] |
+//! | agents of other versions, silent, not reading, slow, encrypting, misbehaving | [`AgentConfig`], [`KmsConfig`] |
 //! | loss, duplication, reordering, corruption, delay, bandwidth, cuts | [`faults::Faults`] in [`SessionConfig`], one for each direction; [`Session::set_faults`] |
 //! | presigned stream URLs, another host after a resume | [`GatewayConfig`] |
 //! | refused, hanging or garbled dials | [`GatewayConfig::upgrades`], [`Session::set_upgrades`], [`Sandbox::stop_gateway`] |
@@ -59,7 +59,7 @@
 //! | a gateway that stops reading or writing | [`Session::stop_reading`], [`Session::stop_writing`] |
 //! | pauses | [`Session::pause_client`], [`Session::pause_agent`] |
 //! | tokens | [`Session::new_token`], [`Session::expire_tokens`], [`Session::tokens`] |
-//! | the end of a session by the service; an agent that dies | [`Session::terminate`], [`Session::kill_agent`] |
+//! | the end of a session by the service; an agent that ends | [`Session::terminate`], [`Session::kill_agent`] |
 //! | acknowledgements, resends, sizes, flags: frames at the agent | [`Session::frames`], [`Session::wait_for_frames`], [`Record`] |
 //! | API calls that fail, hang, are throttled or answer without a token | [`Sandbox::fail_next`], [`Failure`] |
 //! | signatures: required, refused, of a skewed clock | [`Config`] |

@@ -59,7 +59,7 @@ pub enum ProxyBehaviour {
     /// Reads, and never answers.
     Hang,
     /// Answers with bytes that are of no protocol.
-    Garbage,
+    NotHttp,
     /// Ends the connection instead of answering.
     Close,
 }
@@ -113,7 +113,7 @@ fn serve(socket: TcpStream, config: &ProxyConfig, shared: &Shared) -> io::Result
     });
     match config.behaviour {
         ProxyBehaviour::Hang => wait_for_the_end(&shared.threads),
-        ProxyBehaviour::Garbage => stream.write_all(b"\x16\x00 what is this?\r\n\r\n")?,
+        ProxyBehaviour::NotHttp => stream.write_all(b"\x16\x00 what is this?\r\n\r\n")?,
         ProxyBehaviour::Close => {}
         ProxyBehaviour::Work | ProxyBehaviour::Refuse => {
             answer(&mut stream, config, &asked, target.is_some())?;
@@ -198,7 +198,7 @@ fn socks_request(stream: &mut (impl Read + Write), config: &ProxyConfig) -> io::
     }
     if matches!(
         config.behaviour,
-        ProxyBehaviour::Hang | ProxyBehaviour::Garbage | ProxyBehaviour::Close
+        ProxyBehaviour::Hang | ProxyBehaviour::NotHttp | ProxyBehaviour::Close
     ) {
         return Ok(refused("as the test wants it"));
     }

@@ -54,7 +54,7 @@ pub(crate) struct Invocation {
     since: Instant,
 }
 
-/// Where an invocation stands.
+/// Where an invocation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Pending,

@@ -153,7 +153,7 @@ impl Started {
     }
 }
 
-/// A file, new or emptied, that nobody else can read: signatures, tokens and keys stand in what we write.
+/// A file, new or emptied, that nobody else can read: signatures, tokens and keys are in what we write.
 ///
 /// # Errors
 /// When it cannot be opened, or is somebody else's.

@@ -142,7 +142,7 @@ impl Session {
         lock(&self.attached).count
     }
 
-    /// Waits until so many connections were made, and the last one stands; `false` when that is not so within `timeout`.
+    /// Waits until so many connections were made, and the last one is open; `false` when that is not so within `timeout`.
     pub fn wait_for_connection(&self, count: u64, timeout: Duration) -> bool {
         let attached = lock(&self.attached);
         let missing = |it: &mut Attached| it.count < count || it.current.is_none();

@@ -26,7 +26,7 @@ fn denied<T>(code: &'static str, message: impl Into<String>) -> Result<T, Denied
     })
 }
 
-/// What is known of a request's signature, wherever it stands.
+/// What is known of a request's signature, wherever it is.
 struct Claim {
     credential: String,
     signed_headers: String,

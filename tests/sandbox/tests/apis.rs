@@ -329,7 +329,7 @@ fn proxies_that_do_not_work() {
     let destination = host(&sandbox);
     for (behaviour, status) in [
         (ProxyBehaviour::Refuse, 403),
-        (ProxyBehaviour::Garbage, 0),
+        (ProxyBehaviour::NotHttp, 0),
         (ProxyBehaviour::Close, 0),
     ] {
         let config = ProxyConfig {

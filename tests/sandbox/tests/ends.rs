@@ -16,7 +16,7 @@ use session_manager_plugin::message::PayloadType;
 use session_manager_plugin::smux::frame::{push, syn};
 use tungstenite::Message;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names of this process's threads that are the sandbox's.
 fn threads() -> Vec<String> {
@@ -131,7 +131,7 @@ fn everything_ends_with_the_sandbox() {
     kept.push(Box::new(hung));
     let started = sandbox.start_session(Document::Shell);
     let client = Client::connect(&sandbox, &started);
-    assert!(started.session.wait_for_connection(1, PATIENCE));
+    assert!(started.session.wait_for_connection(1, TIMEOUT));
     started.session.end_connection(Ending::Silence);
     kept.push(Box::new(client));
     let proxy = sandbox
@@ -152,7 +152,7 @@ fn everything_ends_with_the_sandbox() {
         let _ = done.send(());
     });
     assert!(
-        ended.recv_timeout(PATIENCE).is_ok(),
+        ended.recv_timeout(TIMEOUT).is_ok(),
         "still there: {:?}",
         threads()
     );

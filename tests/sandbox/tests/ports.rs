@@ -13,7 +13,7 @@ use session_manager_plugin::message::{Flag, PayloadType};
 use session_manager_plugin::smux::Frame;
 use session_manager_plugin::smux::frame::{Decoder, fin, nop, push, syn};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn sandbox() -> Sandbox {
     Sandbox::start(Config {
@@ -117,7 +117,7 @@ fn frames(client: &mut Client, mut pleases: impl FnMut(&Frame) -> bool) -> Vec<F
     let mut decoder = Decoder::default();
     let mut all = Vec::new();
     loop {
-        let got = client.receive(PATIENCE).expect("a message");
+        let got = client.receive(TIMEOUT).expect("a message");
         if got.payload_type != u32::from(PayloadType::Output) {
             continue;
         }
@@ -184,10 +184,10 @@ fn a_port_that_refuses_is_told_by_a_flag_and_a_fin() {
     let mut client = Client::connect(&sandbox, &started);
     client.shake_hands();
     client.send(PayloadType::Output, &syn(3));
-    let flag = client.receive(PATIENCE).unwrap();
+    let flag = client.receive(TIMEOUT).unwrap();
     assert_eq!(flag.payload_type, u32::from(PayloadType::Flag));
     assert_eq!(flag.payload, Flag::ConnectToPortError.to_bytes());
-    assert_eq!(client.receive(PATIENCE).unwrap().payload, fin(3));
+    assert_eq!(client.receive(TIMEOUT).unwrap().payload, fin(3));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn bulk_both_ways_through_the_multiplexer() {
         client.send(PayloadType::Output, &data);
         sent += 16384;
         while received < sent {
-            let got = client.receive(PATIENCE).expect("an echo");
+            let got = client.receive(TIMEOUT).expect("an echo");
             let mut input = Bytes::from(got.payload);
             while let Some(Frame::Data(3, data)) = decoder.next(&mut input).unwrap() {
                 assert!(data.iter().all(|byte| *byte == round as u8));
@@ -229,6 +229,6 @@ fn an_old_multiplexer_sends_keepalives_and_ends_without_an_answer() {
     client.shake_hands();
     assert_eq!(frames(&mut client, |_| true), [Frame::Nop]);
     client.send(PayloadType::Output, &nop());
-    while client.receive(PATIENCE).is_some() {}
+    while client.receive(TIMEOUT).is_some() {}
     assert_eq!(client.closed.as_deref(), Some(""));
 }

@@ -12,7 +12,7 @@ use sandbox::{
 };
 use session_manager_plugin::message::{MessageType, PayloadType};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn sandbox(tls: bool) -> Sandbox {
     Sandbox::start(Config {
@@ -66,7 +66,7 @@ fn a_command_with_separate_output() {
     let request = client.shake_hands();
     assert_eq!(request.agent_version, "3.3.0.0");
     let mut all = Vec::new();
-    while let Some(got) = client.receive(PATIENCE) {
+    while let Some(got) = client.receive(TIMEOUT) {
         all.push((got.payload_type, String::from_utf8(got.payload).unwrap()));
     }
     assert!(all.contains(&(1, "out\n".into())), "{all:?}");
@@ -87,7 +87,7 @@ fn a_command_without_is_sent_when_it_is_done_and_takes_signals() {
     )));
     let mut client = Client::connect(&sandbox, &started);
     client.shake_hands();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !std::fs::exists(&mark).unwrap() {
         assert!(Instant::now() < deadline, "the command did not begin");
         assert_eq!(client.receive(Duration::from_millis(20)), None);
@@ -136,7 +136,7 @@ fn a_wrong_token_an_unknown_session_and_a_refused_upgrade() {
     let mut client = Client::connect(&sandbox, &started);
     client.websocket = dial(&sandbox, &started.stream_url).unwrap();
     client.open("wrong");
-    assert_eq!(client.receive(PATIENCE), None);
+    assert_eq!(client.receive(TIMEOUT), None);
     assert!(
         client
             .closed
@@ -148,7 +148,7 @@ fn a_wrong_token_an_unknown_session_and_a_refused_upgrade() {
     client.closed = None;
     client.websocket = dial(&sandbox, &started.stream_url).unwrap();
     client.open(&started.token_value);
-    assert_eq!(client.receive(PATIENCE), None);
+    assert_eq!(client.receive(TIMEOUT), None);
     assert!(client.closed.as_deref().unwrap().contains("expired"));
 }
 
@@ -159,10 +159,10 @@ fn a_session_survives_its_connection() {
     let mut client = Client::connect(&sandbox, &started);
     client.type_in("a=before\r");
     for (connections, ending) in (1..).zip([Ending::bye(), Ending::Reset, Ending::Eof]) {
-        assert!(started.session.wait_for_connection(connections, PATIENCE));
+        assert!(started.session.wait_for_connection(connections, TIMEOUT));
         assert!(started.session.end_connection(ending));
         while client.closed.is_none() {
-            client.receive(PATIENCE);
+            client.receive(TIMEOUT);
         }
         client.closed = None;
         client.reconnect(&sandbox, &started);
@@ -187,7 +187,7 @@ fn what_is_lost_in_a_cut_comes_again() {
         // Whatever is lost costs the agent 100 ms, and after 4 s it would leave.
         agent: AgentConfig {
             paced: false,
-            drain_timeout: PATIENCE,
+            drain_timeout: TIMEOUT,
             ..AgentConfig::default()
         },
         ..SessionConfig::from(Document::Interactive {

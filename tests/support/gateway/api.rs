@@ -15,7 +15,7 @@ use session_manager_plugin::encryption::{DATA_KEY_SIZE, Encrypter};
 use zeroize::Zeroizing;
 
 use super::SESSION_ID;
-use crate::support::{PATIENCE, lock};
+use crate::support::{TIMEOUT, lock};
 
 /// A call that came.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl Api {
         let waited =
             self.shared
                 .called
-                .wait_timeout_while(lock(&self.shared.calls), PATIENCE, is_short);
+                .wait_timeout_while(lock(&self.shared.calls), TIMEOUT, is_short);
         let (calls, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(
             !timeout.timed_out(),

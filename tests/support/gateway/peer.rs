@@ -141,7 +141,7 @@ impl Peer {
     }
 
     /// Keeps the connection, and reads nothing of what the client sends, until the test is over.
-    pub fn stay_deaf(&self) -> io::Result<()> {
+    pub fn pause_reading(&self) -> io::Result<()> {
         while !self.shared.stopped.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -166,13 +166,13 @@ impl Peer {
         Ok(response)
     }
 
-    /// A session of this type that stands, without properties: `Standard_Stream` and the like.
+    /// An established session of this type, without properties: `Standard_Stream` and the like.
     pub fn start(&mut self, session_type: &str) -> io::Result<()> {
         self.shake_hands(&[Sender::session_type(session_type, Value::Null)])
             .map(drop)
     }
 
-    /// A port session that stands; without a local port it is one for stdin and stdout.
+    /// An established port session; without a local port it is one for stdin and stdout.
     pub fn start_port(&mut self, local_port: Option<u16>) -> io::Result<()> {
         let properties = match local_port {
             Some(port) => json!({

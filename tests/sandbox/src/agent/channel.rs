@@ -137,9 +137,9 @@ impl Channel {
         }
     }
 
-    /// Waits until everything is acknowledged, but not for longer than `patience`.
-    pub(super) fn drain(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Waits until everything is acknowledged, but not for longer than `timeout`.
+    pub(super) fn drain(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut outgoing = lock(&self.outgoing);
         while outgoing.unacknowledged() > 0 && !self.is_closed() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -186,7 +186,7 @@ fn pump_pipe(
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
-        // A prefix stands where what was read before ended with a line: not before every line.
+        // A prefix is where what was read before ended with a line: not before every line.
         let read = if at_line_start && !prefix.is_empty() {
             [prefix.as_bytes(), &buffer[..count]].concat()
         } else {

@@ -1,4 +1,4 @@
-//! The agent: what stands on the instance, at the far end of the data channel.
+//! The agent: what is on the instance, at the far end of the data channel.
 //!
 //! One thread runs the session, one reads (and blocks while a handler blocks), one resends, and a shell or port has its own.
 
@@ -196,12 +196,12 @@ impl Agent {
             self.session().note_agent(format!("failed: {error}"));
         }
         self.stop_plugin();
-        let patience = self.session().config.agent.drain_timeout;
+        let timeout = self.session().config.agent.drain_timeout;
         if let Ok(Ending::Finished) = outcome {
-            self.channel.drain(patience);
+            self.channel.drain(timeout);
             self.channel.send_state("Terminating");
         }
-        self.channel.drain(patience);
+        self.channel.drain(timeout);
         self.session()
             .end(outcome.err().as_deref().unwrap_or_default());
     }

@@ -1,4 +1,5 @@
-//! The APIs over HTTP: SSM, KMS, ECS, EC2, EC2 Instance Connect, STS, SSO, and the metadata services of containers and instances. One port for all.
+//! The APIs over HTTP: SSM, KMS, ECS, EC2, EC2 Instance Connect, STS, SSO, and the metadata services of containers and instances. One port
+//! for all.
 
 mod credentials;
 mod documents;
@@ -47,7 +48,7 @@ pub enum Failure {
     /// The connection is reset after the request was read.
     Reset,
     /// Bytes that are no HTTP.
-    Garbage,
+    Malformed,
 }
 
 impl Failure {
@@ -150,7 +151,7 @@ fn serve(socket: TcpStream, shared: &Arc<Shared>) {
             reset(socket.tcp());
             return;
         }
-        Some(Failure::Garbage) => {
+        Some(Failure::Malformed) => {
             let _ = socket.write_all(b"\x00\xff this is no HTTP at all\r\n\r\n");
             return;
         }

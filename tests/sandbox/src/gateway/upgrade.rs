@@ -17,7 +17,7 @@ use crate::threads::{Threads, reset};
 
 const PATH: &str = "/v1/data-channel/";
 
-/// A websocket that stands, of a session that exists.
+/// An open websocket, of a session that exists.
 pub(super) struct Accepted {
     pub(super) socket: Socket,
     /// Bytes that came behind the request.

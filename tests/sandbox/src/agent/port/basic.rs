@@ -86,7 +86,7 @@ impl Basic {
         self.agent.signal(Signal::Finished(Ok(())));
     }
 
-    /// The connection, once there is one that stands.
+    /// The connection, once there is one that is open.
     fn connection(&self) -> Option<Arc<TcpStream>> {
         let mut state = lock(&self.state);
         while state.gone && !state.stopped {

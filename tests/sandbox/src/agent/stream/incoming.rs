@@ -28,7 +28,7 @@ pub enum Received {
     Duplicate(i64),
     /// Not taken by the handler: not acknowledged, still expected.
     Refused(i64, HandlerError),
-    /// A buffered message, acknowledged long ago, was not taken when its turn came. Nothing will make it go on.
+    /// A buffered message, acknowledged long ago, was not taken when it was the next. Nothing will make it go on.
     Stuck(i64, HandlerError),
     /// An acknowledgement of this number.
     Acknowledge(i64),

@@ -1,10 +1,10 @@
 //! The agent's rules for the stream, without I/O and without a clock: time is a parameter.
 //!
-//! They are the real agent's (version 3.3), with its weaknesses, because those are what a client has to live with:
+//! They are the real agent's (version 3.3), with its weaknesses, because those are what a client has to cope with:
 //! - it handles a message first and acknowledges it then; a handler that is not ready or fails leaves the message unacknowledged and the
 //!   expected number where it is;
-//! - up to 100,000 messages ahead of the expected one are acknowledged at once and kept; one whose handler fails later, when its turn has
-//!   come, is never tried again: the stream is **stuck**;
+//! - up to 100,000 messages ahead of the expected one are acknowledged at once and kept; one whose handler fails later, when it is the
+//!   next, has come, is never tried again: the stream is **stuck**;
 //! - it keeps up to 100,000 unacknowledged messages; what comes on top is sent, but not kept;
 //! - each 100 ms it looks at the **oldest** unacknowledged message only, and sends it again if that is longer ago than the timeout.
 //!
@@ -69,7 +69,7 @@ impl<F: FnMut(&Message<'_>) -> Result<(), HandlerError>> Handler for F {
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerError {
-    /// What the message is for does not stand yet.
+    /// What the message is for is not there yet.
     NotReady,
     /// It cannot be done: malformed, or the process or the connection is gone.
     Failed(String),
@@ -93,7 +93,7 @@ impl Stream {
         }
     }
 
-    /// Takes a frame from the client, hands its content to `handler` when its turn has come, and queues acknowledgements.
+    /// Takes a frame from the client, hands its content to `handler` when it is the next, and queues acknowledgements.
     pub fn handle_message(
         &mut self,
         frame: &[u8],

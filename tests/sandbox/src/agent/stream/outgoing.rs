@@ -51,7 +51,8 @@ impl Outgoing {
         }
     }
 
-    /// Numbers and keeps a message; hands back the frame to be sent now, which is none in a pause (it is sent by the looks each 100 ms then).
+    /// Numbers and keeps a message; hands back the frame to be sent now, which is none in a pause (it is sent by the looks each 100 ms
+    /// then).
     pub fn send(
         &mut self,
         payload_type: PayloadType,
