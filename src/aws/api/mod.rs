@@ -4,6 +4,7 @@ mod ec2;
 mod ecs;
 mod instance_connect;
 mod instances;
+mod run_command;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,9 @@ use zeroize::Zeroizing;
 pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
 pub use instances::{Filter, Node, Nodes, PingStatus};
+pub use run_command::{
+    CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget, SendCommand,
+};
 
 use super::call::{ATTEMPTS, ApiCall, ApiCaller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;

@@ -1,0 +1,571 @@
+//! What is known of commands that run on a fleet, what to ask next, and when. No I/O, and the time is a parameter.
+//!
+//! A command's summary is one call whatever the size of the fleet, and says on how many nodes it has ended. Only when that is more than is known
+//! the invocations are listed, 50 a page, with the beginning of their output: for most nodes that is all there is. The others' output is asked
+//! for one by one. Listing takes at most about a quarter of the time, so that thousands of nodes cost few calls while they are under way.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::pace::Pace;
+use crate::aws::api::{CommandInvocation, CommandInvocations, CommandOutput, CommandSummary};
+
+/// Calls under way at the same time.
+pub(super) const CALLS_AT_ONCE: usize = 4;
+/// Nodes that one command may have: what is remembered of each is its id.
+pub(super) const MOST_NODES: usize = 100_000;
+/// Between summaries, when something happens and when nothing does.
+const SUMMARY_INTERVALS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// After a list's end, in lists' lengths.
+const LIST_PAUSE: u32 = 3;
+/// How often a list is read again that does not yet show what the summary says.
+const LATE_LISTS: u32 = 4;
+/// Between those.
+const LATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a command may be unknown to parts of the service after it was sent.
+const UNKNOWN_TIME: Duration = Duration::from_secs(15);
+/// How long the service may not be reached.
+const TROUBLE_TIME: Duration = Duration::from_secs(600);
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Output in a list that may not be all: it is cut at 2,500 characters, in a way that agents differ in.
+const WHOLE_OUTPUT: usize = 2_400;
+/// What agents put between stdout and stderr in a list.
+const ERROR_MARK: &str = "----------ERROR-------";
+/// The most characters of stdout and stderr that the service keeps.
+const MOST_STDOUT: usize = 24_000;
+const MOST_STDERR: usize = 8_000;
+/// What agents put where they cut.
+const CUT_MARK: &str = "--output truncated--";
+
+/// What is to be asked; answered by the function of [`Watch`] with the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// ListCommands.
+    Summary { part: usize },
+    /// ListCommandInvocations.
+    Page { part: usize, next: Option<String> },
+    /// GetCommandInvocation.
+    Output { part: usize, node: String },
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Make this call.
+    Ask(Ask),
+    /// Wait for an answer, but not longer than this.
+    Wait(Option<Instant>),
+    /// Everything is known.
+    Over,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Too many calls.
+    Throttled,
+    /// The service does not know the command or the node, perhaps not yet.
+    Unknown(String),
+    /// It may succeed later.
+    Temporary(String),
+    /// It will not succeed.
+    Final(String),
+}
+
+/// A node on which the command has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// The node's id.
+    pub(super) node: String,
+    /// What it calls itself; may be empty.
+    pub(super) name: String,
+    /// `Success`, `Failed`, `DeliveryTimedOut`, …
+    pub(super) how: String,
+    /// The exit code, where there is one.
+    pub(super) code: Option<i32>,
+    /// As it came.
+    pub(super) stdout: String,
+    /// As it came.
+    pub(super) stderr: String,
+    /// Which of them are not all that was written.
+    pub(super) is_cut: [bool; 2],
+    /// Where all of it is.
+    pub(super) places: Vec<String>,
+    /// Why the output is not there.
+    pub(super) unread: Option<String>,
+}
+
+impl Ended {
+    /// Whether the command did what it should.
+    pub(super) fn is_success(&self) -> bool {
+        self.how == "Success"
+    }
+}
+
+/// How many nodes stand where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// That are meant, as far as the service knows yet.
+    pub(super) all: u64,
+    /// On which it has ended.
+    pub(super) done: u64,
+    /// Of those, on which it failed.
+    pub(super) failed: u64,
+}
+
+/// Follows commands to their end.
+#[derive(Debug)]
+pub(super) struct Watch {
+    parts: Vec<Part>,
+    pace: Pace,
+    in_flight: usize,
+    ended: VecDeque<Ended>,
+    /// Nodes whose output is to be asked for, with what is known of them.
+    unread: VecDeque<(usize, Ended)>,
+    /// Those that are being asked for.
+    reading: Vec<(usize, Ended)>,
+    /// Nothing is asked before.
+    pause_until: Option<Instant>,
+    trouble: Option<(Instant, u32)>,
+    started: Instant,
+    /// Nodes of the wrong platform get nothing from one command and all from the other.
+    passes_over_platforms: bool,
+}
+
+/// One command.
+#[derive(Debug)]
+struct Part {
+    summary: Option<CommandSummary>,
+    summary_at: Option<Instant>,
+    interval: Duration,
+    list: List,
+    known: HashSet<Box<str>>,
+    passed_over: u64,
+    failed: u64,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+enum List {
+    /// None is read; the next one no earlier than this.
+    Idle(Option<Instant>),
+    /// This page is next.
+    Next(Reading),
+    /// It is under way.
+    Asked(Reading),
+}
+
+/// A list as it is read.
+#[derive(Debug, Clone)]
+struct Reading {
+    next: Option<String>,
+    began: Instant,
+    /// Whether it began after the command's end.
+    is_last: bool,
+    /// Nodes in it that have not ended.
+    unfinished: Vec<CommandInvocation>,
+    /// How often it was read since the command's end.
+    attempt: u32,
+}
+
+impl Watch {
+    /// Follows so many commands, numbered from 0. `passes_over_platforms`: a node of another platform than a command is for is not one of its nodes.
+    pub(super) fn new(parts: usize, passes_over_platforms: bool, now: Instant) -> Self {
+        let part = || Part {
+            summary: None,
+            summary_at: Some(now),
+            interval: SUMMARY_INTERVALS[0],
+            list: List::Idle(None),
+            known: HashSet::new(),
+            passed_over: 0,
+            failed: 0,
+            is_over: false,
+        };
+        Self {
+            parts: (0..parts).map(|_| part()).collect(),
+            pace: Pace::default(),
+            in_flight: 0,
+            ended: VecDeque::new(),
+            unread: VecDeque::new(),
+            reading: Vec::new(),
+            pause_until: None,
+            trouble: None,
+            started: now,
+            passes_over_platforms,
+        }
+    }
+
+    /// What to do now. To be asked again after every answer, and when the time comes that it names.
+    #[must_use]
+    pub(super) fn next(&mut self, now: Instant) -> Step {
+        if self.in_flight >= CALLS_AT_ONCE {
+            return Step::Wait(None);
+        }
+        let gate = self.pace.next().max(self.pause_until);
+        let (ask, due) = self.choose(now);
+        if let Some(gate) = gate.filter(|gate| *gate > now)
+            && ask.is_some()
+        {
+            return Step::Wait(Some(gate));
+        }
+        let Some(ask) = ask else {
+            let is_over = self.in_flight == 0 && self.parts.iter().all(|part| part.is_over);
+            return if is_over { Step::Over } else { Step::Wait(due) };
+        };
+        self.take(&ask, now);
+        self.pace.called(now);
+        self.in_flight += 1;
+        Step::Ask(ask)
+    }
+
+    /// What is due, else when something will be.
+    fn choose(&self, now: Instant) -> (Option<Ask>, Option<Instant>) {
+        let mut due: Option<Instant> = None;
+        let is_due = |time: Option<Instant>| time.is_some_and(|time| time <= now);
+        for (part, state) in self.parts.iter().enumerate() {
+            if is_due(state.summary_at) {
+                return (Some(Ask::Summary { part }), None);
+            }
+            due = earliest(due, state.summary_at);
+        }
+        if let Some((part, ended)) = self.unread.front() {
+            let (part, node) = (*part, ended.node.clone());
+            return (Some(Ask::Output { part, node }), None);
+        }
+        for (part, state) in self.parts.iter().enumerate() {
+            match &state.list {
+                List::Next(reading) => {
+                    let next = reading.next.clone();
+                    return (Some(Ask::Page { part, next }), None);
+                }
+                List::Idle(time) if state.wants_list() => {
+                    if time.is_none_or(|time| time <= now) {
+                        return (Some(Ask::Page { part, next: None }), None);
+                    }
+                    due = earliest(due, *time);
+                }
+                List::Idle(_) | List::Asked(_) => {}
+            }
+        }
+        (None, due)
+    }
+
+    fn take(&mut self, ask: &Ask, now: Instant) {
+        match ask {
+            Ask::Summary { part } => self.parts[*part].summary_at = None,
+            Ask::Output { .. } => self.reading.extend(self.unread.pop_front()),
+            Ask::Page { part, .. } => {
+                let part = &mut self.parts[*part];
+                let is_last = part.has_ended();
+                let list = std::mem::replace(&mut part.list, List::Idle(None));
+                part.list = List::Asked(match list {
+                    List::Next(reading) | List::Asked(reading) => reading,
+                    List::Idle(_) => Reading::new(now, is_last, 0),
+                });
+            }
+        }
+    }
+
+    /// A summary came; none if the service does not list the command.
+    ///
+    /// # Errors
+    /// The service does not know the command.
+    pub(super) fn summary(
+        &mut self,
+        part: usize,
+        summary: Option<CommandSummary>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(summary) = summary else {
+            let unknown = Trouble::Unknown("the service does not know the command".to_owned());
+            return self.failed(Ask::Summary { part }, unknown, now);
+        };
+        self.succeeded();
+        let part = &mut self.parts[part];
+        let moved = part.summary.as_ref() != Some(&summary);
+        let [shortest, longest] = SUMMARY_INTERVALS;
+        part.interval = if moved {
+            shortest
+        } else {
+            (part.interval * 3 / 2).min(longest)
+        };
+        part.summary = Some(summary);
+        part.summary_at = (!part.has_ended()).then(|| now + part.interval);
+        Ok(())
+    }
+
+    /// A page came.
+    ///
+    /// # Errors
+    /// The command has more nodes than can be followed.
+    pub(super) fn page(
+        &mut self,
+        number: usize,
+        page: CommandInvocations,
+        now: Instant,
+    ) -> Result<(), String> {
+        self.succeeded();
+        let part = &mut self.parts[number];
+        let List::Asked(mut reading) = std::mem::replace(&mut part.list, List::Idle(None)) else {
+            return Ok(());
+        };
+        for invocation in page.invocations {
+            if part.known.contains(invocation.node.as_str()) {
+                continue;
+            }
+            if self.passes_over_platforms && invocation.details == "InvalidPlatform" {
+                part.known.insert(invocation.node.into());
+                part.passed_over += 1;
+                continue;
+            }
+            if !is_final(&invocation.status) {
+                if reading.is_last {
+                    reading.unfinished.push(invocation);
+                }
+                continue;
+            }
+            let (ended, is_whole) = ended(invocation);
+            part.know(&ended)?;
+            if is_whole {
+                self.ended.push_back(ended);
+            } else {
+                self.unread.push_back((number, ended));
+            }
+        }
+        let is_enough = !reading.is_last && !part.wants_list();
+        reading.next = page.next.filter(|_| !is_enough);
+        if reading.next.is_some() {
+            part.list = List::Next(reading);
+            return Ok(());
+        }
+        let length = now.saturating_duration_since(reading.began);
+        if !reading.is_last {
+            part.list = List::Idle(Some(now + length * LIST_PAUSE));
+            return Ok(());
+        }
+        let is_complete = reading.unfinished.is_empty() && part.count_known() >= part.targets();
+        if is_complete || reading.attempt >= LATE_LISTS {
+            // The command as a whole has ended: what its nodes are said to do is late, and stays so.
+            for invocation in reading.unfinished {
+                let (ended, _) = ended(invocation);
+                part.know(&ended)?;
+                self.ended.push_back(ended);
+            }
+            part.is_over = true;
+        } else {
+            let began = now + LATE_INTERVAL;
+            self.pause_until = Some(began);
+            part.list = List::Next(Reading::new(began, true, reading.attempt + 1));
+        }
+        Ok(())
+    }
+
+    /// Output came.
+    pub(super) fn output(&mut self, part: usize, node: &str, output: CommandOutput) {
+        self.succeeded();
+        let Some(mut ended) = self.read(part, node) else {
+            return;
+        };
+        let is_cut = |text: &str, most| {
+            text.chars().count() >= most || text.trim_end().ends_with(CUT_MARK)
+        };
+        ended.is_cut = [
+            is_cut(&output.stdout, MOST_STDOUT),
+            is_cut(&output.stderr, MOST_STDERR),
+        ];
+        ended.stdout = output.stdout;
+        ended.stderr = output.stderr;
+        ended.places = output.places;
+        self.ended.push_back(ended);
+    }
+
+    /// A call failed.
+    ///
+    /// # Errors
+    /// It is of no use to go on.
+    pub(super) fn failed(
+        &mut self,
+        ask: Ask,
+        trouble: Trouble,
+        now: Instant,
+    ) -> Result<(), String> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let is_young = now.saturating_duration_since(self.started) < UNKNOWN_TIME;
+        match (trouble, &ask) {
+            (Trouble::Throttled, _) => self.pace.throttled(now),
+            (Trouble::Unknown(_), _) if is_young => self.pause_until = Some(now + LATE_INTERVAL),
+            (Trouble::Unknown(why) | Trouble::Final(why), Ask::Output { part, node }) => {
+                if let Some(mut ended) = self.read(*part, node) {
+                    ended.unread = Some(why);
+                    self.ended.push_back(ended);
+                }
+                return Ok(());
+            }
+            (Trouble::Unknown(why) | Trouble::Final(why), _) => return Err(why),
+            (Trouble::Temporary(why), _) => {
+                let (since, times) = self.trouble.unwrap_or((now, 0));
+                if now.saturating_duration_since(since) >= TROUBLE_TIME {
+                    return Err(why);
+                }
+                self.trouble = Some((since, times + 1));
+                let pause = Duration::from_secs(1) * 2u32.pow(times.min(5));
+                self.pause_until = Some(now + pause.min(LONGEST_PAUSE));
+            }
+        }
+        self.again(ask, now);
+        Ok(())
+    }
+
+    fn again(&mut self, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Summary { part } => self.parts[part].summary_at = Some(now),
+            Ask::Page { part, .. } => {
+                let part = &mut self.parts[part];
+                if let List::Asked(reading) = &part.list {
+                    part.list = List::Next(reading.clone());
+                }
+            }
+            Ask::Output { part, node } => {
+                let ended = self.read(part, &node);
+                self.unread.extend(ended.map(|ended| (part, ended)));
+            }
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.trouble = None;
+        self.pace.accepted();
+    }
+
+    fn read(&mut self, part: usize, node: &str) -> Option<Ended> {
+        let is_it = |(of, ended): &(usize, Ended)| *of == part && ended.node == node;
+        let index = self.reading.iter().position(is_it)?;
+        Some(self.reading.swap_remove(index).1)
+    }
+
+    /// Somebody asked for the end of the commands: it is worth looking soon.
+    pub(super) fn look_soon(&mut self, now: Instant) {
+        for part in &mut self.parts {
+            part.interval = SUMMARY_INTERVALS[0];
+            part.summary_at = part.summary_at.map(|time| time.min(now + part.interval));
+        }
+    }
+
+    /// The next node on which it has ended, with its output.
+    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    /// How many nodes stand where.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for part in &self.parts {
+            let summary = part.summary.as_ref();
+            let of_summary = |field: fn(&CommandSummary) -> u64| {
+                summary.map_or(0, field).saturating_sub(part.passed_over)
+            };
+            let known = part.count_known().saturating_sub(part.passed_over);
+            counts.all += of_summary(|summary| summary.targets).max(known);
+            counts.done += of_summary(|summary| summary.completed).max(known);
+            counts.failed += summary.map_or(0, |summary| summary.errors).max(part.failed);
+        }
+        counts
+    }
+
+    /// Nodes of which the service never told anything, in commands that are over, and what it says of those commands.
+    pub(super) fn untold(&self) -> Option<(u64, String)> {
+        let untold = |part: &Part| part.targets().saturating_sub(part.count_known());
+        let count: u64 = self.parts.iter().map(untold).sum();
+        let part = self.parts.iter().find(|part| untold(part) > 0)?;
+        let details = part.summary.as_ref().map(|summary| summary.details.clone());
+        Some((count, details.unwrap_or_default()))
+    }
+}
+
+impl Reading {
+    fn new(began: Instant, is_last: bool, attempt: u32) -> Self {
+        Self {
+            next: None,
+            began,
+            is_last,
+            unfinished: Vec::new(),
+            attempt,
+        }
+    }
+}
+
+impl Part {
+    fn has_ended(&self) -> bool {
+        let status = self.summary.as_ref().map(|summary| summary.status.as_str());
+        status.is_some_and(is_final)
+    }
+
+    fn targets(&self) -> u64 {
+        self.summary.as_ref().map_or(0, |summary| summary.targets)
+    }
+
+    fn count_known(&self) -> u64 {
+        u64::try_from(self.known.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a list would tell something new.
+    fn wants_list(&self) -> bool {
+        let completed = self.summary.as_ref().map_or(0, |summary| summary.completed);
+        !self.is_over && (self.has_ended() || completed > self.count_known())
+    }
+
+    fn know(&mut self, ended: &Ended) -> Result<(), String> {
+        if self.known.len() >= MOST_NODES {
+            return Err(format!(
+                "the command has more nodes than can be followed ({MOST_NODES})"
+            ));
+        }
+        self.known.insert(ended.node.as_str().into());
+        self.failed += u64::from(!ended.is_success());
+        Ok(())
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whether nothing more happens in this state. A state that nobody has heard of is taken for one of the many ends.
+fn is_final(status: &str) -> bool {
+    !matches!(
+        status,
+        "" | "Pending" | "InProgress" | "Delayed" | "Cancelling"
+    )
+}
+
+/// What a list says of a node, and whether that is all: not where output may be cut, or where stderr is in it.
+fn ended(invocation: CommandInvocation) -> (Ended, bool) {
+    let is_short = invocation.output.chars().count() < WHOLE_OUTPUT;
+    let is_whole = is_short && !invocation.output.contains(ERROR_MARK);
+    let how = if invocation.details.is_empty() || invocation.status == "Success" {
+        invocation.status
+    } else {
+        invocation.details
+    };
+    let ended = Ended {
+        node: invocation.node,
+        name: invocation.name,
+        how,
+        code: invocation.code.filter(|code| *code >= 0),
+        stdout: if is_whole { invocation.output } else { String::new() },
+        stderr: String::new(),
+        is_cut: [false; 2],
+        places: Vec::new(),
+        unread: None,
+    };
+    (ended, is_whole)
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
