@@ -1,15 +1,21 @@
 //! What the arguments ask for: the calls of the AWS CLI and its like (section 1 of the contract), and subcommands of our own.
 
+mod account;
 mod contract;
+mod doctor;
 mod own;
 mod parameters;
+pub mod run;
 mod shorthand;
 
 use std::ffi::OsString;
 
+pub use account::Account;
 pub use contract::{Call, response_variable};
-pub use own::{Own, Start, TargetOptions, command};
+pub use doctor::Doctor;
+pub use own::{Own, SessionCommand, Start, TargetOptions, command};
 pub use parameters::{Parameters, parse as parse_parameters};
+pub use run::Run;
 
 use zeroize::Zeroizing;
 

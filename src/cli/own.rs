@@ -3,16 +3,20 @@
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::doctor::Doctor;
 use super::parameters::{self, Parameters};
+use super::run::Run;
 use crate::environment::Environment;
 use crate::error::Error;
 
 /// First arguments that are ours. A list of its own, as building the definition takes longer than all else that `--version` does.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "start-session",
     "exec",
     "port-forward",
     "ssh-proxy",
+    "run",
+    "doctor",
     "help",
     "--help",
     "-h",
@@ -36,6 +40,18 @@ struct Arguments {
 /// One of our own subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Own {
+    /// One that is a session.
+    #[command(flatten)]
+    Session(SessionCommand),
+    /// Run a command on many nodes by Run Command, which goes on without us
+    Run(Run),
+    /// Find out what stands in the way of a session
+    Doctor(Doctor),
+}
+
+/// One of our own subcommands that is one session.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
     /// Start a session: a shell, or what the document says
     StartSession {
         /// Where.
@@ -136,7 +152,7 @@ fn ports(text: &str) -> Result<Ports, String> {
     Ok(Ports { local, remote })
 }
 
-impl Own {
+impl SessionCommand {
     /// What StartSession is to be called with. The environment has the default of the target, and what paths are made of.
     ///
     /// # Errors
@@ -288,15 +304,18 @@ fn usage_error(error: &clap::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn own(arguments: &[&str]) -> Result<Own, Error> {
+    fn own(arguments: &[&str]) -> Result<SessionCommand, Error> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         match parse(&arguments)? {
-            Parsed::Own(own) => Ok(*own),
+            Parsed::Own(own) => match *own {
+                Own::Session(command) => Ok(command),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }
 
-    fn start(own: &Own) -> Start {
+    fn start(own: &SessionCommand) -> Start {
         own.start(&Environment::default()).expect("good arguments")
     }
 

@@ -1,5 +1,8 @@
 //! Our own commands, one file or folder each: stdout, signals, the terminal, exit codes and `--json`.
 
+mod doctor;
+mod refusal;
+mod run;
 mod session;
 mod surroundings;
 
@@ -33,9 +36,8 @@ pub fn run(
         redactor,
     };
     match own {
-        own @ (Own::StartSession { .. }
-        | Own::Exec { .. }
-        | Own::PortForward { .. }
-        | Own::SshProxy { .. }) => session::run(&own, around),
+        Own::Session(command) => session::run(&command, around),
+        Own::Run(run) => run::run(&run, &around),
+        Own::Doctor(doctor) => doctor::run(&doctor, &around),
     }
 }

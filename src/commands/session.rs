@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Surroundings, catch_signals, context};
 use crate::aws::StartRequest;
-use crate::cli::Own;
+use crate::cli::SessionCommand;
 use crate::error::Error;
 use crate::network::Limit;
 use crate::session::OutputTarget;
@@ -20,7 +20,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A session that we start ourselves.
-pub(super) fn run(own: &Own, around: Surroundings) -> Result<u8, Error> {
+pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Error> {
     let began = Instant::now();
     let start = own.start(&around.environment)?;
     let place = if own.is_quiet() {
@@ -33,10 +33,10 @@ pub(super) fn run(own: &Own, around: Surroundings) -> Result<u8, Error> {
     let caller = Caller {
         stderr_to_stdout: false,
         command: match own {
-            Own::StartSession { .. } => Command::StartSession,
-            Own::Exec { .. } => Command::Exec,
-            Own::PortForward { .. } => Command::PortForward,
-            Own::SshProxy { .. } => Command::SshProxy,
+            SessionCommand::StartSession { .. } => Command::StartSession,
+            SessionCommand::Exec { .. } => Command::Exec,
+            SessionCommand::PortForward { .. } => Command::PortForward,
+            SessionCommand::SshProxy { .. } => Command::SshProxy,
         },
         asked: Some(Asked::new(
             start.document_name.as_deref(),
@@ -50,7 +50,7 @@ pub(super) fn run(own: &Own, around: Surroundings) -> Result<u8, Error> {
             parameters: start.parameters,
             reason: start.connection.reason,
         };
-        if matches!(own, Own::Exec { .. }) {
+        if matches!(own, SessionCommand::Exec { .. }) {
             refuse_unread(began + STDIN_TIMEOUT)?;
         }
         // Signals end the program meanwhile: there is nothing to clean up.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cli::TargetOptions;
+use crate::cli::{Account, TargetOptions};
 use crate::client::{Client, ClientOptions, Session};
 use crate::error::Error;
 use crate::redactor::Redactor;
@@ -22,6 +22,18 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
+    /// The client for an account.
+    pub(super) fn client_of(&self, account: &Account) -> Result<Client, Error> {
+        let options = ClientOptions {
+            profile: account.profile.clone(),
+            region: account.region.clone(),
+            endpoint: account.endpoint_url.clone(),
+            remarks: self.remarks.clone(),
+            redactor: self.redactor.clone(),
+        };
+        Client::new(options, &self.environment, self.settings.clone())
+    }
+
     /// The client for what the options of a command say.
     pub(super) fn client(&self, connection: &TargetOptions) -> Result<Client, Error> {
         let options = ClientOptions {

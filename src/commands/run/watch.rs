@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::ended::{Ended, is_final};
 use super::pace::Pace;
 use crate::aws::api::{CommandInvocation, CommandInvocations, CommandOutput, CommandSummary};
 
@@ -28,16 +29,6 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(15);
 const TROUBLE_TIME: Duration = Duration::from_secs(600);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Output in a list that may not be all: it is cut at 2,500 characters, in a way that agents differ in.
-const WHOLE_OUTPUT: usize = 2_400;
-/// What agents put between stdout and stderr in a list.
-const ERROR_MARK: &str = "----------ERROR-------";
-/// The most characters of stdout and stderr that the service keeps.
-const MOST_STDOUT: usize = 24_000;
-const MOST_STDERR: usize = 8_000;
-/// What agents put where they cut.
-const CUT_MARK: &str = "--output truncated--";
-
 /// What is to be asked; answered by the function of [`Watch`] with the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
@@ -73,36 +64,6 @@ pub(super) enum Trouble {
     Final(String),
 }
 
-/// A node on which the command has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// The node's id.
-    pub(super) node: String,
-    /// What it calls itself; may be empty.
-    pub(super) name: String,
-    /// `Success`, `Failed`, `DeliveryTimedOut`, …
-    pub(super) how: String,
-    /// The exit code, where there is one.
-    pub(super) code: Option<i32>,
-    /// As it came.
-    pub(super) stdout: String,
-    /// As it came.
-    pub(super) stderr: String,
-    /// Which of them are not all that was written.
-    pub(super) is_cut: [bool; 2],
-    /// Where all of it is.
-    pub(super) places: Vec<String>,
-    /// Why the output is not there.
-    pub(super) unread: Option<String>,
-}
-
-impl Ended {
-    /// Whether the command did what it should.
-    pub(super) fn is_success(&self) -> bool {
-        self.how == "Success"
-    }
-}
-
 /// How many nodes stand where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -129,8 +90,16 @@ pub(super) struct Watch {
     pause_until: Option<Instant>,
     trouble: Option<(Instant, u32)>,
     started: Instant,
-    /// Nodes of the wrong platform get nothing from one command and all from the other.
-    passes_over_platforms: bool,
+    options: Options,
+}
+
+/// What is known of the commands before anything is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Options {
+    /// They were sent just now: parts of the service may not know them yet.
+    pub(super) is_new: bool,
+    /// A node of another platform than a command is for is not one of its nodes: it gets another command.
+    pub(super) is_mixed: bool,
 }
 
 /// One command.
@@ -170,8 +139,8 @@ struct Reading {
 }
 
 impl Watch {
-    /// Follows so many commands, numbered from 0. `passes_over_platforms`: a node of another platform than a command is for is not one of its nodes.
-    pub(super) fn new(parts: usize, passes_over_platforms: bool, now: Instant) -> Self {
+    /// Follows so many commands, numbered from 0.
+    pub(super) fn new(parts: usize, options: Options, now: Instant) -> Self {
         let part = || Part {
             summary: None,
             summary_at: Some(now),
@@ -192,7 +161,7 @@ impl Watch {
             pause_until: None,
             trouble: None,
             started: now,
-            passes_over_platforms,
+            options,
         }
     }
 
@@ -240,7 +209,7 @@ impl Watch {
                     return (Some(Ask::Page { part, next }), None);
                 }
                 List::Idle(time) if state.wants_list() => {
-                    if time.is_none_or(|time| time <= now) {
+                    if state.has_ended() || time.is_none_or(|time| time <= now) {
                         return (Some(Ask::Page { part, next: None }), None);
                     }
                     due = earliest(due, *time);
@@ -314,7 +283,7 @@ impl Watch {
             if part.known.contains(invocation.node.as_str()) {
                 continue;
             }
-            if self.passes_over_platforms && invocation.details == "InvalidPlatform" {
+            if self.options.is_mixed && invocation.details == "InvalidPlatform" {
                 part.known.insert(invocation.node.into());
                 part.passed_over += 1;
                 continue;
@@ -325,7 +294,7 @@ impl Watch {
                 }
                 continue;
             }
-            let (ended, is_whole) = ended(invocation);
+            let (ended, is_whole) = Ended::of(invocation);
             part.know(&ended)?;
             if is_whole {
                 self.ended.push_back(ended);
@@ -348,7 +317,7 @@ impl Watch {
         if is_complete || reading.attempt >= LATE_LISTS {
             // The command as a whole has ended: what its nodes are said to do is late, and stays so.
             for invocation in reading.unfinished {
-                let (ended, _) = ended(invocation);
+                let (ended, _) = Ended::of(invocation);
                 part.know(&ended)?;
                 self.ended.push_back(ended);
             }
@@ -367,16 +336,7 @@ impl Watch {
         let Some(mut ended) = self.read(part, node) else {
             return;
         };
-        let is_cut = |text: &str, most| {
-            text.chars().count() >= most || text.trim_end().ends_with(CUT_MARK)
-        };
-        ended.is_cut = [
-            is_cut(&output.stdout, MOST_STDOUT),
-            is_cut(&output.stderr, MOST_STDERR),
-        ];
-        ended.stdout = output.stdout;
-        ended.stderr = output.stderr;
-        ended.places = output.places;
+        ended.read(output);
         self.ended.push_back(ended);
     }
 
@@ -391,7 +351,8 @@ impl Watch {
         now: Instant,
     ) -> Result<(), String> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let is_young = now.saturating_duration_since(self.started) < UNKNOWN_TIME;
+        let is_young = self.options.is_new
+            && now.saturating_duration_since(self.started) < UNKNOWN_TIME;
         match (trouble, &ask) {
             (Trouble::Throttled, _) => self.pace.throttled(now),
             (Trouble::Unknown(_), _) if is_young => self.pause_until = Some(now + LATE_INTERVAL),
@@ -533,37 +494,6 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// Whether nothing more happens in this state. A state that nobody has heard of is taken for one of the many ends.
-fn is_final(status: &str) -> bool {
-    !matches!(
-        status,
-        "" | "Pending" | "InProgress" | "Delayed" | "Cancelling"
-    )
-}
-
-/// What a list says of a node, and whether that is all: not where output may be cut, or where stderr is in it.
-fn ended(invocation: CommandInvocation) -> (Ended, bool) {
-    let is_short = invocation.output.chars().count() < WHOLE_OUTPUT;
-    let is_whole = is_short && !invocation.output.contains(ERROR_MARK);
-    let how = if invocation.details.is_empty() || invocation.status == "Success" {
-        invocation.status
-    } else {
-        invocation.details
-    };
-    let ended = Ended {
-        node: invocation.node,
-        name: invocation.name,
-        how,
-        code: invocation.code.filter(|code| *code >= 0),
-        stdout: if is_whole { invocation.output } else { String::new() },
-        stderr: String::new(),
-        is_cut: [false; 2],
-        places: Vec::new(),
-        unread: None,
-    };
-    (ended, is_whole)
 }
 
 #[cfg(test)]

@@ -1,0 +1,133 @@
+//! The threads that ask the service, so that a slow call holds up neither another nor a signal.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::watch::{Ask, CALLS_AT_ONCE, Trouble};
+use crate::aws::api::{CommandInvocations, CommandOutput, CommandSummary};
+use crate::aws::{Api, ApiError};
+use crate::commands::refusal::{explain, is_throttled};
+use crate::error::Meaning;
+use crate::network::Limit;
+
+/// One call, with a look for credentials if there are none that are good.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What came of a call.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Summary {
+        part: usize,
+        summary: Option<CommandSummary>,
+    },
+    Page {
+        part: usize,
+        page: CommandInvocations,
+    },
+    Output {
+        part: usize,
+        node: String,
+        output: CommandOutput,
+    },
+    Failed {
+        ask: Ask,
+        trouble: Trouble,
+    },
+}
+
+/// Makes calls. The threads end when this is dropped, each after its call.
+#[derive(Debug)]
+pub(super) struct Calls {
+    asks: Sender<Ask>,
+    answers: Receiver<Answer>,
+}
+
+impl Calls {
+    pub(super) fn start(api: &Api, ids: &[String]) -> io::Result<Self> {
+        let (asks, asked) = bounded::<Ask>(CALLS_AT_ONCE);
+        let (answer, answers) = bounded(CALLS_AT_ONCE);
+        for number in 0..CALLS_AT_ONCE {
+            let (api, ids) = (api.clone(), ids.to_vec());
+            let (asked, answer) = (asked.clone(), answer.clone());
+            thread::Builder::new()
+                .name(format!("call-{number}"))
+                .spawn(move || {
+                    for ask in asked {
+                        if answer.send(call(&api, &ids, ask)).is_err() {
+                            return;
+                        }
+                    }
+                })?;
+        }
+        Ok(Self { asks, answers })
+    }
+
+    /// Makes a call; there is room for as many as may be under way.
+    pub(super) fn make(&self, ask: Ask) {
+        // The threads live as long as this.
+        let _ = self.asks.send(ask);
+    }
+
+    pub(super) fn answers(&self) -> &Receiver<Answer> {
+        &self.answers
+    }
+}
+
+fn call(api: &Api, ids: &[String], ask: Ask) -> Answer {
+    let result = once(api, ids, &ask).or_else(|error| {
+        // Credentials that are over: others were found by then, or are not.
+        if is_expired(&error) {
+            once(api, ids, &ask)
+        } else {
+            Err(error)
+        }
+    });
+    result.unwrap_or_else(|error| Answer::Failed {
+        ask,
+        trouble: trouble(&error),
+    })
+}
+
+fn once(api: &Api, ids: &[String], ask: &Ask) -> Result<Answer, ApiError> {
+    let limit = Limit::within(CALL_TIMEOUT);
+    Ok(match ask {
+        Ask::Summary { part } => Answer::Summary {
+            part: *part,
+            summary: api.command_summary(&ids[*part], &limit)?,
+        },
+        Ask::Page { part, next } => Answer::Page {
+            part: *part,
+            page: api.command_invocations(&ids[*part], next.as_deref(), &limit)?,
+        },
+        Ask::Output { part, node } => Answer::Output {
+            part: *part,
+            node: node.clone(),
+            output: api.command_output(&ids[*part], node, &limit)?,
+        },
+    })
+}
+
+fn is_expired(error: &ApiError) -> bool {
+    matches!(error, ApiError::Refused { refusal, .. } if refusal.code.starts_with("ExpiredToken"))
+}
+
+fn trouble(error: &ApiError) -> Trouble {
+    match error {
+        ApiError::Refused { refusal, .. } if is_throttled(refusal) => Trouble::Throttled,
+        ApiError::Refused { refusal, .. }
+            if matches!(
+                refusal.code.as_str(),
+                "InvalidCommandId" | "InvocationDoesNotExist"
+            ) =>
+        {
+            Trouble::Unknown(error.to_string())
+        }
+        error if error.failure().meaning == Meaning::Temporary => {
+            Trouble::Temporary(error.to_string())
+        }
+        error => Trouble::Final(explain(error).to_string()),
+    }
+}

@@ -1,0 +1,288 @@
+//! `run`: a command on a fleet, by Run Command. The service carries it out; we send it and tell what comes of it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `send.rs` | which commands are sent |
+//! | `watch.rs`, `pace.rs`, `ended.rs` | what is known, what to ask next, and when: no I/O |
+//! | `call.rs` | the threads that ask |
+//! | `show.rs` | what the user sees |
+//!
+//! It needs `ssm:SendCommand`, `ssm:ListCommands`, `ssm:ListCommandInvocations`, `ssm:GetCommandInvocation`, to know who runs Windows
+//! `ssm:DescribeInstanceInformation`, and to cancel `ssm:CancelCommand`.
+
+mod call;
+mod ended;
+mod pace;
+mod send;
+mod show;
+mod watch;
+
+use std::io::BufRead;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, after, at, bounded, never, select};
+use rustix::termios::isatty;
+
+use super::{Surroundings, catch_signals};
+use crate::cli::Run;
+use crate::cli::run::Order;
+use crate::client::Client;
+use crate::error::Error;
+use crate::network::Limit;
+use crate::remarks::Remarks;
+use crate::session::out_of_resources;
+use crate::terminal::print;
+use crate::terminal::signals::{Parent, Signal, Signals};
+use call::{Answer, Calls};
+use send::Plan;
+use show::{Show, Unwritable};
+use watch::{Options, Step, Watch};
+
+/// All look-ups and calls before the first node can begin, the search for credentials included.
+const SEND_TIMEOUT: Duration = Duration::from_secs(120);
+/// A call for the end of a command.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the progress may stay as it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is followed.
+struct Commands {
+    ids: Vec<String>,
+    options: Options,
+}
+
+/// How it ended for us.
+enum Outcome {
+    /// Everything is known.
+    Over(u8),
+    /// The commands go on without us.
+    Left(u8),
+}
+
+/// Runs it; the exit code.
+///
+/// # Errors
+/// That nothing was sent, or that it cannot be followed to its end.
+pub(super) fn run(run: &Run, around: &Surroundings) -> Result<u8, Error> {
+    let order = run.order(&around.environment)?;
+    let client = around.client_of(&run.account)?;
+    let plan = match &order {
+        // Signals end the program meanwhile: nothing was sent.
+        Order::Send(send) => send::plan(client.api(), send, &Limit::within(SEND_TIMEOUT))?,
+        Order::Attach(_) => Plan::default(),
+    };
+    let signals = catch_signals(Parent::MayGo)?;
+    let mut show = Show::new(run.json, &signals);
+    let (commands, trouble) = match order {
+        Order::Send(_) => send(&client, &plan, &mut show),
+        Order::Attach(ids) => attach(ids, &mut show),
+    };
+    // From here on something runs that its user must be able to come back to.
+    let outcome = follow(&client, &commands, &signals, &mut show, &around.remarks);
+    let come_back = |what: &str| {
+        if commands.ids.is_empty() {
+            return;
+        }
+        let ids: Vec<String> = commands
+            .ids
+            .iter()
+            .map(|id| format!("--attach {id}"))
+            .collect();
+        print::complaint(format!(
+            "{what}; come back with `session-manager-plugin run {}`",
+            ids.join(" ")
+        ));
+    };
+    match (outcome, trouble) {
+        (Ok(Outcome::Over(_)), Some(trouble)) => Err(trouble),
+        (Ok(Outcome::Over(code)), None) => Ok(code),
+        (Ok(Outcome::Left(code)), _) => {
+            come_back("the command goes on");
+            Ok(code)
+        }
+        (Err(error), _) => {
+            come_back("the command may go on");
+            Err(error)
+        }
+    }
+}
+
+/// Sends what is planned. A command that cannot be sent does not end those before it; it is told at the end.
+fn send(client: &Client, plan: &Plan, show: &mut Show<'_>) -> (Commands, Option<Error>) {
+    let mut commands = Commands {
+        ids: Vec::new(),
+        options: Options {
+            is_new: true,
+            is_mixed: plan.is_mixed,
+        },
+    };
+    if plan.commands.len() > 1 {
+        print::complaint(format!(
+            "{} commands are sent, one for each platform; the rate is that of each",
+            plan.commands.len()
+        ));
+    }
+    for command in &plan.commands {
+        match send::send(client.api(), command, &Limit::within(SEND_TIMEOUT)) {
+            Ok(id) => {
+                // Who cannot be told now is told with the way back.
+                let _ = show.command(&id, Some(command.document_name));
+                commands.ids.push(id);
+            }
+            Err(error) => return (commands, Some(error)),
+        }
+    }
+    for left in &plan.left {
+        let _ = show.left(left);
+    }
+    (commands, None)
+}
+
+fn attach(ids: Vec<String>, show: &mut Show<'_>) -> (Commands, Option<Error>) {
+    for id in &ids {
+        let _ = show.command(id, None);
+    }
+    let options = Options {
+        is_new: false,
+        is_mixed: ids.len() > 1,
+    };
+    (Commands { ids, options }, None)
+}
+
+/// Tells of each node as it ends, until all have.
+fn follow(
+    client: &Client,
+    commands: &Commands,
+    signals: &Signals,
+    show: &mut Show<'_>,
+    remarks: &Remarks,
+) -> Result<Outcome, Error> {
+    let lost = Error::Lost;
+    let calls = Calls::start(client.api(), &commands.ids).map_err(|error| out_of_resources(&error))?;
+    let mut watch = Watch::new(commands.ids.len(), commands.options, Instant::now());
+    let mut question = Question::default();
+    loop {
+        let until = loop {
+            match watch.next(Instant::now()) {
+                Step::Ask(ask) => calls.make(ask),
+                Step::Wait(until) => break until,
+                Step::Over => return Ok(over(&watch, show)),
+            }
+        };
+        if !question.is_open() {
+            show.progress(watch.counts());
+        }
+        let time = until.map_or_else(|| after(PROGRESS_INTERVAL), at);
+        select! {
+            recv(calls.answers()) -> answer => {
+                let answer = answer.map_err(|_| lost("the threads that call are gone".to_owned()))?;
+                take(&mut watch, answer, remarks).map_err(lost)?;
+            }
+            recv(signals.incoming()) -> signal => {
+                let Ok(signal) = signal else { continue };
+                show.clear_progress();
+                if signal != Signal::Interrupt || !question.ask() {
+                    let code = 128 + signal.number();
+                    return Ok(Outcome::Left(u8::try_from(code).unwrap_or(1)));
+                }
+            }
+            recv(question.answer()) -> answer => {
+                question.close();
+                if answer != Ok(true) {
+                    return Ok(Outcome::Left(130));
+                }
+                cancel(client, commands);
+                watch.look_soon(Instant::now());
+            }
+            recv(time) -> _ => {}
+        }
+        while let Some(ended) = watch.take_ended() {
+            if show.ended(&ended) == Err(Unwritable) {
+                return Ok(Outcome::Left(1));
+            }
+        }
+    }
+}
+
+fn take(watch: &mut Watch, answer: Answer, remarks: &Remarks) -> Result<(), String> {
+    let now = Instant::now();
+    match answer {
+        Answer::Summary { part, summary } => watch.summary(part, summary, now),
+        Answer::Page { part, page } => watch.page(part, page, now),
+        Answer::Output { part, node, output } => {
+            watch.output(part, &node, output);
+            Ok(())
+        }
+        Answer::Failed { ask, trouble } => {
+            if let watch::Trouble::Temporary(why) = &trouble {
+                remarks.once(&format!("{why}; it is tried again"));
+            }
+            watch.failed(ask, trouble, now)
+        }
+    }
+}
+
+fn over(watch: &Watch, show: &mut Show<'_>) -> Outcome {
+    if let Some((count, details)) = watch.untold() {
+        show.untold(count, &details);
+    } else if watch.counts().all == 0 && show.is_empty() {
+        print::complaint("no node is meant: see `session-manager-plugin list`");
+    }
+    match show.end() {
+        Ok(code) => Outcome::Over(code),
+        Err(Unwritable) => Outcome::Over(1),
+    }
+}
+
+/// Asks for the end of all; what becomes of it is seen where it is followed.
+fn cancel(client: &Client, commands: &Commands) {
+    for id in &commands.ids {
+        let limit = Limit::within(CANCEL_TIMEOUT);
+        match client.api().cancel_command(id, &limit) {
+            Ok(()) => print::complaint(format!("command {id} is being cancelled")),
+            Err(error) => print::complaint(super::refusal::explain(&error)),
+        }
+    }
+}
+
+/// The question at Ctrl-C: asked once, and only where somebody can answer.
+#[derive(Default)]
+struct Question {
+    answer: Option<Receiver<bool>>,
+    was_asked: bool,
+}
+
+impl Question {
+    fn is_open(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    fn answer(&self) -> Receiver<bool> {
+        self.answer.clone().unwrap_or_else(never)
+    }
+
+    fn close(&mut self) {
+        self.answer = None;
+    }
+
+    /// Asks; false where there is nobody to ask, or it was asked before.
+    fn ask(&mut self) -> bool {
+        let is_terminal = isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stderr());
+        if self.was_asked || !is_terminal {
+            return false;
+        }
+        self.was_asked = true;
+        print::to_stderr("\nCancel the command on the nodes where it has not ended? [y/N: leave it running] ");
+        let (sender, answer) = bounded(1);
+        // It ends with the process where nothing is typed.
+        let thread = std::thread::Builder::new().name("question".to_owned());
+        let asked = thread.spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().lock().read_line(&mut line);
+            let is_yes = matches!(line.trim(), "y" | "Y" | "yes");
+            let _ = sender.send(read.is_ok() && is_yes);
+        });
+        self.answer = Some(answer);
+        asked.is_ok()
+    }
+}

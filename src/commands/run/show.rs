@@ -1,0 +1,344 @@
+//! What a user sees of a command on a fleet: each node's output, a line of progress, a table at the end; or JSON.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::PIPE_BUF;
+use rustix::termios::{isatty, tcgetwinsize};
+use serde_json::{Value, json};
+
+use super::ended::Ended;
+use super::send::Left;
+use super::watch::Counts;
+use crate::sanitise;
+use crate::terminal::print;
+use crate::terminal::signals::Signals;
+
+/// Nodes that the table at the end lists when all went well, and the most that failed.
+const MOST_LISTED: usize = 50;
+const MOST_FAILED_LISTED: usize = 1000;
+/// How often it is looked whether a signal came while nobody reads stdout.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+
+/// Nobody reads stdout any more, or a signal came while nobody did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unwritable;
+
+/// Shows it.
+#[derive(Debug)]
+pub(super) struct Show<'a> {
+    json: bool,
+    stdout_is_terminal: bool,
+    stderr_is_terminal: bool,
+    signals: &'a Signals,
+    progress: String,
+    rows: Vec<Row>,
+    succeeded: u64,
+    failed: u64,
+}
+
+/// A line of the table.
+#[derive(Debug)]
+struct Row {
+    node: String,
+    name: String,
+    how: String,
+    code: String,
+    is_success: bool,
+}
+
+impl<'a> Show<'a> {
+    pub(super) fn new(json: bool, signals: &'a Signals) -> Self {
+        Self {
+            json,
+            stdout_is_terminal: isatty(rustix::stdio::stdout()),
+            stderr_is_terminal: isatty(rustix::stdio::stderr()),
+            signals,
+            progress: String::new(),
+            rows: Vec::new(),
+            succeeded: 0,
+            failed: 0,
+        }
+    }
+
+    /// A command that was sent, or that is followed again.
+    pub(super) fn command(&mut self, id: &str, document: Option<&str>) -> Result<(), Unwritable> {
+        if self.json {
+            let mut event = json!({ "event": "command", "command_id": id });
+            if let Some(document) = document {
+                event["document"] = json!(document);
+            }
+            return self.event(&event);
+        }
+        let document = document.map_or(String::new(), |document| format!(" ({document})"));
+        print::complaint(format!("command {id}{document}"));
+        Ok(())
+    }
+
+    /// A node on which it has ended.
+    pub(super) fn ended(&mut self, ended: &Ended) -> Result<(), Unwritable> {
+        self.clear_progress();
+        self.count(Row {
+            node: ended.node.clone(),
+            name: ended.name.clone(),
+            how: ended.how.clone(),
+            code: ended.code.map_or(String::new(), |code| code.to_string()),
+            is_success: ended.is_success(),
+        });
+        if self.json {
+            return self.event(&result(ended));
+        }
+        let end = match ended.code {
+            Some(code) if ended.is_success() || ended.how == "Failed" => {
+                format!("exit code {code}")
+            }
+            Some(code) => format!("{}, exit code {code}", ended.how),
+            None => ended.how.clone(),
+        };
+        let name = Some(&ended.name).filter(|name| !name.is_empty());
+        let name = name.map_or(String::new(), |name| format!(" ({name})"));
+        self.write(&format!("== {}{name}: {end}\n", ended.node))?;
+        self.write(&self.shown(&ended.stdout))?;
+        if !ended.stderr.is_empty() {
+            print::to_stderr(&self.shown(&ended.stderr));
+        }
+        for (is_cut, what) in ended.is_cut.into_iter().zip(["stdout", "stderr"]) {
+            if is_cut {
+                let place = if ended.places.is_empty() {
+                    "the command names no place in S3 or CloudWatch where all of it would be".to_owned()
+                } else {
+                    format!("all of it is in {}", ended.places.join(" and "))
+                };
+                print::complaint(format!(
+                    "{}: the service keeps only the beginning of {what}; {place}",
+                    ended.node
+                ));
+            }
+        }
+        if let Some(why) = &ended.unread {
+            print::complaint(format!("{}: its output cannot be read: {why}", ended.node));
+        }
+        Ok(())
+    }
+
+    /// A node that gets no command.
+    pub(super) fn left(&mut self, left: &Left) -> Result<(), Unwritable> {
+        self.count(Row {
+            node: left.node.clone(),
+            name: left.name.clone(),
+            how: "NotSent".to_owned(),
+            code: String::new(),
+            is_success: false,
+        });
+        if self.json {
+            return self.event(&json!({
+                "event": "result",
+                "target": left.node,
+                "name": left.name,
+                "state": "NotSent",
+                "reason": left.why,
+            }));
+        }
+        print::complaint(format!("{} {}", left.name, left.why));
+        Ok(())
+    }
+
+    /// Nodes of which the service tells nothing.
+    pub(super) fn untold(&mut self, count: u64, details: &str) {
+        self.clear_progress();
+        self.failed += count;
+        print::complaint(format!("{count} further nodes did not get the command ({details})"));
+    }
+
+    /// Where it stands.
+    pub(super) fn progress(&mut self, counts: Counts) {
+        if !self.stderr_is_terminal {
+            return;
+        }
+        let Counts { all, done, failed } = counts;
+        let running = all.saturating_sub(done);
+        let line = format!("{done} done, {running} to go, {failed} failed of {all}");
+        if line != self.progress {
+            let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
+            let width = usize::from(width).max(20);
+            let shown: String = line.chars().take(width - 1).collect();
+            print::to_stderr(&format!("\r\x1b[K{shown}"));
+            self.progress = line;
+        }
+    }
+
+    /// Takes the progress away, for what else is to be shown there.
+    pub(super) fn clear_progress(&mut self) {
+        if !self.progress.is_empty() {
+            self.progress.clear();
+            print::to_stderr("\r\x1b[K");
+        }
+    }
+
+    /// The table, and the numbers; the exit code.
+    pub(super) fn end(&mut self) -> Result<u8, Unwritable> {
+        self.clear_progress();
+        let code = u8::from(self.failed > 0 || self.succeeded == 0);
+        let (succeeded, failed) = (self.succeeded, self.failed);
+        if self.json {
+            self.event(&json!({
+                "event": "end",
+                "code": code,
+                "succeeded": succeeded,
+                "failed": failed,
+            }))?;
+            return Ok(code);
+        }
+        print::to_stderr(&table(&self.rows));
+        print::to_stderr(&format!("{succeeded} succeeded, {failed} failed\n"));
+        Ok(code)
+    }
+
+    /// Whether nothing was told of any node.
+    pub(super) fn is_empty(&self) -> bool {
+        self.succeeded == 0 && self.failed == 0
+    }
+
+    fn count(&mut self, row: Row) {
+        if row.is_success {
+            self.succeeded += 1;
+        } else {
+            self.failed += 1;
+        }
+        let all = self.succeeded + self.failed;
+        if all > MOST_LISTED as u64 {
+            // Only the failures of so many are of interest.
+            self.rows.retain(|row| !row.is_success);
+        }
+        let is_shown = all <= MOST_LISTED as u64 || !row.is_success;
+        if is_shown && self.rows.len() < MOST_FAILED_LISTED {
+            self.rows.push(row);
+        }
+    }
+
+    /// Output with its last line finished; on a terminal without what that would obey.
+    fn shown(&self, output: &str) -> String {
+        let mut shown = if self.stdout_is_terminal || self.stderr_is_terminal {
+            sanitise::text(output)
+        } else {
+            output.to_owned()
+        };
+        if !shown.is_empty() && !shown.ends_with('\n') {
+            shown.push('\n');
+        }
+        shown
+    }
+
+    fn event(&self, event: &Value) -> Result<(), Unwritable> {
+        self.write(&format!("{event}\n"))
+    }
+
+    /// Writes to stdout, however long its reader takes, but no longer than until a signal comes.
+    fn write(&self, text: &str) -> Result<(), Unwritable> {
+        let stdout: BorrowedFd<'_> = rustix::stdio::stdout();
+        let mut bytes = text.as_bytes();
+        while !bytes.is_empty() {
+            let mut polled = [PollFd::from_borrowed_fd(stdout, PollFlags::OUT)];
+            match poll(&mut polled, Some(&LOOK)) {
+                Ok(0) if !self.signals.incoming().is_empty() => return Err(Unwritable),
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(_) => return Err(Unwritable),
+            }
+            match rustix::io::write(stdout, &bytes[..bytes.len().min(PIPE_BUF)]) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::INTR) => {}
+                // Somebody else's descriptor is not to wait.
+                Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
+                Err(_) => return Err(Unwritable),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn result(ended: &Ended) -> Value {
+    let mut event = json!({
+        "event": "result",
+        "target": ended.node,
+        "name": ended.name,
+        "state": ended.how,
+        "stdout": ended.stdout,
+        "stderr": ended.stderr,
+    });
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            event[name] = value;
+        }
+    };
+    set("status", ended.code.map(Value::from));
+    let [stdout, stderr] = ended.is_cut;
+    set("stdout_cut", stdout.then(|| true.into()));
+    set("stderr_cut", stderr.then(|| true.into()));
+    set("places", (!ended.places.is_empty()).then(|| json!(ended.places)));
+    set("reason", ended.unread.clone().map(Value::from));
+    event
+}
+
+/// Aligned, with a head; nothing for no rows.
+fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = Row {
+        node: "NODE".to_owned(),
+        name: "NAME".to_owned(),
+        how: "STATE".to_owned(),
+        code: "CODE".to_owned(),
+        is_success: true,
+    };
+    let all = || std::iter::once(&head).chain(rows);
+    let width = |text: fn(&Row) -> &String| {
+        let widths = all().map(|row| text(row).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let node = width(|row| &row.node);
+    let name = width(|row| &row.name);
+    let how = width(|row| &row.how);
+    all()
+        .map(|row| {
+            let line = format!(
+                "{:node$}  {:name$}  {:how$}  {}",
+                row.node, row.name, row.how, row.code
+            );
+            line.trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_aligned() {
+        let row = |node: &str, name: &str, how: &str, code: &str| Row {
+            node: node.to_owned(),
+            name: name.to_owned(),
+            how: how.to_owned(),
+            code: code.to_owned(),
+            is_success: true,
+        };
+        let rows = [
+            row("i-1", "web-1.example", "Success", "0"),
+            row("mi-22", "", "DeliveryTimedOut", ""),
+        ];
+        let expected = "\
+NODE   NAME           STATE             CODE
+i-1    web-1.example  Success           0
+mi-22                 DeliveryTimedOut
+";
+        assert_eq!(table(&rows), expected);
+        assert_eq!(table(&[]), "");
+    }
+}
