@@ -377,7 +377,7 @@ mod tests {
             &["exec", "--target", "i-1", "ls -l /tmp"],
         ] {
             let own = own(arguments).expect("good arguments");
-            assert!(matches!(own, Own::Exec { .. }));
+            assert!(matches!(own, SessionCommand::Exec { .. }));
             assert_eq!(
                 parameters(&start(&own)),
                 r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#

@@ -218,7 +218,9 @@ mod tests {
         }
         assert_eq!(share::<0>("0").as_deref(), Ok("0"));
         assert_eq!(share::<1>("007%").as_deref(), Ok("7%"));
-        for bad in ["", "%", "0", "0%", "101%", "-1", "+1", "1.5", "1000000", "x"] {
+        for bad in [
+            "", "%", "0", "0%", "101%", "-1", "+1", "1.5", "1000000", "x",
+        ] {
             assert!(share::<1>(bad).is_err(), "{bad}");
         }
     }

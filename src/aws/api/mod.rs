@@ -21,7 +21,8 @@ pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
 pub use instances::{Filter, Node, Nodes, PingStatus};
 pub use run_command::{
-    CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget, SendCommand,
+    CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget,
+    SendCommand,
 };
 
 use super::call::{ATTEMPTS, ApiCall, ApiCaller, FORM, form_body, sign_upgrade};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 use crate::sanitise;
@@ -144,7 +144,8 @@ impl Api {
             command_id: String,
         }
         let _waiting = self.waiting("SendCommand", limit);
-        let answer: Answer = self.run_command("SendCommand", "AmazonSSM.SendCommand", request, limit)?;
+        let answer: Answer =
+            self.run_command("SendCommand", "AmazonSSM.SendCommand", request, limit)?;
         Ok(sanitise::line(&answer.command.command_id))
     }
 

@@ -43,32 +43,35 @@ impl Ended {
 
     /// What a list says of a node, and whether that is all: not where output may be cut, or where stderr is in it.
     pub(super) fn of(invocation: CommandInvocation) -> (Self, bool) {
-    let is_short = invocation.output.chars().count() < WHOLE_OUTPUT;
-    let is_whole = is_short && !invocation.output.contains(ERROR_MARK);
-    let how = if invocation.details.is_empty() || invocation.status == "Success" {
-        invocation.status
-    } else {
-        invocation.details
-    };
-    let ended = Self {
-        node: invocation.node,
-        name: invocation.name,
-        how,
-        code: invocation.code.filter(|code| *code >= 0),
-        stdout: if is_whole { invocation.output } else { String::new() },
-        stderr: String::new(),
-        is_cut: [false; 2],
-        places: Vec::new(),
-        unread: None,
-    };
-    (ended, is_whole)
-}
+        let is_short = invocation.output.chars().count() < WHOLE_OUTPUT;
+        let is_whole = is_short && !invocation.output.contains(ERROR_MARK);
+        let how = if invocation.details.is_empty() || invocation.status == "Success" {
+            invocation.status
+        } else {
+            invocation.details
+        };
+        let ended = Self {
+            node: invocation.node,
+            name: invocation.name,
+            how,
+            code: invocation.code.filter(|code| *code >= 0),
+            stdout: if is_whole {
+                invocation.output
+            } else {
+                String::new()
+            },
+            stderr: String::new(),
+            is_cut: [false; 2],
+            places: Vec::new(),
+            unread: None,
+        };
+        (ended, is_whole)
+    }
 
     /// Its output came.
     pub(super) fn read(&mut self, output: CommandOutput) {
-        let is_cut = |text: &str, most| {
-            text.chars().count() >= most || text.trim_end().ends_with(CUT_MARK)
-        };
+        let is_cut =
+            |text: &str, most| text.chars().count() >= most || text.trim_end().ends_with(CUT_MARK);
         self.is_cut = [
             is_cut(&output.stdout, MOST_STDOUT),
             is_cut(&output.stderr, MOST_STDERR),

@@ -158,7 +158,8 @@ fn follow(
     remarks: &Remarks,
 ) -> Result<Outcome, Error> {
     let lost = Error::Lost;
-    let calls = Calls::start(client.api(), &commands.ids).map_err(|error| out_of_resources(&error))?;
+    let calls =
+        Calls::start(client.api(), &commands.ids).map_err(|error| out_of_resources(&error))?;
     let mut watch = Watch::new(commands.ids.len(), commands.options, Instant::now());
     let mut question = Question::default();
     loop {
@@ -272,7 +273,9 @@ impl Question {
             return false;
         }
         self.was_asked = true;
-        print::to_stderr("\nCancel the command on the nodes where it has not ended? [y/N: leave it running] ");
+        print::to_stderr(
+            "\nCancel the command on the nodes where it has not ended? [y/N: leave it running] ",
+        );
         let (sender, answer) = bounded(1);
         // It ends with the process where nothing is typed.
         let thread = std::thread::Builder::new().name("question".to_owned());

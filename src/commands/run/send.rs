@@ -107,7 +107,13 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<Plan, Error>
                 // Only the service knows what is in a resource group.
                 return Ok(of_criteria(send, criteria, true, &[]));
             };
-            let of = |platform: &str| [filters.clone(), vec![Filter::new("PlatformTypes", platform)]].concat();
+            let of = |platform: &str| {
+                [
+                    filters.clone(),
+                    vec![Filter::new("PlatformTypes", platform)],
+                ]
+                .concat()
+            };
             let Some(windows) = known(api.nodes(&of("Windows"), limit))? else {
                 return Ok(of_criteria(send, criteria, true, &[]));
             };
@@ -132,9 +138,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<Plan, Error>
 }
 
 /// What was found; nothing where these credentials must not look: then the shell is a POSIX one.
-fn known(
-    nodes: Result<crate::aws::api::Nodes, ApiError>,
-) -> Result<Option<Vec<Node>>, Error> {
+fn known(nodes: Result<crate::aws::api::Nodes, ApiError>) -> Result<Option<Vec<Node>>, Error> {
     match nodes {
         Ok(nodes) => Ok(Some(nodes.nodes)),
         Err(ApiError::Refused { operation, refusal }) if refusal.is_denial() => {
@@ -189,7 +193,9 @@ fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -
     let mut by_shell: [(Shell, Vec<String>); 2] =
         [(Shell::Posix, Vec::new()), (Shell::PowerShell, Vec::new())];
     for (id, name) in ids {
-        let node = nodes.as_ref().map(|nodes| nodes.iter().find(|node| node.id == id));
+        let node = nodes
+            .as_ref()
+            .map(|nodes| nodes.iter().find(|node| node.id == id));
         let why = match node {
             Some(None) => "is no managed node of this account and region".to_owned(),
             Some(Some(node)) if !node.is_online() => {
@@ -239,7 +245,8 @@ fn of_criteria(send: &Send, criteria: &[Criterion], has_others: bool, windows: &
             key: "InstanceIds".to_owned(),
             values: windows.iter().map(|node| node.id.clone()).collect(),
         };
-        plan.commands.push(command(send, Shell::PowerShell, vec![named]));
+        plan.commands
+            .push(command(send, Shell::PowerShell, vec![named]));
     } else if !windows.is_empty() {
         plan.commands.push(command(send, Shell::PowerShell, all));
     }
@@ -267,7 +274,9 @@ pub(super) fn send(api: &Api, command: &SendCommand, limit: &Limit) -> Result<St
         match api.send_command(command, limit) {
             Ok(id) => return Ok(id),
             Err(ApiError::Refused { refusal, .. })
-                if is_throttled(&refusal) && attempt < SEND_ATTEMPTS && limit.pause(pause).is_ok() =>
+                if is_throttled(&refusal)
+                    && attempt < SEND_ATTEMPTS
+                    && limit.pause(pause).is_ok() =>
             {
                 pause *= 2;
             }
@@ -304,13 +313,20 @@ mod tests {
     fn documents(plan: &Plan) -> Vec<(&str, Vec<String>)> {
         let commands = plan.commands.iter();
         let values = |one: &SendCommand| {
-            one.targets.iter().flat_map(|target| target.values.clone()).collect()
+            one.targets
+                .iter()
+                .flat_map(|target| target.values.clone())
+                .collect()
         };
-        commands.map(|one| (one.document_name, values(one))).collect()
+        commands
+            .map(|one| (one.document_name, values(one)))
+            .collect()
     }
 
     fn ids(ids: &[&str]) -> Vec<(String, String)> {
-        ids.iter().map(|id| ((*id).to_owned(), (*id).to_owned())).collect()
+        ids.iter()
+            .map(|id| ((*id).to_owned(), (*id).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -321,11 +337,18 @@ mod tests {
             node("i-3", "MacOS", PingStatus::Online),
             node("i-4", "Linux", PingStatus::ConnectionLost),
         ];
-        let plan = of_nodes(&order(&["x"]), ids(&["i-1", "i-2", "i-3", "i-4", "i-5"]), Some(nodes));
+        let plan = of_nodes(
+            &order(&["x"]),
+            ids(&["i-1", "i-2", "i-3", "i-4", "i-5"]),
+            Some(nodes),
+        );
         assert_eq!(
             documents(&plan),
             [
-                ("AWS-RunShellScript", vec!["i-1".to_owned(), "i-3".to_owned()]),
+                (
+                    "AWS-RunShellScript",
+                    vec!["i-1".to_owned(), "i-3".to_owned()]
+                ),
                 ("AWS-RunPowerShellScript", vec!["i-2".to_owned()]),
             ]
         );
@@ -334,7 +357,10 @@ mod tests {
         assert!(plan.left[0].why.contains("ConnectionLost"));
         // Who may not look sends all the same.
         let plan = of_nodes(&order(&["x"]), ids(&["i-5"]), None);
-        assert_eq!(documents(&plan), [("AWS-RunShellScript", vec!["i-5".to_owned()])]);
+        assert_eq!(
+            documents(&plan),
+            [("AWS-RunShellScript", vec!["i-5".to_owned()])]
+        );
         let one = &plan.commands[0];
         assert_eq!(one.timeout_seconds, 30);
         assert_eq!(one.parameters["executionTimeout"], ["10"]);
@@ -355,11 +381,20 @@ mod tests {
         assert!(mixed.is_mixed);
         assert_eq!(
             documents(&mixed),
-            [posix.clone(), ("AWS-RunPowerShellScript", vec!["i-2".to_owned()])]
+            [
+                posix.clone(),
+                ("AWS-RunPowerShellScript", vec!["i-2".to_owned()])
+            ]
         );
-        assert_eq!(documents(&of_criteria(&order, &criteria, true, &[])), [posix]);
+        assert_eq!(
+            documents(&of_criteria(&order, &criteria, true, &[])),
+            [posix]
+        );
         let only = of_criteria(&order, &criteria, false, &windows);
-        assert_eq!(documents(&only), [("AWS-RunPowerShellScript", vec!["web".to_owned()])]);
+        assert_eq!(
+            documents(&only),
+            [("AWS-RunPowerShellScript", vec!["web".to_owned()])]
+        );
     }
 
     #[test]

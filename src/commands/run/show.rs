@@ -110,7 +110,8 @@ impl<'a> Show<'a> {
         for (is_cut, what) in ended.is_cut.into_iter().zip(["stdout", "stderr"]) {
             if is_cut {
                 let place = if ended.places.is_empty() {
-                    "the command names no place in S3 or CloudWatch where all of it would be".to_owned()
+                    "the command names no place in S3 or CloudWatch where all of it would be"
+                        .to_owned()
                 } else {
                     format!("all of it is in {}", ended.places.join(" and "))
                 };
@@ -152,7 +153,9 @@ impl<'a> Show<'a> {
     pub(super) fn untold(&mut self, count: u64, details: &str) {
         self.clear_progress();
         self.failed += count;
-        print::complaint(format!("{count} further nodes did not get the command ({details})"));
+        print::complaint(format!(
+            "{count} further nodes did not get the command ({details})"
+        ));
     }
 
     /// Where it stands.
@@ -280,7 +283,10 @@ fn result(ended: &Ended) -> Value {
     let [stdout, stderr] = ended.is_cut;
     set("stdout_cut", stdout.then(|| true.into()));
     set("stderr_cut", stderr.then(|| true.into()));
-    set("places", (!ended.places.is_empty()).then(|| json!(ended.places)));
+    set(
+        "places",
+        (!ended.places.is_empty()).then(|| json!(ended.places)),
+    );
     set("reason", ended.unread.clone().map(Value::from));
     event
 }

@@ -351,8 +351,8 @@ impl Watch {
         now: Instant,
     ) -> Result<(), String> {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let is_young = self.options.is_new
-            && now.saturating_duration_since(self.started) < UNKNOWN_TIME;
+        let is_young =
+            self.options.is_new && now.saturating_duration_since(self.started) < UNKNOWN_TIME;
         match (trouble, &ask) {
             (Trouble::Throttled, _) => self.pace.throttled(now),
             (Trouble::Unknown(_), _) if is_young => self.pause_until = Some(now + LATE_INTERVAL),
