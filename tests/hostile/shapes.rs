@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::aws;
-use session_manager_plugin::cli::Invocation;
+use session_manager_plugin::cli::{Invocation, Own};
 use session_manager_plugin::communicator::StreamUrl;
 use session_manager_plugin::datachannel::{GaveUp, Recovery, SequenceState};
 use session_manager_plugin::error::{Failure, Meaning};
@@ -177,8 +177,10 @@ pub fn arguments(data: &[u8]) {
         b"--parameters",
         first,
     ];
-    if let Ok(Invocation::Own(own)) = Invocation::parse(&own.map(text), &mut no_variables()) {
-        let _ = own.start(&no_variables());
+    if let Ok(Invocation::Own(own)) = Invocation::parse(&own.map(text), &mut no_variables())
+        && let Own::Session(command) = *own
+    {
+        let _ = command.start(&no_variables());
     }
     let any: Vec<OsString> = data.split(|byte| *byte == 0).map(text).collect();
     let _ = Invocation::parse(&any, &mut no_variables());
