@@ -9,7 +9,7 @@ use crate::aws::credentials::CredentialsError;
 use crate::aws::{Api, ApiError};
 use crate::communicator::StreamUrl;
 use crate::datachannel::{
-    DataKey, ENCRYPTION_UNSUPPORTED, MakeKey, Resume, ResumeError, ResumeTry, Resumed, Sign,
+    ENCRYPTION_UNSUPPORTED, MakeKey, Resume, ResumeError, ResumeTry, Resumed, SessionKey, Sign,
 };
 use crate::encryption::Encrypter;
 use crate::error::{Error, Failure, Meaning};
@@ -118,7 +118,7 @@ impl SessionApi {
                     with_permission(&error, &what)
                 })?;
             let encrypter = Encrypter::new(&key.plaintext).map_err(|error| error.to_string())?;
-            Ok(DataKey {
+            Ok(SessionKey {
                 result: KmsEncryptionResult {
                     kms_cipher_text_key: key.ciphertext,
                     kms_cipher_text_hash: None,

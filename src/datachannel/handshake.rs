@@ -23,7 +23,7 @@ const MAXIMUM_SIZE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Handshake {
     client_version: String,
-    state: State,
+    state: HandshakeState,
     /// The one request that is answered, as it came: it may come again.
     request: Option<Vec<u8>>,
     /// What it was answered.
@@ -34,7 +34,7 @@ pub struct Handshake {
 }
 
 #[derive(Debug)]
-enum State {
+enum HandshakeState {
     /// Nothing came, or the request is refused.
     Waiting,
     /// A data key is being made; the request waits for it.
@@ -76,7 +76,7 @@ impl Handshake {
     pub fn new(client_version: &str) -> Self {
         Self {
             client_version: client_version.to_owned(),
-            state: State::Waiting,
+            state: HandshakeState::Waiting,
             request: None,
             response: None,
             encryption: Encryption::NotAsked,
@@ -109,7 +109,7 @@ impl Handshake {
         Ok(Some(match key {
             Some(parameters) => {
                 self.encryption = Encryption::Asked;
-                self.state = State::WantsKey(request);
+                self.state = HandshakeState::WantsKey(request);
                 Step::MakeKey(parameters)
             }
             None => Step::Respond(self.respond(&request, None)),
@@ -128,13 +128,13 @@ impl Handshake {
 
     /// Whether a data key is being made.
     pub const fn wants_key(&self) -> bool {
-        matches!(self.state, State::WantsKey(_))
+        matches!(self.state, HandshakeState::WantsKey(_))
     }
 
     /// Takes the one encryption challenge, which comes between the key and the end of the handshake. Whether this is it.
     pub fn take_challenge(&mut self) -> bool {
-        let is_due =
-            self.encryption == Encryption::Keyed && matches!(self.state, State::Responded { .. });
+        let is_due = self.encryption == Encryption::Keyed
+            && matches!(self.state, HandshakeState::Responded { .. });
         if is_due {
             self.encryption = Encryption::Proven;
         }
@@ -146,8 +146,8 @@ impl Handshake {
         &mut self,
         key: Result<KmsEncryptionResult, String>,
     ) -> Option<HandshakeResponse> {
-        match std::mem::replace(&mut self.state, State::Waiting) {
-            State::WantsKey(request) => {
+        match std::mem::replace(&mut self.state, HandshakeState::Waiting) {
+            HandshakeState::WantsKey(request) => {
                 if key.is_ok() {
                     self.encryption = Encryption::Keyed;
                 }
@@ -199,7 +199,7 @@ impl Handshake {
             .collect();
         self.refusal = errors.first().cloned();
         if let Some((session_type, properties)) = session {
-            self.state = State::Responded {
+            self.state = HandshakeState::Responded {
                 session_type,
                 properties,
                 agent_version: request.agent_version.clone(),
@@ -225,8 +225,8 @@ impl Handshake {
                 "the agent asked for encryption and ended the handshake without it; ended to be safe".to_owned()
             })));
         }
-        match std::mem::replace(&mut self.state, State::Complete) {
-            State::Responded {
+        match std::mem::replace(&mut self.state, HandshakeState::Complete) {
+            HandshakeState::Responded {
                 session_type,
                 properties,
                 agent_version,
@@ -236,8 +236,8 @@ impl Handshake {
                 agent_version,
                 customer_message: complete.customer_message,
             })),
-            State::Complete => Ok(None),
-            State::Waiting | State::WantsKey(_) => {
+            HandshakeState::Complete => Ok(None),
+            HandshakeState::Waiting | HandshakeState::WantsKey(_) => {
                 Err(Error::Start(self.refusal.clone().unwrap_or_else(|| {
                     "the agent ended a handshake that it had not begun".to_owned()
                 })))

@@ -83,6 +83,7 @@
 mod ack_loss;
 mod ack_watchdog;
 mod acknowledge;
+mod acknowledgements;
 mod challenge;
 mod congestion;
 mod decode_failures;
@@ -101,17 +102,19 @@ mod send_window;
 mod sent_message;
 mod sequence_state;
 mod session_type;
+mod shared;
+mod timeouts;
 mod timers;
 mod websocket;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-pub use acknowledge::{Acknowledgements, Received};
+pub use acknowledgements::{Acknowledgements, Received};
 pub use delivery::{Delivery, End, Notice, Started};
 pub use handshake::ENCRYPTION_UNSUPPORTED;
 pub use inbox::GATE_CLOSES;
@@ -120,7 +123,7 @@ pub use reconnector::{Headers, Reconnector, Resume, ResumeError, ResumeTry, Resu
 pub use reorder::REORDER_LIMIT;
 pub use send_window::MAXIMUM_BYTES;
 pub use sent_message::Urgency;
-pub use sequence_state::{DataKey, SequenceState};
+pub use sequence_state::{SequenceState, SessionKey};
 pub use session_type::{SessionType, UnknownSessionType};
 pub use timers::{Timer, TimerTable};
 pub use websocket::{Config, MakeKey};
@@ -134,6 +137,7 @@ use crate::waker::{Waker, waker};
 use acknowledge::AcknowledgeLink;
 use inbox::Inbox;
 use sent_message::Reservation;
+use shared::{ChannelState, ThreadGuard, lock};
 
 /// Messages that are encoded before the websocket thread is told of them, and their bytes of data.
 const BATCH: usize = 16;
@@ -146,29 +150,7 @@ pub struct Ended;
 
 /// A handle to the stream. Cheap to clone; every method may be called from any thread.
 #[derive(Debug, Clone)]
-pub struct DataChannel(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    sequence: Mutex<SequenceState>,
-    inbox: Inbox,
-    /// Wakes the websocket thread.
-    websocket: Waker,
-    /// Calls the retransmit thread back; one token is enough.
-    rearm: Sender<()>,
-    /// Brings a token when all is acknowledged, or the session is over.
-    settled: (Sender<()>, Receiver<()>),
-    /// Wakes whoever waits for room.
-    writable: Mutex<Option<Waker>>,
-    /// What the user may want to know; sent under the lock of `sequence`, which orders it.
-    notices: Sender<Notice>,
-    /// The session wants no more of this. Ends what the websocket thread blocks in: dialling and resuming.
-    cancel: Cancel,
-    /// Disconnected when all threads have ended.
-    threads: Receiver<()>,
-    /// Bytes of data in a message.
-    payload_size: usize,
-}
+pub struct DataChannel(Arc<ChannelState>);
 
 impl DataChannel {
     /// Starts the three threads of the channel; that of the websocket dials. How that went is delivered.
@@ -187,7 +169,7 @@ impl DataChannel {
         let (websocket, wake_receiver) = waker()?;
         let (rearm, rearmed) = bounded(1);
         let (alive, threads) = bounded(0);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ChannelState {
             sequence: Mutex::new(SequenceState::new(crate::VERSION)),
             inbox: Inbox::new(websocket.clone()),
             websocket: websocket.clone(),
@@ -346,75 +328,4 @@ impl DataChannel {
     pub fn join(&self, deadline: Instant) -> bool {
         self.0.threads.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
-}
-
-impl Shared {
-    fn sequence(&self) -> MutexGuard<'_, SequenceState> {
-        lock(&self.sequence)
-    }
-
-    /// Changes the sequence state, tells whom it concerns, and has the websocket thread look at it.
-    fn change<T>(&self, change: impl FnOnce(&mut SequenceState) -> T) -> T {
-        let mut sequence = self.sequence();
-        let changed = change(&mut sequence);
-        self.tell(&mut sequence);
-        drop(sequence);
-        self.websocket.wake();
-        changed
-    }
-
-    /// What everybody who has changed the sequence state does before the lock is given back. Nothing of it blocks.
-    fn tell(&self, sequence: &mut SequenceState) {
-        if sequence.must_rearm() {
-            // One that is there already does.
-            let _ = self.rearm.try_send(());
-        }
-        while let Some(notice) = sequence.poll_notice() {
-            // Nobody listens any more when the session is just ending.
-            let _ = self.notices.send(notice);
-        }
-        let has_settled = sequence.poll_settled();
-        if has_settled {
-            let _ = self.settled.0.try_send(());
-        }
-        if (sequence.poll_writable() || has_settled)
-            && let Some(waker) = &*lock(&self.writable)
-        {
-            waker.wake();
-        }
-    }
-}
-
-/// What each thread of the channel holds. Whatever ends one of them unexpectedly ends the session: none lives on that nobody reads for.
-#[derive(Debug)]
-struct ThreadGuard {
-    name: &'static str,
-    shared: Arc<Shared>,
-    /// Dropped last: see [`DataChannel::join`].
-    _alive: Sender<()>,
-}
-
-impl ThreadGuard {
-    /// The thread ends, and the session is over, if it was not.
-    fn end_session(&self) {
-        let error = Error::Lost(format!(
-            "the {} thread ended unexpectedly; this is a defect of the plugin",
-            self.name
-        ));
-        self.shared.change(|sequence| sequence.fail(error));
-        // The retransmit thread looks at the end of the session, whether a timer is due or not.
-        let _ = self.shared.rearm.try_send(());
-    }
-}
-
-impl Drop for ThreadGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.end_session();
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

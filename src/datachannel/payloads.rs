@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::handshake::Step;
-use super::sequence_state::{DataKey, Phase, SequenceState};
+use super::sequence_state::{Phase, SequenceState, SessionKey};
 use super::{Delivery, Started, challenge};
 use crate::encryption::Encrypter;
 use crate::error::Error;
@@ -93,7 +93,7 @@ impl SequenceState {
     }
 
     /// The data key was made, or could not be, for this reason.
-    pub fn provide_key(&mut self, key: Result<DataKey, String>) {
+    pub fn provide_key(&mut self, key: Result<SessionKey, String>) {
         if self.has_ended() || !self.handshake.wants_key() {
             return;
         }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use http::header::{HeaderName, HeaderValue};
 
+use super::End;
 use super::reconnect::{FirstTries, GaveUp, Recovery};
-use super::{End, Shared};
+use super::shared::ChannelState;
 use crate::communicator::{Broken, Connection, DialError, Dialer, StreamUrl};
 use crate::error::{Error, Failure, Meaning};
 use crate::network::{Cancel, ConnectError, Limit};
@@ -166,7 +167,7 @@ impl Reconnector {
     pub(super) fn reconnect(
         &mut self,
         broken: &Broken,
-        shared: &Shared,
+        shared: &ChannelState,
     ) -> Result<Option<Connection>, End> {
         let failure = broken.failure();
         if self.resume.is_none() {
@@ -216,7 +217,7 @@ impl Reconnector {
     }
 
     /// A fresh token, and the URL if it has changed. Whether it is worth dialling now.
-    fn renew(&mut self, ask: &ResumeTry<'_>, shared: &Shared) -> Result<bool, End> {
+    fn renew(&mut self, ask: &ResumeTry<'_>, shared: &ChannelState) -> Result<bool, End> {
         let Some(resume) = &self.resume else {
             return Ok(true);
         };
@@ -249,7 +250,7 @@ impl Reconnector {
     }
 }
 
-impl Shared {
+impl ChannelState {
     fn with_recovery<T>(&self, decide: impl FnOnce(&mut Recovery) -> T) -> T {
         self.change(|sequence| decide(sequence.recovery()))
     }

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::{Shared, ThreadGuard};
+use super::shared::{ChannelState, ThreadGuard};
 
 /// Until the session is over. `rearm` brings a token when the next timer is due earlier than it was when this went to sleep.
-pub(super) fn run(shared: &Arc<Shared>, rearm: &Receiver<()>, guard: ThreadGuard) {
+pub(super) fn run(shared: &Arc<ChannelState>, rearm: &Receiver<()>, guard: ThreadGuard) {
     let _guard = guard;
     loop {
         let (next, has_expired) = {

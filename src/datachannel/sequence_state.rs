@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::ack_watchdog::AckWatchdog;
-use super::acknowledge::{Received, acknowledged_number};
+use super::acknowledgements::{Received, acknowledged_number};
 use super::decode_failures::DecodeFailures;
 use super::handshake::Handshake;
 use super::opening::Opening;
@@ -67,7 +67,7 @@ pub struct SequenceState {
 
 /// A data key of KMS: for the agent as KMS encrypted it, for us as what it does.
 #[derive(Debug)]
-pub struct DataKey {
+pub struct SessionKey {
     /// Goes to the agent.
     pub result: KmsEncryptionResult,
     /// Stays here.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::datachannel::SessionType;
-use crate::datachannel::acknowledge::Acknowledgements;
+use crate::datachannel::acknowledgements::Acknowledgements;
 use crate::error::Meaning;
 use crate::message::content::Acknowledge;
 

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::acknowledge::{AcknowledgeLink, Received};
+use super::acknowledge::AcknowledgeLink;
+use super::acknowledgements::Received;
 use super::reconnector::Reconnector;
 use super::sequence_state::USUAL_DELIVERIES;
-use super::{DataKey, Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, Shared, ThreadGuard};
+use super::shared::{ChannelState, ThreadGuard};
+use super::{Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, SessionKey};
 use crate::communicator::{Broken, Check, Connection, Incoming, Liveness};
 use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
@@ -31,7 +33,7 @@ const COPIED_BELOW: usize = 4;
 
 /// Asks KMS for a data key for this session; an error is told to the agent and to the user.
 pub type MakeKey =
-    dyn Fn(&KmsEncryptionParameters, &Limit) -> Result<DataKey, String> + Send + Sync;
+    dyn Fn(&KmsEncryptionParameters, &Limit) -> Result<SessionKey, String> + Send + Sync;
 
 /// What a channel needs.
 pub struct Config {
@@ -49,7 +51,7 @@ pub struct Config {
 pub(super) struct Driver {
     reconnector: Reconnector,
     make_key: Option<Arc<MakeKey>>,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelState>,
     wake_receiver: WakeReceiver,
     acknowledge: AcknowledgeLink,
     /// The same in every OpenDataChannel of this process.
@@ -77,7 +79,7 @@ enum Flow {
 impl Driver {
     pub(super) fn new(
         config: Config,
-        shared: Arc<Shared>,
+        shared: Arc<ChannelState>,
         wake_receiver: WakeReceiver,
         acknowledge: AcknowledgeLink,
     ) -> Self {
@@ -337,7 +339,7 @@ impl Driver {
 
 /// Delivers the end of the session when the websocket thread ends, for whatever reason.
 struct LastDeliveries {
-    shared: Arc<Shared>,
+    shared: Arc<ChannelState>,
     guard: ThreadGuard,
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::datachannel::{
-    Acknowledgements, DataKey, Delivery, GATE_CLOSES, MAXIMUM_BYTES, REORDER_LIMIT, SequenceState,
-    Started, Urgency,
+    Acknowledgements, Delivery, GATE_CLOSES, MAXIMUM_BYTES, REORDER_LIMIT, SequenceState,
+    SessionKey, Started, Urgency,
 };
 use session_manager_plugin::encryption::{Encrypter, OVERHEAD};
 use session_manager_plugin::error::{Failure, Meaning};
@@ -233,7 +233,8 @@ impl Client {
                 challenge_acknowledgement: Some(true),
             };
             let encrypter = Encrypter::new(&data_key(false)).expect("randomness");
-            self.sequence.provide_key(Ok(DataKey { result, encrypter }));
+            self.sequence
+                .provide_key(Ok(SessionKey { result, encrypter }));
         }
         if self.sequence.poll_writable() {
             self.waits_for_room = false;

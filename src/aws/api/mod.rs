@@ -92,7 +92,7 @@ pub struct StartedSession {
 
 /// What opens the data channel of a running session again.
 #[derive(Debug, Clone, Default)]
-pub struct Resumed {
+pub struct ResumedSession {
     /// None: the session is over.
     pub token: Option<Secret>,
     /// None: as before.
@@ -243,7 +243,11 @@ impl Api {
     ///
     /// # Errors
     /// See [`ApiError`]; [`ApiError::failure`] says what to do.
-    pub fn resume_session(&self, session_id: &str, limit: &Limit) -> Result<Resumed, ApiError> {
+    pub fn resume_session(
+        &self,
+        session_id: &str,
+        limit: &Limit,
+    ) -> Result<ResumedSession, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
@@ -267,7 +271,7 @@ impl Api {
         if let Some(token) = &answer.token_value {
             self.0.network.redactor.add(token);
         }
-        Ok(Resumed {
+        Ok(ResumedSession {
             token: given(answer.token_value).map(Secret::new),
             stream_url: given(answer.stream_url),
         })
