@@ -1,0 +1,141 @@
+//! The documentation leads somewhere: each pitfall has a test and each test a row, files that are named exist, and so do sections.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Pitfalls without a test yet.
+const WITHOUT_TEST: [&str; 2] = ["P72", "P73"];
+
+/// The pages that name files.
+const PAGES: [&str; 2] = ["docs", "README.md"];
+
+/// Folders whose files have references in comments.
+const SOURCES: [&str; 3] = ["src", "tests", "benches"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below these, what is built left out, with their texts.
+fn texts(places: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut texts = Vec::new();
+    let mut open: Vec<PathBuf> = places.iter().map(|place| root().join(place)).collect();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                open.extend(
+                    fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "md")
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            texts.push((path, text));
+        }
+    }
+    texts
+}
+
+/// The digits at the beginning of a text.
+fn digits(text: &str) -> &str {
+    &text[..text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len())]
+}
+
+/// `P01` and so on, the number of digits as in the rows.
+fn name(number: &str) -> String {
+    format!("P{:02}", number.parse::<u32>().unwrap())
+}
+
+#[test]
+fn every_pitfall_has_a_test_and_every_test_a_row() {
+    let page = fs::read_to_string(root().join("docs/pitfalls.md")).unwrap();
+    let rows: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P"))
+        .map(|row| name(digits(row)))
+        .collect();
+    let tested: BTreeSet<String> = texts(&[&SOURCES[..], &["packaging"]].concat())
+        .iter()
+        .flat_map(|(_, text)| {
+            text.split("fn p")
+                .skip(1)
+                .filter(|rest| rest[digits(rest).len()..].starts_with('_'))
+        })
+        .map(digits)
+        .filter(|number| !number.is_empty())
+        .map(name)
+        .collect();
+    let untested: Vec<_> = rows
+        .difference(&tested)
+        .filter(|name| !WITHOUT_TEST.contains(&name.as_str()))
+        .collect();
+    assert!(untested.is_empty(), "rows without a test: {untested:?}");
+    let unknown: Vec<_> = tested.difference(&rows).collect();
+    assert!(unknown.is_empty(), "tests without a row: {unknown:?}");
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    let mut missing = Vec::new();
+    for (page, text) in texts(&PAGES) {
+        let quoted = text.split('`').skip(1).step_by(2);
+        // The layout in README.md is indented.
+        let listed = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split_whitespace().next());
+        for named in quoted.chain(listed).filter(|named| is_path(named)) {
+            if !root().join(named).exists() {
+                missing.push(format!("{}: {named}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+fn is_path(text: &str) -> bool {
+    let first = Path::new(text).iter().next().and_then(|part| part.to_str());
+    let is_ours = first
+        .is_some_and(|first| ["src", "tests", "benches", "docs", "packaging"].contains(&first));
+    is_ours
+        && text.contains('/')
+        && !text.contains(|c: char| c.is_whitespace() || "*{$…".contains(c))
+}
+
+#[test]
+fn sections_of_the_contract_that_are_named_exist() {
+    let contract = fs::read_to_string(root().join("docs/contract.md")).unwrap();
+    let sections: BTreeSet<&str> = contract
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(digits)
+        .collect();
+    let mut missing = Vec::new();
+    for (file, text) in texts(&SOURCES) {
+        for before in text
+            .split("of the contract")
+            .filter(|_| text.contains("of the contract"))
+        {
+            let Some((_, named)) = before.rsplit_once("section") else {
+                continue;
+            };
+            let named = named.trim_start_matches('s').trim();
+            let numbers = named
+                .split(|c: char| !c.is_ascii_digit())
+                .filter(|number| !number.is_empty());
+            let is_reference = named.len() < 20 && named.starts_with(|c: char| c.is_ascii_digit());
+            missing.extend(
+                numbers
+                    .filter(|number| is_reference && !sections.contains(number))
+                    .map(|number| format!("{}: {number}", file.display())),
+            );
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
