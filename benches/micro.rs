@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use session_manager_plugin::datachannel::{Acknowledgements, SequenceState, Urgency};
-use session_manager_plugin::encryption::Encrypter;
-use session_manager_plugin::message::content::{Acknowledge, to_json};
-use session_manager_plugin::message::{
+use session_manager_plugin::internals::datachannel::{Acknowledgements, SequenceState, Urgency};
+use session_manager_plugin::internals::encryption::Encrypter;
+use session_manager_plugin::internals::message::content::{Acknowledge, to_json};
+use session_manager_plugin::internals::message::{
     AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType, number,
 };
-use session_manager_plugin::smux::{Event, Session, Transmit, frame};
-use session_manager_plugin::waker::waker;
+use session_manager_plugin::internals::smux::{Event, Session, Transmit, frame};
+use session_manager_plugin::internals::waker::waker;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 

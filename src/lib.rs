@@ -5,58 +5,62 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`program`] | from the arguments to the exit code |
-//! | [`commands`] | our own commands: list, exec and so on |
-//! | [`cli`] | the command line |
-//! | [`session`] | what a person does with the stream: shells, commands, ports |
-//! | [`client`] | the library: sessions for programs, without anything of the process as a whole |
-//! | [`session_api`] | what a session wants of AWS |
-//! | [`logging`], [`log_file`] | the log, and the file it goes to |
-//! | [`terminal`] | raw mode, size, escapes, signals, stdin and stdout |
-//! | [`datachannel`] | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its threads |
-//! | [`communicator`] | one websocket: dial, liveness |
-//! | [`aws`] | credentials, signatures, endpoints, API calls |
-//! | [`network`] | connecting through proxies, with the user's roots |
-//! | [`encryption`] | AES-256-GCM with a data key of KMS |
-//! | [`message`], [`smux`] | bytes to messages and frames, and back: no I/O |
-//! | [`partitions`] | AWS's partitions: their regions, and the suffixes of their hosts |
-//! | [`remarks`] | what the user is told on the way |
-//! | [`settings`], [`environment`], [`files`] | the variables, and the files that they and others name |
-//! | [`waker`], [`signal_mask`] | wakes a thread that sleeps in poll(2); which signals are blocked |
-//! | [`redactor`], [`sanitise`], [`secret`] | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
-//! | [`error`] | why the program ends, and what a failure means for a session |
+//! | `program` | from the arguments to the exit code |
+//! | `commands` | our own commands: list, exec and so on |
+//! | `cli` | the command line |
+//! | `session` | what a person does with the stream: shells, commands, ports |
+//! | `client` | the library: sessions for programs, without anything of the process as a whole |
+//! | `session_api` | what a session wants of AWS |
+//! | `logging`, `log_file` | the log, and the file it goes to |
+//! | `terminal` | raw mode, size, escapes, signals, stdin and stdout |
+//! | `datachannel` | the ordered, reliable, optionally encrypted stream: a state machine without I/O or clock, and its threads |
+//! | `communicator` | one websocket: dial, liveness |
+//! | `aws` | credentials, signatures, endpoints, API calls |
+//! | `network` | connecting through proxies, with the user's roots |
+//! | `encryption` | AES-256-GCM with a data key of KMS |
+//! | `message`, `smux` | bytes to messages and frames, and back: no I/O |
+//! | `partitions` | AWS's partitions: their regions, and the suffixes of their hosts |
+//! | `remarks` | what the user is told on the way |
+//! | `settings`, `environment`, `files` | the variables, and the files that they and others name |
+//! | `waker`, `signal_mask` | wakes a thread that sleeps in poll(2); which signals are blocked |
+//! | `redactor`, `sanitise`, `secret` | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
+//! | `error` | why the program ends, and what a failure means for a session |
 //!
 //! A module uses only what is below it in this table, or to its right in the same row (`tests/architecture.rs` checks that).
+//!
+//! Programs use [`client`], with [`error`], [`settings`] and [`remarks`]; [`program`] and [`cli`] are for `main.rs`. All else is private, and
+//! [`internals`] is the one door to it, for the tests of this repository.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod aws;
+mod aws;
 pub mod cli;
 pub mod client;
-pub mod commands;
-pub mod communicator;
-pub mod datachannel;
-pub mod encryption;
+mod commands;
+mod communicator;
+mod datachannel;
+mod encryption;
 pub mod environment;
 pub mod error;
-pub mod files;
+mod files;
+pub mod internals;
 mod log_file;
-pub mod logging;
-pub mod message;
-pub mod network;
+mod logging;
+mod message;
+mod network;
 mod partitions;
 pub mod program;
 pub mod redactor;
 pub mod remarks;
-pub mod sanitise;
-pub mod secret;
-pub mod session;
-pub mod session_api;
+mod sanitise;
+mod secret;
+mod session;
+mod session_api;
 pub mod settings;
-pub mod signal_mask;
-pub mod smux;
-pub mod terminal;
-pub mod waker;
+mod signal_mask;
+mod smux;
+mod terminal;
+mod waker;
 
 /// Which level of the protocol we speak: the version of the original that this program matches. It is in `--version`, where the AWS CLI
 /// reads it, in OpenDataChannel's ClientVersion and in the handshake response, where the agent does. The package's own version is another.

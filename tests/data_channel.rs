@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
-use session_manager_plugin::communicator::{Dialer, StreamUrl};
-use session_manager_plugin::datachannel::{self, DataChannel, Delivery, End, Reconnector, Urgency};
-use session_manager_plugin::network::Network;
+use session_manager_plugin::internals::communicator::{Dialer, StreamUrl};
+use session_manager_plugin::internals::datachannel::{
+    self, DataChannel, Delivery, End, Reconnector, Urgency,
+};
+use session_manager_plugin::internals::network::Network;
 use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
 

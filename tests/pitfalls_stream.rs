@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sandbox::faults::{Ending, Faults};
 use sandbox::{AgentConfig, Document, Frame, Record, Sender, Session, SessionConfig};
-use session_manager_plugin::message::{MessageType, PayloadType};
+use session_manager_plugin::internals::message::{MessageType, PayloadType};
 use support::{Io, Plugin, TIMEOUT, sandbox};
 
 /// A command on a pty.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{Document, Sandbox, SessionConfig, Started, Upgrade};
-use session_manager_plugin::message::{Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
 use support::{Finished, Plugin, TIMEOUT, exit_code, sandbox};
 
 /// With credentials and without: the first may ask the service for a new token.

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use sandbox::faults::Faults;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
-use session_manager_plugin::communicator::{Dialer, StreamUrl};
-use session_manager_plugin::datachannel::{self, DataChannel, Delivery, Reconnector, Urgency};
-use session_manager_plugin::message::content::Size;
-use session_manager_plugin::network::Network;
+use session_manager_plugin::internals::communicator::{Dialer, StreamUrl};
+use session_manager_plugin::internals::datachannel::{
+    self, DataChannel, Delivery, Reconnector, Urgency,
+};
+use session_manager_plugin::internals::message::content::Size;
+use session_manager_plugin::internals::network::Network;
+use session_manager_plugin::internals::waker::{WakeReceiver, Waker, waker};
 use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
-use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
 
 const SENDERS: u8 = 8;
 const RECORDS: u32 = 1000;

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nix::time::{ClockId, clock_gettime};
 use sandbox::{AgentConfig, Config, Document, Record, Sandbox, SessionConfig, Started};
-use session_manager_plugin::communicator::{Connection, Dialer, Incoming, StreamUrl};
-use session_manager_plugin::message::content::{
+use session_manager_plugin::internals::communicator::{Connection, Dialer, Incoming, StreamUrl};
+use session_manager_plugin::internals::message::content::{
     ActionStatus, HandshakeResponse, OpenDataChannel, ProcessedClientAction, to_json,
 };
-use session_manager_plugin::message::{
+use session_manager_plugin::internals::message::{
     self, AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType,
 };
-use session_manager_plugin::network::{Limit, Network};
+use session_manager_plugin::internals::network::{Limit, Network};
+use session_manager_plugin::internals::smux::frame;
+use session_manager_plugin::internals::waker::{WakeReceiver, waker};
 use session_manager_plugin::remarks::Remarks;
 use session_manager_plugin::settings::{Environment, HostPort, Settings};
-use session_manager_plugin::smux::frame;
-use session_manager_plugin::waker::{WakeReceiver, waker};
 use uuid::Uuid;
 
 use super::process::Failed;

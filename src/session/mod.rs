@@ -15,7 +15,7 @@ use crossbeam_channel::{bounded, never, select};
 pub use asked::Asked;
 pub use conclude::{Outcome, give_up};
 pub use context::{Caller, Context, out_of_resources};
-pub use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, Written};
+pub use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage};
 
 use crate::datachannel::{Delivery, End, SessionType, Started};
 use crate::error::Error;

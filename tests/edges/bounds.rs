@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use session_manager_plugin::message::{MessageType, PayloadType};
+use session_manager_plugin::internals::message::{MessageType, PayloadType};
 
 use super::gateway::{assert_modest, watch};
 use crate::support::gateway::{BINARY, Gateway, PING, Peer, Sender, frame, stream};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use session_manager_plugin::encryption::Encrypter;
-use session_manager_plugin::message::PayloadType;
+use session_manager_plugin::internals::encryption::Encrypter;
+use session_manager_plugin::internals::message::PayloadType;
 
 use super::gateway::{assert_modest, watch};
 use crate::support::gateway::{Answer, Gateway, Peer, Received, Sender, agents_key};

@@ -1,6 +1,6 @@
 //! Gateways that do not do as they should.
 
-use session_manager_plugin::message::PayloadType;
+use session_manager_plugin::internals::message::PayloadType;
 
 use crate::support::gateway::{BINARY, CONTINUE, Dial, Gateway, PING, frame, stream};
 use crate::support::{Running, Usage};

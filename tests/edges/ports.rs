@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_linger;
 use sandbox::{AgentConfig, Check, Config, Document, GatewayConfig, Sandbox, SessionConfig};
 use serde_json::{Value, json};
-use session_manager_plugin::message::{self, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 use crate::port_support::*;
 use crate::support::gateway::{Gateway, Sender};

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use session_manager_plugin::aws::time;
-use session_manager_plugin::message::MessageType;
-use session_manager_plugin::message::content::Acknowledge;
-use session_manager_plugin::message::content::to_json;
+use session_manager_plugin::internals::aws::time;
+use session_manager_plugin::internals::message::MessageType;
+use session_manager_plugin::internals::message::content::Acknowledge;
+use session_manager_plugin::internals::message::content::to_json;
 
 use crate::support::gateway::{Answer, Dial, Gateway, PING, PONG, Peer, frame};
 use crate::support::{Plugin, Running, TIMEOUT, exit_code, wait_until};

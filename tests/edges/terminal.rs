@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use sandbox::{AgentConfig, Document, Sandbox, SessionConfig, Started};
 
-use session_manager_plugin::terminal::raw::RawMode;
+use session_manager_plugin::internals::terminal::raw::RawMode;
 
 use crate::support::{Io, Plugin, Running, exit_code, sandbox, start_with_prompt, wait_until};
 

@@ -1,6 +1,6 @@
 //! What real peers say, to be changed.
 
-use session_manager_plugin::smux::frame;
+use session_manager_plugin::internals::smux::frame;
 
 const MESSAGES: &str = include_str!("../vectors/messages.json");
 

@@ -7,16 +7,16 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::aws;
 use session_manager_plugin::cli::{Invocation, Own};
-use session_manager_plugin::communicator::StreamUrl;
-use session_manager_plugin::datachannel::{GaveUp, Recovery, SequenceState};
 use session_manager_plugin::error::{Failure, Meaning};
-use session_manager_plugin::message::{Message, MessageType, PayloadType, number};
-use session_manager_plugin::network::judge_answers;
+use session_manager_plugin::internals::aws;
+use session_manager_plugin::internals::communicator::StreamUrl;
+use session_manager_plugin::internals::datachannel::{GaveUp, Recovery, SequenceState};
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType, number};
+use session_manager_plugin::internals::network::judge_answers;
+use session_manager_plugin::internals::smux::{self, Transmit};
+use session_manager_plugin::internals::terminal::escape::{Escape, Escapes};
 use session_manager_plugin::settings::{Environment, Settings};
-use session_manager_plugin::smux::{self, Transmit};
-use session_manager_plugin::terminal::escape::{Escape, Escapes};
 
 /// Cuts the input where it says itself: the first byte of each piece is its length.
 fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use sandbox::{AgentConfig, Config, Document, Sandbox, Sender, SessionConfig, Started};
-use session_manager_plugin::message::PayloadType;
+use session_manager_plugin::internals::message::PayloadType;
 
 use crate::support::{Plugin, Running, TIMEOUT, wait_until};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use session_manager_plugin::message::{MessageType, PayloadType};
+use session_manager_plugin::internals::message::{MessageType, PayloadType};
 
 use crate::support::gateway::{Gateway, stream};
 use crate::support::wait_until;

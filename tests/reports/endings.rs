@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use rustix::process::Signal;
 use sandbox::{AgentConfig, Document, GatewayConfig, Sandbox, SessionConfig};
 use serde_json::{Value, json};
-use session_manager_plugin::message::{self, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 use crate::support::gateway::{Gateway, Peer, SESSION_ID, Sender};
 use crate::support::{Finished, Io, Plugin, Running, sandbox};

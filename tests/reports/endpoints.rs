@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use session_manager_plugin::aws::standard_host;
-use session_manager_plugin::communicator::StreamUrl;
+use session_manager_plugin::internals::aws::standard_host;
+use session_manager_plugin::internals::communicator::StreamUrl;
 use session_manager_plugin::settings::Settings;
 
 use crate::support::api::Script;

@@ -6,8 +6,8 @@ use sandbox::{
     Check, Config, Credentials, Document, Event, Failure, KmsConfig, Sandbox, SessionConfig,
 };
 use serde_json::{Value, json};
-use session_manager_plugin::aws::{Api, Configured, Options};
-use session_manager_plugin::network::Network;
+use session_manager_plugin::internals::aws::{Api, Configured, Options};
+use session_manager_plugin::internals::network::Network;
 use session_manager_plugin::settings::Environment;
 
 use crate::python;

@@ -7,12 +7,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use sandbox::agent::stream::{HandlerError, Received, Stream};
-use session_manager_plugin::encryption::Encrypter;
-use session_manager_plugin::message::content::{
+use session_manager_plugin::internals::encryption::Encrypter;
+use session_manager_plugin::internals::message::content::{
     ActionStatus, EncryptionChallenge, HandshakeComplete, HandshakeRequest, HandshakeResponse,
     KmsEncryptionParameters, RequestedClientAction, SessionTypeParameters, Size, to_json,
 };
-use session_manager_plugin::message::{Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
 
 use crate::network::{Content, Way, data_key};
 use crate::plan::{Flow, Kind, Plan};

@@ -5,14 +5,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::datachannel::{
+use session_manager_plugin::error::{Failure, Meaning};
+use session_manager_plugin::internals::datachannel::{
     Acknowledgements, Delivery, GATE_CLOSES, MAXIMUM_BYTES, REORDER_LIMIT, SequenceState,
     SessionKey, Started, Urgency,
 };
-use session_manager_plugin::encryption::{Encrypter, OVERHEAD};
-use session_manager_plugin::error::{Failure, Meaning};
-use session_manager_plugin::message::content::{KmsEncryptionResult, Size};
-use session_manager_plugin::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::encryption::{Encrypter, OVERHEAD};
+use session_manager_plugin::internals::message::content::{KmsEncryptionResult, Size};
+use session_manager_plugin::internals::message::{
+    Flag, HEADER_SIZE, Message, MessageType, PayloadType,
+};
 
 use crate::agent::Sent;
 use crate::network::{Content, LONGEST, Network, data_key};
@@ -293,7 +295,10 @@ impl Client {
             }
             Delivery::Ended(end) => {
                 assert!(
-                    matches!(end, session_manager_plugin::datachannel::End::Closed { .. }),
+                    matches!(
+                        end,
+                        session_manager_plugin::internals::datachannel::End::Closed { .. }
+                    ),
                     "{end:?}"
                 );
                 self.ended = true;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbox::faults::{Faults, Link};
-use session_manager_plugin::encryption::DATA_KEY_SIZE;
+use session_manager_plugin::internals::encryption::DATA_KEY_SIZE;
 use zeroize::Zeroizing;
 
 /// One direction.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandbox::faults::{Bandwidth, Faults};
-use session_manager_plugin::datachannel::Urgency;
+use session_manager_plugin::internals::datachannel::Urgency;
 
 /// What kind of session it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

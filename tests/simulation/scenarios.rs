@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandbox::faults::{After, Bandwidth, Cut, Ending, Faults};
-use session_manager_plugin::datachannel::Urgency;
+use session_manager_plugin::internals::datachannel::Urgency;
 
 use crate::plan::{Event, Flow, Kind, Plan};
 use crate::world::{Outcome, World};

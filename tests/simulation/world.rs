@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbox::faults::Faults;
-use session_manager_plugin::message::{Message, MessageType};
+use session_manager_plugin::internals::message::{Message, MessageType};
 
 use crate::agent::Agent;
 use crate::client::Client;

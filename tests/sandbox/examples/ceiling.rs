@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use common::Client;
 use sandbox::{AgentConfig, Config, Document, Record, Sandbox, SessionConfig};
-use session_manager_plugin::message::content::{Acknowledge, to_json};
-use session_manager_plugin::message::{Message as Wire, MessageType, PayloadType, number};
+use session_manager_plugin::internals::message::content::{Acknowledge, to_json};
+use session_manager_plugin::internals::message::{
+    Message as Wire, MessageType, PayloadType, number,
+};
 use tungstenite::Message;
 
 fn main() {

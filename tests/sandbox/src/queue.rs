@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use session_manager_plugin::waker::Waker;
+use session_manager_plugin::internals::waker::Waker;
 
 use crate::bell::Bell;
 

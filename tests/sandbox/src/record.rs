@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use session_manager_plugin::message::{Flags, HEADER_SIZE, Message, MessageType};
+use session_manager_plugin::internals::message::{Flags, HEADER_SIZE, Message, MessageType};
 use uuid::Uuid;
 
 use crate::bell::Bell;

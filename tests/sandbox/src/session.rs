@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::message::{Message, MessageType, PayloadType};
-use session_manager_plugin::waker::Waker;
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
+use session_manager_plugin::internals::waker::Waker;
 use uuid::Uuid;
 
 use crate::agent::Agent;

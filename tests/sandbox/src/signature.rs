@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use session_manager_plugin::aws::{sigv4, time};
+use session_manager_plugin::internals::aws::{sigv4, time};
 
 use crate::config::Credentials;
 use crate::http::Request;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use session_manager_plugin::waker::waker;
+use session_manager_plugin::internals::waker::waker;
 
 /// The threads of one sandbox. Cheap to clone.
 #[derive(Clone, Default)]

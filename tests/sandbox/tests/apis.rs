@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use sandbox::{
     Check, Config, Document, Event, Failure, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox,
 };
-use session_manager_plugin::aws::{sigv4, time};
+use session_manager_plugin::internals::aws::{sigv4, time};
 
 fn sandbox(config: Config) -> Sandbox {
     Sandbox::start(config).unwrap()

@@ -12,8 +12,8 @@ use sandbox::{
     AgentConfig, Config, Document, Failure, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox,
     SessionConfig, Upgrade,
 };
-use session_manager_plugin::message::PayloadType;
-use session_manager_plugin::smux::frame::{push, syn};
+use session_manager_plugin::internals::message::PayloadType;
+use session_manager_plugin::internals::smux::frame::{push, syn};
 use tungstenite::Message;
 
 const TIMEOUT: Duration = Duration::from_secs(10);

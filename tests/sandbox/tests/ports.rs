@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::Client;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
-use session_manager_plugin::message::{Flag, PayloadType};
-use session_manager_plugin::smux::Frame;
-use session_manager_plugin::smux::frame::{Decoder, fin, nop, push, syn};
+use session_manager_plugin::internals::message::{Flag, PayloadType};
+use session_manager_plugin::internals::smux::Frame;
+use session_manager_plugin::internals::smux::frame::{Decoder, fin, nop, push, syn};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

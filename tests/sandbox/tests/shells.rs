@@ -10,7 +10,7 @@ use sandbox::{
     AgentConfig, Config, Document, GatewayConfig, Sandbox, Sender, SessionConfig, Upgrade,
     WhileAway,
 };
-use session_manager_plugin::message::{MessageType, PayloadType};
+use session_manager_plugin::internals::message::{MessageType, PayloadType};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

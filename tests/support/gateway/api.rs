@@ -11,7 +11,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use session_manager_plugin::encryption::{DATA_KEY_SIZE, Encrypter};
+use session_manager_plugin::internals::encryption::{DATA_KEY_SIZE, Encrypter};
 use zeroize::Zeroizing;
 
 use super::SESSION_ID;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::BytesMut;
-use session_manager_plugin::message::{self, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 /// The rest of a fragmented message.
 pub const CONTINUE: u8 = 0;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_manager_plugin::message::content::{Acknowledge, to_json};
-use session_manager_plugin::message::{Flag, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::content::{Acknowledge, to_json};
+use session_manager_plugin::internals::message::{Flag, Message, MessageType, PayloadType};
 use uuid::Uuid;
 
 use super::Shared;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
-use session_manager_plugin::message::{Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
 
 use super::encryption::Cipher;
 use super::stream::{Outgoing, Received, acknowledgement};

@@ -8,7 +8,7 @@ use std::process::{self, Child, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal as UnixSignal, kill_process};
-use session_manager_plugin::message::PayloadType;
+use session_manager_plugin::internals::message::PayloadType;
 
 use super::output::Pump;
 use super::stream::HandlerError;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use session_manager_plugin::message::PayloadType;
-use session_manager_plugin::message::content::{
+use session_manager_plugin::internals::message::PayloadType;
+use session_manager_plugin::internals::message::content::{
     ActionStatus, EncryptionChallenge, HandshakeComplete, HandshakeRequest, HandshakeResponse,
     KmsEncryptionParameters, KmsEncryptionResult, RequestedClientAction, SessionTypeParameters,
     to_json,

@@ -18,8 +18,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use session_manager_plugin::message::content::HandshakeResponse;
-use session_manager_plugin::message::{Message, PayloadType};
+use session_manager_plugin::internals::message::content::HandshakeResponse;
+use session_manager_plugin::internals::message::{Message, PayloadType};
 
 use self::channel::Channel;
 use self::stream::{Handler, HandlerError, Incoming, Received};

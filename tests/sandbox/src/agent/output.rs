@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_manager_plugin::message::PayloadType;
+use session_manager_plugin::internals::message::PayloadType;
 
 use super::channel::Channel;
 use super::wait::Waiter;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use pty_process::blocking::{Command, Pty, open};
 use rustix::process::{Pid, Signal as UnixSignal, kill_process, kill_process_group};
-use session_manager_plugin::message::PayloadType;
-use session_manager_plugin::message::content::Size;
+use session_manager_plugin::internals::message::PayloadType;
+use session_manager_plugin::internals::message::content::Size;
 
 use super::channel::Channel;
 use super::output::Pump;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
+use session_manager_plugin::internals::waker::{WakeReceiver, Waker, waker};
 
 /// Makes one waiting thread stop.
 #[derive(Debug, Clone)]

@@ -43,7 +43,7 @@ fn issue(shared: &Shared) -> (Credentials, SystemTime) {
 
 /// `2026-11-22T14:00:00Z`.
 fn rfc3339(time: SystemTime) -> String {
-    let compact = session_manager_plugin::aws::time::compact(time);
+    let compact = session_manager_plugin::internals::aws::time::compact(time);
     let (date, clock) = compact.split_at(8);
     format!(
         "{}-{}-{}T{}:{}:{}Z",

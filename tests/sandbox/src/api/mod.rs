@@ -189,7 +189,7 @@ pub(crate) fn http_date(time: SystemTime) -> String {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs());
     let day = usize::try_from(seconds / 86_400 % 7).unwrap_or(0);
-    let compact = session_manager_plugin::aws::time::compact(time);
+    let compact = session_manager_plugin::internals::aws::time::compact(time);
     let month = compact[4..6].parse::<usize>().unwrap_or(1) - 1;
     format!(
         "{}, {} {} {} {}:{}:{} GMT",

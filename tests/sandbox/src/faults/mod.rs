@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::message::HEADER_SIZE;
+use session_manager_plugin::internals::message::HEADER_SIZE;
 
 /// Faults of one direction. The default has none, and holds 1 MiB.
 ///

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use session_manager_plugin::message::content::{ChannelClosed, OpenDataChannel, to_json};
-use session_manager_plugin::message::{Message as Wire, MessageType};
-use session_manager_plugin::waker::{WakeReceiver, Waker, waker};
+use session_manager_plugin::internals::message::content::{
+    ChannelClosed, OpenDataChannel, to_json,
+};
+use session_manager_plugin::internals::message::{Message as Wire, MessageType};
+use session_manager_plugin::internals::waker::{WakeReceiver, Waker, waker};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};

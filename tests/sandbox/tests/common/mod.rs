@@ -6,11 +6,13 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use sandbox::{Sandbox, Started};
-use session_manager_plugin::message::content::{
+use session_manager_plugin::internals::message::content::{
     Acknowledge, ActionStatus, HandshakeRequest, HandshakeResponse, OpenDataChannel,
     ProcessedClientAction, RequestedClientAction, to_json,
 };
-use session_manager_plugin::message::{Message as Wire, MessageType, PayloadType, number};
+use session_manager_plugin::internals::message::{
+    Message as Wire, MessageType, PayloadType, number,
+};
 use tungstenite::{Message, WebSocket};
 use uuid::Uuid;
 

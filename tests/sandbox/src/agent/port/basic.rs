@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use session_manager_plugin::message::{Flag, PayloadType};
+use session_manager_plugin::internals::message::{Flag, PayloadType};
 
 use super::Destination;
 use crate::agent::output::Pump;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
-use session_manager_plugin::message::{Flag, PayloadType};
-use session_manager_plugin::smux::frame::{self, Decoder, MAX_DATA};
-use session_manager_plugin::smux::{Frame, StreamId};
+use session_manager_plugin::internals::message::{Flag, PayloadType};
+use session_manager_plugin::internals::smux::frame::{self, Decoder, MAX_DATA};
+use session_manager_plugin::internals::smux::{Frame, StreamId};
 
 use super::Destination;
 use super::streams::{Outlet, Streams};

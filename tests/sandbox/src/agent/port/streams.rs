@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use session_manager_plugin::smux::StreamId;
+use session_manager_plugin::internals::smux::StreamId;
 
 use crate::bell::Bell;
 use crate::threads::lock;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use session_manager_plugin::message::content::{Acknowledge, ChannelClosed};
-use session_manager_plugin::message::{DecodeError, Message, MessageType};
+use session_manager_plugin::internals::message::content::{Acknowledge, ChannelClosed};
+use session_manager_plugin::internals::message::{DecodeError, Message, MessageType};
 
 use super::{Handler, HandlerError};
 

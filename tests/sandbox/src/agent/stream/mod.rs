@@ -14,7 +14,7 @@
 //! ```
 //! use std::time::{Duration, Instant};
 //! use sandbox::agent::stream::{HandlerError, Stream};
-//! use session_manager_plugin::message::{Message, MessageType, PayloadType};
+//! use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
 //!
 //! let start = Instant::now();
 //! let mut agent = Stream::new(start);
@@ -44,8 +44,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use session_manager_plugin::message::content::{Acknowledge, to_json};
-use session_manager_plugin::message::{Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::content::{Acknowledge, to_json};
+use session_manager_plugin::internals::message::{Message, MessageType, PayloadType};
 
 pub use incoming::{Incoming, MAX_BUFFERED, Received};
 pub use outgoing::{MAX_UNACKNOWLEDGED, Outgoing, RESEND_INTERVAL};

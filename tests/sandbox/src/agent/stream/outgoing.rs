@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::message::{Flags, Message, MessageType, PayloadType, number};
+use session_manager_plugin::internals::message::{
+    Flags, Message, MessageType, PayloadType, number,
+};
 
 use super::{Received, RttEstimator};
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use session_manager_plugin::message::content::Acknowledge;
-use session_manager_plugin::message::{Flags, Message, MessageType, PayloadType};
+use session_manager_plugin::internals::message::content::Acknowledge;
+use session_manager_plugin::internals::message::{Flags, Message, MessageType, PayloadType};
 
 use super::*;
 
