@@ -9,14 +9,14 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// The largest file that is read, in bytes.
-pub const MAXIMUM_SIZE: usize = 4 * 1024 * 1024;
+pub(crate) const MAXIMUM_SIZE: usize = 4 * 1024 * 1024;
 
 /// Reads a regular file of at most [`MAXIMUM_SIZE`], never waiting for anybody to write it. `/dev/null` is an empty file.
 ///
 /// # Errors
 /// Those of opening and reading, by their kind; [`io::ErrorKind::IsADirectory`]; [`io::ErrorKind::InvalidInput`] for FIFOs, sockets and
 /// devices; [`io::ErrorKind::FileTooLarge`]. The caller names the file.
-pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let Some((file, size)) = open(path)? else {
         return Ok(Zeroizing::default());
     };
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 /// As [`read`], and [`io::ErrorKind::InvalidData`] where it is not UTF-8.
-pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+pub(crate) fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut bytes = read(path)?;
     // Moved, not copied: it may be a secret.
     String::from_utf8(std::mem::take(&mut *bytes))
@@ -51,7 +51,7 @@ pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> io::Result<()> {
     open(path).map(drop)
 }
 

@@ -16,7 +16,7 @@ const MAXIMUM_SIZE: u64 = 8 * 1024 * 1024;
 
 /// An open log file.
 #[derive(Debug)]
-pub struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
     /// Device and number of a regular file; others are neither bounded nor renamed.
@@ -28,7 +28,7 @@ impl LogFile {
     ///
     /// # Errors
     /// When it cannot be opened, is a symbolic link, or is another user's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         // A FIFO that nobody reads must not make us wait, and no link leads us to a file that was not meant. The open file is ours alone,
         // so the flags bother nobody.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
@@ -65,7 +65,7 @@ impl LogFile {
     ///
     /// # Errors
     /// When it cannot be written: the disk is full, or another's file has taken the place.
-    pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.identity.is_some() {
             self.follow()?;
         }

@@ -20,7 +20,7 @@ const OUR_TARGET: &str = "session_manager_plugin";
 /// Starts logging as the settings say. A file that cannot be opened is told on stderr, and the session goes on without.
 ///
 /// A file is ours alone: no symbolic link, no other user's, readable by nobody else. See [`crate::log_file`].
-pub fn start(settings: &Settings, redactor: &Redactor) {
+pub(crate) fn start(settings: &Settings, redactor: &Redactor) {
     if settings.log == LevelFilter::Off {
         return;
     }

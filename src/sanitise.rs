@@ -11,7 +11,7 @@ const LONGEST_LINE: usize = 1000;
 ///
 /// Control characters are those of Unicode (0x00 to 0x1f, 0x7f to 0x9f) and those that turn the direction of what follows, so that it reads
 /// as something else.
-pub fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     text.chars()
         .filter(|character| matches!(character, '\n' | '\t' | '\r') || !is_control(*character))
         .collect()
@@ -19,12 +19,12 @@ pub fn text(text: &str) -> String {
 
 /// Text for a place within a line: white space becomes a space, other control characters go, and what is longer than 1000 characters is
 /// cut.
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     line_within(text, LONGEST_LINE)
 }
 
 /// [`line`] with another limit, in characters.
-pub fn line_within(text: &str, longest: usize) -> String {
+pub(crate) fn line_within(text: &str, longest: usize) -> String {
     let mut shown = text.chars().filter_map(|character| match character {
         '\n' | '\t' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
         character => (!is_control(character)).then_some(character),

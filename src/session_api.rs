@@ -21,11 +21,11 @@ use crate::settings::Settings;
 const CREDENTIALS_TIME: Duration = Duration::from_secs(60);
 
 /// Ends the remote session by the API, until the deadline.
-pub type TerminateSession = dyn Fn(Instant) -> Result<(), Error> + Send + Sync;
+pub(crate) type TerminateSession = dyn Fn(Instant) -> Result<(), Error> + Send + Sync;
 
 /// AWS for one session. Cheap to clone.
 #[derive(Clone)]
-pub struct SessionApi {
+pub(crate) struct SessionApi {
     api: Api,
     session_id: String,
     settings: Arc<Settings>,
@@ -33,7 +33,7 @@ pub struct SessionApi {
 
 impl SessionApi {
     /// For this session.
-    pub fn new(api: Api, session_id: &str, settings: &Arc<Settings>) -> Self {
+    pub(crate) fn new(api: Api, session_id: &str, settings: &Arc<Settings>) -> Self {
         Self {
             api,
             session_id: session_id.to_owned(),
@@ -42,7 +42,7 @@ impl SessionApi {
     }
 
     /// Signs upgrades; where that is not possible they go on unsigned, and the service decides.
-    pub fn sign(&self) -> Box<Sign> {
+    pub(crate) fn sign(&self) -> Box<Sign> {
         let api = self.api.clone();
         Box::new(move |url, server_date, limit| {
             if server_date.is_some_and(|date| !api.correct_clock(date)) {
@@ -57,7 +57,7 @@ impl SessionApi {
     }
 
     /// Asks for a new token, with credentials that are good.
-    pub fn resume(&self) -> Box<Resume> {
+    pub(crate) fn resume(&self) -> Box<Resume> {
         let service = self.clone();
         Box::new(move |ask| service.resume_once(ask))
     }
@@ -99,7 +99,7 @@ impl SessionApi {
 
     /// Has KMS make the key of an encrypted session. `is_legacy` says that the caller gave no profile, and expects to be told that it is
     /// too old where no key can be had.
-    pub fn make_key(&self, is_legacy: bool) -> Arc<MakeKey> {
+    pub(crate) fn make_key(&self, is_legacy: bool) -> Arc<MakeKey> {
         let service = self.clone();
         Arc::new(move |parameters, limit| {
             let challenge = parameters.challenge.as_deref();
@@ -149,7 +149,7 @@ impl SessionApi {
     }
 
     /// Ends the session over there.
-    pub fn terminate(&self) -> Arc<TerminateSession> {
+    pub(crate) fn terminate(&self) -> Arc<TerminateSession> {
         let service = self.clone();
         Arc::new(move |deadline: Instant| {
             let limit = Limit::until(deadline);
@@ -163,7 +163,7 @@ impl SessionApi {
 }
 
 /// Stands for KMS where it cannot be asked.
-pub fn no_key(why: &'static str) -> Arc<MakeKey> {
+pub(crate) fn no_key(why: &'static str) -> Arc<MakeKey> {
     Arc::new(move |_, _| {
         Err(format!(
             "the session is encrypted with KMS, which cannot be asked: {why}"

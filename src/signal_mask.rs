@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 static INHERITED: OnceLock<SigSet> = OnceLock::new();
 
 /// Unblocks these signals in this thread, and in those that it starts from now on.
-pub fn unblock(signals: impl IntoIterator<Item = Signal>) {
+pub(crate) fn unblock(signals: impl IntoIterator<Item = Signal>) {
     let wanted: SigSet = signals.into_iter().collect();
     // Fails for masks that are none only.
     if let Ok(found) = wanted.thread_swap_mask(SigmaskHow::SIG_UNBLOCK) {
@@ -20,7 +20,7 @@ pub fn unblock(signals: impl IntoIterator<Item = Signal>) {
 }
 
 /// Runs this, the start of another program, with the mask that this process got.
-pub fn with_inherited<T>(run: impl FnOnce() -> T) -> T {
+pub(crate) fn with_inherited<T>(run: impl FnOnce() -> T) -> T {
     let ours = INHERITED
         .get()
         .and_then(|inherited| inherited.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok());

@@ -20,7 +20,7 @@ pub(crate) use surroundings::{catch_signals, context};
 ///
 /// # Errors
 /// What keeps it from beginning.
-pub fn run(
+pub(crate) fn run(
     own: Own,
     settings: Settings,
     environment: Environment,

@@ -129,7 +129,7 @@ impl Acknowledgements {
 }
 
 /// Which message the payload of an acknowledgement is for. Receivers look at nothing but the number.
-pub fn acknowledged_number(payload: &[u8]) -> Option<i64> {
+pub(super) fn acknowledged_number(payload: &[u8]) -> Option<i64> {
     #[derive(serde::Deserialize)]
     struct Number {
         #[serde(rename = "AcknowledgedMessageSequenceNumber")]

@@ -17,7 +17,7 @@ const MAXIMUM_PAYLOAD: usize = 4096;
 ///
 /// When there is no key, or the challenge is not what our key opens: the other side is not the one it claims to be. The text says what
 /// the challenge is not.
-pub fn answer(
+pub(super) fn answer(
     encrypter: Option<&Encrypter>,
     payload: &[u8],
 ) -> Result<EncryptionChallenge, String> {

@@ -21,7 +21,7 @@ const MAXIMUM_SIZE: usize = 64 * 1024;
 
 /// How far the handshake is.
 #[derive(Debug)]
-pub struct Handshake {
+pub(super) struct Handshake {
     client_version: String,
     state: HandshakeState,
     /// The one request that is answered, as it came: it may come again.
@@ -64,7 +64,7 @@ enum Encryption {
 
 /// What the request leads to.
 #[derive(Debug, PartialEq)]
-pub enum Step {
+pub(super) enum Step {
     /// Send this.
     Respond(HandshakeResponse),
     /// Make a data key, then call [`Handshake::respond_with_key`].
@@ -73,7 +73,7 @@ pub enum Step {
 
 impl Handshake {
     /// A handshake in which the client claims this version.
-    pub fn new(client_version: &str) -> Self {
+    pub(super) fn new(client_version: &str) -> Self {
         Self {
             client_version: client_version.to_owned(),
             state: HandshakeState::Waiting,
@@ -88,7 +88,7 @@ impl Handshake {
     ///
     /// # Errors
     /// When it is no JSON of a request: there is nothing to answer then.
-    pub fn request(&mut self, payload: &[u8]) -> Result<Option<Step>, Error> {
+    pub(super) fn request(&mut self, payload: &[u8]) -> Result<Option<Step>, Error> {
         if let Some(first) = &self.request {
             let again = self.response.clone().filter(|_| first == payload);
             if again.is_none() {
@@ -117,22 +117,22 @@ impl Handshake {
     }
 
     /// Whether a request came.
-    pub const fn has_begun(&self) -> bool {
+    pub(super) const fn has_begun(&self) -> bool {
         self.request.is_some()
     }
 
     /// Whether the agent asked for encryption: from then on nothing clear is taken.
-    pub const fn asks_for_encryption(&self) -> bool {
+    pub(super) const fn asks_for_encryption(&self) -> bool {
         !matches!(self.encryption, Encryption::NotAsked)
     }
 
     /// Whether a data key is being made.
-    pub const fn wants_key(&self) -> bool {
+    pub(super) const fn wants_key(&self) -> bool {
         matches!(self.state, HandshakeState::WantsKey(_))
     }
 
     /// Takes the one encryption challenge, which comes between the key and the end of the handshake. Whether this is it.
-    pub fn take_challenge(&mut self) -> bool {
+    pub(super) fn take_challenge(&mut self) -> bool {
         let is_due = self.encryption == Encryption::Keyed
             && matches!(self.state, HandshakeState::Responded { .. });
         if is_due {
@@ -142,7 +142,7 @@ impl Handshake {
     }
 
     /// The data key is made, or could not be; None when nobody waits for it any more.
-    pub fn respond_with_key(
+    pub(super) fn respond_with_key(
         &mut self,
         key: Result<KmsEncryptionResult, String>,
     ) -> Option<HandshakeResponse> {
@@ -218,7 +218,7 @@ impl Handshake {
     ///
     /// # Errors
     /// When it comes before the request was answered, when encryption was asked for and is not proven, or when it cannot be read.
-    pub fn complete(&mut self, payload: &[u8]) -> Result<Option<Started>, Error> {
+    pub(super) fn complete(&mut self, payload: &[u8]) -> Result<Option<Started>, Error> {
         let complete: HandshakeComplete = parse(payload, "end").map_err(Error::Start)?;
         if matches!(self.encryption, Encryption::Asked | Encryption::Keyed) {
             return Err(Error::Start(self.refusal.clone().unwrap_or_else(|| {
@@ -246,7 +246,7 @@ impl Handshake {
     }
 
     /// Why the client refused something, if it did.
-    pub fn refusal(&self) -> Option<&str> {
+    pub(super) fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
 }

@@ -19,7 +19,7 @@ const BEGINNING: Duration = Duration::from_secs(10);
 
 /// What is known so far.
 #[derive(Debug, Default)]
-pub struct Opening {
+pub(super) struct Opening {
     /// When the connection stood.
     since: Option<Instant>,
     /// Whether the agent said anything at all. What the service says does not count.
@@ -48,7 +48,7 @@ enum Probe {
 
 impl Opening {
     /// There is a connection.
-    pub fn connected(&mut self, now: Instant) {
+    pub(super) fn connected(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         // What was missing may have been lost with the old connection.
         self.early_since = self.early_since.map(|_| now);
@@ -60,24 +60,24 @@ impl Opening {
     }
 
     /// A message of the agent came.
-    pub const fn heard(&mut self) {
+    pub(super) const fn heard(&mut self) {
         self.heard = true;
     }
 
     /// The handshake has begun.
-    pub const fn requested(&mut self) {
+    pub(super) const fn requested(&mut self) {
         self.requested = true;
     }
 
     /// A message came too early, while `expected` is the next in order.
-    pub fn came_early(&mut self, expected: i64, now: Instant) {
+    pub(super) fn came_early(&mut self, expected: i64, now: Instant) {
         if expected == 0 {
             self.early_since.get_or_insert(now);
         }
     }
 
     /// A message came whose number is too far ahead of `expected`, the next in order, to be one of ours.
-    pub fn came_from_afar(&mut self, expected: i64, now: Instant) {
+    pub(super) fn came_from_afar(&mut self, expected: i64, now: Instant) {
         if expected == 0 {
             let (_, count) = self.afar.get_or_insert((now, 0));
             *count = count.saturating_add(1);
@@ -85,24 +85,24 @@ impl Opening {
     }
 
     /// The size went out under this number.
-    pub const fn probed(&mut self, number: i64) {
+    pub(super) const fn probed(&mut self, number: i64) {
         self.probe = Probe::Sent(number);
     }
 
     /// A message of ours was acknowledged.
-    pub fn acknowledged(&mut self, number: i64, now: Instant) {
+    pub(super) fn acknowledged(&mut self, number: i64, now: Instant) {
         if matches!(self.probe, Probe::Sent(probe) if probe == number) {
             self.probe = Probe::Acknowledged(now);
         }
     }
 
     /// The user was told of the silence.
-    pub const fn told(&mut self) {
+    pub(super) const fn told(&mut self) {
         self.told = true;
     }
 
     /// When its timers are due.
-    pub fn set_timers(&self, table: &mut TimerTable) {
+    pub(super) fn set_timers(&self, table: &mut TimerTable) {
         let silent_since = self.since.filter(|_| !self.heard);
         let silence = silent_since.filter(|_| !self.told);
         table.set(Timer::OpeningSilence, silence.map(|at| at + SILENCE));

@@ -16,7 +16,7 @@ const MAXIMUM_AHEAD: i64 = 131_072;
 
 /// The receiving half of the stream: numbers in any order in, payloads in order out.
 #[derive(Debug, Default)]
-pub struct ReorderBuffer {
+pub(super) struct ReorderBuffer {
     /// The next number to deliver.
     expected: i64,
     /// What came early, by number; all above `expected`.
@@ -27,7 +27,7 @@ pub struct ReorderBuffer {
 
 /// What became of a message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub(super) enum Accepted {
     /// It is the next one: deliver it, and then what [`ReorderBuffer::next`] gives. Acknowledge.
     Next(Bytes),
     /// It waits. Acknowledge.
@@ -42,7 +42,7 @@ pub enum Accepted {
 
 impl ReorderBuffer {
     /// Takes a message.
-    pub fn accept(&mut self, number: i64, payload_type: u32, payload: Bytes) -> Accepted {
+    pub(super) fn accept(&mut self, number: i64, payload_type: u32, payload: Bytes) -> Accepted {
         if number < 0 {
             return Accepted::Refused;
         }
@@ -68,7 +68,7 @@ impl ReorderBuffer {
     }
 
     /// The next message in order, if it waits here already.
-    pub fn next(&mut self) -> Option<(u32, Bytes)> {
+    pub(super) fn next(&mut self) -> Option<(u32, Bytes)> {
         let first = self
             .waiting
             .first_entry()
@@ -80,12 +80,12 @@ impl ReorderBuffer {
     }
 
     /// The next number to deliver.
-    pub const fn expected(&self) -> i64 {
+    pub(super) const fn expected(&self) -> i64 {
         self.expected
     }
 
     /// Bytes that wait.
-    pub const fn bytes(&self) -> usize {
+    pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 }

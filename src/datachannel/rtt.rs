@@ -19,7 +19,7 @@ const QUEUE_BEGINS: (Duration, Duration) = (Duration::from_millis(4), Duration::
 
 /// Round-trip times, smoothed, and the timeout that follows from them.
 #[derive(Debug, Clone, Default)]
-pub struct RttEstimator {
+pub(super) struct RttEstimator {
     /// None before the first sample.
     estimate: Option<Estimate>,
     /// How often the timeout was doubled since the last new acknowledgement.
@@ -39,7 +39,7 @@ struct Estimate {
 
 impl RttEstimator {
     /// Takes a sample of a message that was sent once only (Karn's rule is the caller's: it knows how often it sent).
-    pub fn sample(&mut self, rtt: Duration) {
+    pub(super) fn sample(&mut self, rtt: Duration) {
         self.estimate = Some(match self.estimate {
             None => Estimate {
                 smoothed: rtt,
@@ -65,18 +65,18 @@ impl RttEstimator {
     }
 
     /// A new acknowledgement came: the timeout is the estimate again.
-    pub fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self) {
         self.doublings = 0;
     }
 
     /// The timer fired: for the how-manieth time since the last new acknowledgement.
-    pub fn expired(&mut self) -> u32 {
+    pub(super) fn expired(&mut self) -> u32 {
         self.doublings = (self.doublings + 1).min(8);
         self.doublings
     }
 
     /// How long to wait for an acknowledgement.
-    pub fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> Duration {
         let base = self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
             (estimate.smoothed + estimate.variation * 4).max(MINIMUM_TIMEOUT)
         });
@@ -85,27 +85,27 @@ impl RttEstimator {
 
     /// Which of two copies an acknowledgement is for, that came so long after the earlier and after the later one: whether it is the
     /// later. One for the earlier copy mostly comes much sooner than a round trip after the later.
-    pub fn is_for_later(&self, earlier: Duration, later: Duration) -> bool {
+    pub(super) fn is_for_later(&self, earlier: Duration, later: Duration) -> bool {
         self.estimate
             .is_none_or(|estimate| later >= estimate.smoothed / 2 || earlier > self.loss_delay())
     }
 
     /// After so long a message is lost that even one later message overtook (RFC 9002, 6.1.2, with the variation in place of its
     /// eighth).
-    pub fn loss_delay(&self) -> Duration {
+    pub(super) fn loss_delay(&self) -> Duration {
         self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
             estimate.smoothed + (estimate.variation * 4).max(GRANULARITY)
         })
     }
 
     /// Whether messages wait longer in the path's queues than the path itself takes: sending faster would only fill them.
-    pub fn is_queueing(&self) -> bool {
+    pub(super) fn is_queueing(&self) -> bool {
         self.estimate
             .is_some_and(|estimate| estimate.smoothed >= estimate.minimum * 3 / 2 + QUEUE_ALLOWANCE)
     }
 
     /// Whether a queue begins to grow: what doubles each round trip would overshoot by as much before the smoothed time shows it.
-    pub fn is_filling(&self) -> bool {
+    pub(super) fn is_filling(&self) -> bool {
         let (least, most) = QUEUE_BEGINS;
         self.estimate.is_some_and(|estimate| {
             estimate.last_round >= estimate.minimum + (estimate.minimum / 8).clamp(least, most)

@@ -18,7 +18,7 @@ pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
 /// What interactive input may use beyond a closed window, in messages.
 const INTERACTIVE_RESERVE: usize = 64;
 /// Control messages that may be unacknowledged, and the bytes of their frames: they never wait, so they must not pile up.
-pub const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
+pub(super) const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
 const MAXIMUM_SPAN: usize = 16_384;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.

@@ -41,7 +41,7 @@ impl Reservation {
 
 /// A message that is kept until it is acknowledged.
 #[derive(Debug)]
-pub struct SentMessage {
+pub(super) struct SentMessage {
     /// Empty once acknowledged.
     pub frame: Bytes,
     pub urgency: Urgency,
@@ -56,7 +56,7 @@ pub struct SentMessage {
 }
 
 impl SentMessage {
-    pub const fn new(frame: Bytes, reservation: &Reservation) -> Self {
+    pub(super) const fn new(frame: Bytes, reservation: &Reservation) -> Self {
         Self {
             frame,
             urgency: reservation.urgency,
@@ -71,7 +71,7 @@ impl SentMessage {
 
 /// Where a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     Unsent,
     /// `newer_acked`: how many messages sent later were acknowledged.
     InFlight {
@@ -85,47 +85,47 @@ pub enum State {
 
 /// Every message from the oldest unacknowledged one on, by their numbers, which have no gaps.
 #[derive(Debug, Default)]
-pub struct SentMessages {
+pub(super) struct SentMessages {
     first: i64,
     messages: VecDeque<SentMessage>,
 }
 
 impl SentMessages {
     /// The number of the oldest, or that of the next message when there is none.
-    pub const fn first(&self) -> i64 {
+    pub(super) const fn first(&self) -> i64 {
         self.first
     }
 
     /// The number of the next message.
-    pub fn next_number(&self) -> i64 {
+    pub(super) fn next_number(&self) -> i64 {
         self.number_at(self.messages.len())
     }
 
     /// The number of the message that has so many older ones here.
-    pub const fn number_at(&self, older: usize) -> i64 {
+    pub(super) const fn number_at(&self, older: usize) -> i64 {
         self.first.saturating_add_unsigned(older as u64)
     }
 
     /// How many older messages this number has here; none for one that is acknowledged with all before it.
-    pub fn older_than(&self, number: i64) -> Option<usize> {
+    pub(super) fn older_than(&self, number: i64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    pub fn get(&self, number: i64) -> Option<&SentMessage> {
+    pub(super) fn get(&self, number: i64) -> Option<&SentMessage> {
         self.messages.get(self.older_than(number)?)
     }
 
-    pub fn get_mut(&mut self, number: i64) -> Option<&mut SentMessage> {
+    pub(super) fn get_mut(&mut self, number: i64) -> Option<&mut SentMessage> {
         let index = self.older_than(number)?;
         self.messages.get_mut(index)
     }
 
     /// Each with its number, oldest first.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (i64, &mut SentMessage)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (i64, &mut SentMessage)> {
         (self.first..).zip(&mut self.messages)
     }
 
@@ -134,12 +134,12 @@ impl SentMessages {
         self.messages.iter()
     }
 
-    pub fn push(&mut self, message: SentMessage) {
+    pub(super) fn push(&mut self, message: SentMessage) {
         self.messages.push_back(message);
     }
 
     /// Forgets the oldest, as far as they are acknowledged: how many those were.
-    pub fn forget_acknowledged(&mut self) -> usize {
+    pub(super) fn forget_acknowledged(&mut self) -> usize {
         let mut count = 0;
         while self
             .messages

@@ -16,7 +16,7 @@ use crate::settings::Environment;
 
 /// How one talks to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyScheme {
+pub(super) enum ProxyScheme {
     /// CONNECT in the clear.
     Http,
     /// CONNECT inside TLS.
@@ -59,7 +59,7 @@ impl ProxyScheme {
 
 /// Who we are to the proxy.
 #[derive(Clone)]
-pub struct ProxyLogin {
+pub(super) struct ProxyLogin {
     pub(super) user: Zeroizing<String>,
     pub(super) password: Zeroizing<String>,
 }

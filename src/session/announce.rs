@@ -9,7 +9,7 @@ use crate::terminal::print;
 
 /// Says what the contract wants said.
 #[derive(Debug)]
-pub struct Announcer {
+pub(crate) struct Announcer {
     /// As it may be shown.
     session_id: String,
     place: AtomicU8,
@@ -19,7 +19,7 @@ pub struct Announcer {
 
 impl Announcer {
     /// For this session.
-    pub fn new(session_id: &str, place: OutputTarget) -> Self {
+    pub(crate) fn new(session_id: &str, place: OutputTarget) -> Self {
         Self {
             session_id: sanitise::line(session_id),
             place: AtomicU8::new(place as u8),
@@ -29,7 +29,7 @@ impl Announcer {
 
     /// The same, with what must not be shown.
     #[must_use]
-    pub fn hiding(self, redactor: &Redactor) -> Self {
+    pub(crate) fn hiding(self, redactor: &Redactor) -> Self {
         Self {
             redactor: redactor.clone(),
             ..self
@@ -37,17 +37,17 @@ impl Announcer {
     }
 
     /// What must not be shown.
-    pub const fn redactor(&self) -> &Redactor {
+    pub(crate) const fn redactor(&self) -> &Redactor {
         &self.redactor
     }
 
     /// The session's name as it may be shown.
-    pub fn session_id(&self) -> &str {
+    pub(crate) fn session_id(&self) -> &str {
         &self.session_id
     }
 
     /// Where the lines go now.
-    pub fn place(&self) -> OutputTarget {
+    pub(crate) fn place(&self) -> OutputTarget {
         match self.place.load(Ordering::SeqCst) {
             0 => OutputTarget::Stdout,
             1 => OutputTarget::Stderr,
@@ -56,7 +56,7 @@ impl Announcer {
     }
 
     /// From now on nothing of ours goes to stdout: the session's bytes are to be alone there.
-    pub fn leave_stdout(&self) {
+    pub(crate) fn leave_stdout(&self) {
         if self.place() == OutputTarget::Stdout {
             self.place
                 .store(OutputTarget::Stderr as u8, Ordering::SeqCst);
@@ -64,7 +64,7 @@ impl Announcer {
     }
 
     /// Says a text of the contract.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         let text = sanitise::text(&self.redactor.clean(text));
         match self.place() {
             OutputTarget::Stdout => print::to_stdout(&text),
@@ -74,7 +74,7 @@ impl Announcer {
     }
 
     /// The first banner; callers wait for it.
-    pub fn starting(&self) {
+    pub(crate) fn starting(&self) {
         self.say(&format!(
             "\nStarting session with SessionId: {}\n",
             self.session_id
@@ -82,19 +82,19 @@ impl Announcer {
     }
 
     /// One line on stderr that may hold words of others.
-    pub fn complain(&self, what: impl std::fmt::Display) {
+    pub(crate) fn complain(&self, what: impl std::fmt::Display) {
         print::complaint(self.redactor.clean(&what.to_string()));
     }
 
     /// What the agent wants the user to read, if anything.
-    pub fn customer_message(&self, message: &str) {
+    pub(crate) fn customer_message(&self, message: &str) {
         if !message.is_empty() {
             self.say(&format!("{}\n", sanitise::text(message)));
         }
     }
 
     /// The last words, as they are spelled.
-    pub fn text(&self, text: &Text) -> String {
+    pub(crate) fn text(&self, text: &Text) -> String {
         let id = &self.session_id;
         match text {
             Text::Exiting => format!("\n\nExiting session with sessionId: {id}.\n\n"),

@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::sanitise;
 
 /// The `type` of port sessions that listen; all others carry stdin and stdout.
-pub const LOCAL_PORT_FORWARDING: &str = "LocalPortForwarding";
+pub(super) const LOCAL_PORT_FORWARDING: &str = "LocalPortForwarding";
 
 /// What StartSession was called with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub(crate) struct Asked {
     kind: Kind,
     /// The document's parameters, the first value of each.
     parameters: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ enum Kind {
 
 impl Asked {
     /// A document, a shell without it, and its parameters.
-    pub fn new(document: Option<&str>, parameters: &BTreeMap<String, Vec<String>>) -> Self {
+    pub(crate) fn new(document: Option<&str>, parameters: &BTreeMap<String, Vec<String>>) -> Self {
         let first =
             |(name, values): (&String, &Vec<String>)| Some((name.clone(), values.first()?.clone()));
         Self {
@@ -61,7 +61,7 @@ impl Asked {
     ///
     /// # Errors
     /// That names what is different.
-    pub fn check(&self, started: &Started) -> Result<(), Error> {
+    pub(crate) fn check(&self, started: &Started) -> Result<(), Error> {
         let is_port = started.session_type == SessionType::Port;
         let is_right = match self.kind {
             Kind::Pty => started.session_type.has_pty(),

@@ -27,7 +27,7 @@ const SIGNALLED_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session's end, and all that is known of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// How it ended.
     pub ending: Ending,
     /// How far it came.
@@ -44,7 +44,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Without output.
-    pub fn new(ending: Ending, stage: Stage) -> Self {
+    pub(crate) fn new(ending: Ending, stage: Stage) -> Self {
         Self {
             ending,
             stage,
@@ -104,7 +104,7 @@ pub(super) fn conclude(context: &Context, mut outcome: Outcome) -> u8 {
 }
 
 /// Says why there is no session. The exit code.
-pub fn give_up(announcer: &Announcer, error: Error) -> u8 {
+pub(crate) fn give_up(announcer: &Announcer, error: Error) -> u8 {
     // Nothing but the error counts where nothing has begun.
     let verdict = decide(&Facts {
         command: Command::Contract,

@@ -24,7 +24,7 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All that a session needs.
-pub struct Context {
+pub(crate) struct Context {
     /// The stream.
     pub channel: DataChannel,
     /// What the channel wants the user to know.
@@ -45,7 +45,7 @@ pub struct Context {
 
 /// Who called us, as far as sessions care.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Somebody takes stdout apart by the prefix of its lines, and so wants stderr on it.
     pub stderr_to_stdout: bool,
     /// By the contract, or one of our own commands.
@@ -84,7 +84,7 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(
 }
 
 /// The error of a session that cannot get a thread or a descriptor.
-pub fn out_of_resources(error: &std::io::Error) -> Error {
+pub(crate) fn out_of_resources(error: &std::io::Error) -> Error {
     Error::Start(format!(
         "the system gives no thread or descriptor ({error}): raise the limits of this process"
     ))

@@ -14,7 +14,7 @@ const UNKNOWN_EXIT_CODE: u8 = 255;
 /// Where our own lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum OutputTarget {
+pub(crate) enum OutputTarget {
     /// As callers expect.
     Stdout,
     /// `SSM_PLUGIN_QUIET`, and whatever follows the first banner where stdout carries SSH's bytes.
@@ -25,7 +25,7 @@ pub enum OutputTarget {
 
 /// Who called us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// The AWS CLI or one of its like.
     #[default]
     Contract,
@@ -41,7 +41,7 @@ pub enum Command {
 
 /// How a session ended.
 #[derive(Debug)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// At the far end, or on the way there.
     Over(End),
     /// On our side: the remote session is still to be ended.
@@ -50,7 +50,7 @@ pub enum Ending {
 
 /// Why it ended on our side.
 #[derive(Debug)]
-pub enum Leaving {
+pub(crate) enum Leaving {
     /// The user wanted so, by an escape, by INT and the like.
     User,
     /// Nobody reads what comes.
@@ -63,7 +63,7 @@ pub enum Leaving {
 
 /// What ends the remote session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoteEnd {
+pub(crate) enum RemoteEnd {
     /// The TerminateSession flag; the API if it is not acknowledged. For ports.
     Flag,
     /// The API: for shells, whose agents take no notice of flags, and ports with old agents.
@@ -72,7 +72,7 @@ pub enum RemoteEnd {
 
 /// How far the session came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The agent has not said what kind of session this is.
     Opening,
     /// It has, and then nothing: a reason that comes now is why it could not start.
@@ -83,7 +83,7 @@ pub enum Stage {
 
 /// What became of the session's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     /// All that came is written; or it was left unwritten by somebody who left.
     All,
     /// Nobody wants it any more.
@@ -96,7 +96,7 @@ pub enum Written {
 
 /// All that has happened.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     /// Who called us.
     pub command: Command,
     /// Where our own lines go by now.
@@ -119,7 +119,7 @@ pub struct Facts<'a> {
 
 /// Where one of the contract's texts goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputStream {
+pub(super) enum OutputStream {
     /// To stdout.
     Stdout,
     /// To stderr.
@@ -128,7 +128,7 @@ pub enum OutputStream {
 
 /// One of the contract's texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Text {
+pub(crate) enum Text {
     /// `Exiting session with …`.
     Exiting,
     /// `SessionId: … : …`.
@@ -141,7 +141,7 @@ pub enum Text {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// The last words.
     pub text: Option<(OutputStream, Text)>,
     /// Lines on stderr that say what went wrong.
@@ -151,7 +151,7 @@ pub struct Verdict {
 }
 
 /// Decides.
-pub fn decide(facts: &Facts<'_>) -> Verdict {
+pub(super) fn decide(facts: &Facts<'_>) -> Verdict {
     let mut verdict = match facts.ending {
         Ending::Over(End::Closed { output }) => closed(facts, &sanitise::text(output)),
         Ending::Over(End::TimedOut) => timed_out(facts),
@@ -315,7 +315,7 @@ fn code_of(signal: Signal) -> u8 {
 }
 
 /// Whether a signal asks the program to end.
-pub fn is_deadly(signal: Signal) -> bool {
+pub(super) fn is_deadly(signal: Signal) -> bool {
     matches!(
         signal,
         Signal::Terminate | Signal::HangUp | Signal::ParentGone
@@ -323,7 +323,7 @@ pub fn is_deadly(signal: Signal) -> bool {
 }
 
 /// That output cannot be written, though somebody wants it.
-pub fn unwritable(errno: Errno) -> String {
+pub(super) fn unwritable(errno: Errno) -> String {
     format!("cannot write the session's output ({errno})")
 }
 

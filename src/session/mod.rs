@@ -1,6 +1,6 @@
 //! What a person does with the stream: sessions start, run by their type, and end with the texts and exit codes of the contract.
 
-pub mod announce;
+pub(crate) mod announce;
 mod asked;
 mod conclude;
 mod context;
@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{bounded, never, select};
 
-pub use asked::Asked;
-pub use conclude::{Outcome, give_up};
-pub use context::{Caller, Context, out_of_resources};
-pub use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage};
+pub(crate) use asked::Asked;
+pub(crate) use conclude::{Outcome, give_up};
+pub(crate) use context::{Caller, Context, out_of_resources};
+pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage};
 
 use crate::datachannel::{Delivery, End, SessionType, Started};
 use crate::error::Error;
@@ -27,7 +27,7 @@ use context::{JOIN_TIMEOUT, spawn, tell};
 ///
 /// # Errors
 /// When it could not start or is lost for good, or when a signal ended it.
-pub fn run(context: &Context) -> Result<u8, Error> {
+pub(crate) fn run(context: &Context) -> Result<u8, Error> {
     // In time for agents that make no handshake and wait for the size. Sessions without a pty do not get it.
     if let Some(size) = size::current(&context.environment) {
         context.channel.resize(size);

@@ -24,18 +24,18 @@ pub(super) struct HalfClosed {
 
 impl HalfClosed {
     /// The local side of a stream has ended.
-    pub fn begin(&mut self, stream: StreamId, now: Instant) {
+    pub(super) fn begin(&mut self, stream: StreamId, now: Instant) {
         self.count += 1;
         self.entries.push(Reverse((now, stream)));
     }
 
     /// A stream is no longer half-closed, whatever the reason.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.count = self.count.saturating_sub(1);
     }
 
     /// The next stream whose time, as far as known here, has come.
-    pub fn take_due(&mut self, now: Instant) -> Option<StreamId> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<StreamId> {
         if self.next_timeout()? > now {
             return None;
         }
@@ -43,16 +43,16 @@ impl HalfClosed {
     }
 
     /// Whether the FIN of a stream that was last active then is due.
-    pub fn is_over(&self, last_activity: Instant, now: Instant) -> bool {
+    pub(super) fn is_over(&self, last_activity: Instant, now: Instant) -> bool {
         last_activity + self.fin_delay() <= now
     }
 
     /// Looks at the stream again when the delay, counted from `last_activity`, is over.
-    pub fn again(&mut self, stream: StreamId, last_activity: Instant) {
+    pub(super) fn again(&mut self, stream: StreamId, last_activity: Instant) {
         self.entries.push(Reverse((last_activity, stream)));
     }
 
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
         let Reverse((activity, _)) = self.entries.peek()?;
         Some(*activity + self.fin_delay())
     }

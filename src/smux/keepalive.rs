@@ -17,7 +17,7 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             next_nop: now + INTERVAL,
             last_received: now,
@@ -25,13 +25,13 @@ impl KeepAlive {
         }
     }
 
-    pub fn received(&mut self, now: Instant) {
+    pub(super) fn received(&mut self, now: Instant) {
         self.last_received = now;
         self.is_silent = false;
     }
 
     /// Whether a NOP is due; the next one is an interval from now.
-    pub fn take_nop(&mut self, now: Instant) -> bool {
+    pub(super) fn take_nop(&mut self, now: Instant) -> bool {
         let is_due = now >= self.next_nop;
         if is_due {
             self.next_nop = now + INTERVAL;
@@ -41,7 +41,7 @@ impl KeepAlive {
 
     /// Whether it has just become silent: the other side has the same timeout, and what one does not hear for so long, the other neither.
     /// While nothing is read, silence means nothing.
-    pub fn take_silence(&mut self, now: Instant, is_reading: bool) -> bool {
+    pub(super) fn take_silence(&mut self, now: Instant, is_reading: bool) -> bool {
         if self.is_silent || now < self.last_received + TIMEOUT {
             return false;
         }
@@ -53,7 +53,7 @@ impl KeepAlive {
         true
     }
 
-    pub fn next_timeout(&self) -> Instant {
+    pub(super) fn next_timeout(&self) -> Instant {
         if self.is_silent {
             return self.next_nop;
         }

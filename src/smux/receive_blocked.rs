@@ -20,7 +20,7 @@ pub(super) struct ReceiveBlocked {
 }
 
 impl ReceiveBlocked {
-    pub fn new(now: Instant, others: bool) -> Self {
+    pub(super) fn new(now: Instant, others: bool) -> Self {
         Self {
             since: now,
             others_since: others.then_some(now),
@@ -29,7 +29,7 @@ impl ReceiveBlocked {
     }
 
     /// The number of streams has changed.
-    pub fn set_others(&mut self, others: bool, now: Instant) {
+    pub(super) fn set_others(&mut self, others: bool, now: Instant) {
         match (others, self.others_since) {
             (true, None) => {
                 self.others_since = Some(now);
@@ -41,12 +41,12 @@ impl ReceiveBlocked {
     }
 
     /// When a stream whose local side took something last at `last_progress` is to be named.
-    pub fn name_at(&self, last_progress: Instant) -> Instant {
+    pub(super) fn name_at(&self, last_progress: Instant) -> Instant {
         self.since.max(last_progress) + NAME_AFTER
     }
 
     /// When it is to be reset; never while it blocks only itself.
-    pub fn reset_at(&self, last_progress: Instant) -> Option<Instant> {
+    pub(super) fn reset_at(&self, last_progress: Instant) -> Option<Instant> {
         Some(self.others_since?.max(last_progress) + RESET_AFTER)
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct SmuxStream {
 }
 
 impl SmuxStream {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             outgoing: SendState::Open,
             remote_finished: false,
@@ -66,16 +66,16 @@ impl SmuxStream {
     }
 
     /// What its unread data costs of the budget, bytes.
-    pub const fn cost(&self) -> usize {
+    pub(super) const fn cost(&self) -> usize {
         self.cost
     }
 
-    pub fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
 
     /// Keeps data that came in a message of `message_length` bytes, and hands back what it costs. `copies`: in memory of its own.
-    pub fn receive(
+    pub(super) fn receive(
         &mut self,
         data: Bytes,
         message_length: usize,
@@ -98,12 +98,12 @@ impl SmuxStream {
         cost
     }
 
-    pub fn unread(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn unread(&self) -> impl Iterator<Item = &[u8]> {
         self.unread.iter().map(AsRef::as_ref)
     }
 
     /// Forgets the first `count` unread bytes, and hands back what they had cost.
-    pub fn consume(&mut self, mut count: usize, now: Instant) -> usize {
+    pub(super) fn consume(&mut self, mut count: usize, now: Instant) -> usize {
         let before = self.cost;
         while let Some(piece) = self.unread.front_mut() {
             if count < piece.len() {

@@ -19,12 +19,12 @@ pub(super) struct StreamQueue {
 
 impl StreamQueue {
     /// A stream begins to wait. It is not listed twice: who has left must not come again.
-    pub fn push(&mut self, id: StreamId) {
+    pub(super) fn push(&mut self, id: StreamId) {
         self.ids.push_back(id);
     }
 
     /// Takes the first that still waits.
-    pub fn pop(&mut self, waits: impl Fn(StreamId) -> bool) -> Option<StreamId> {
+    pub(super) fn pop(&mut self, waits: impl Fn(StreamId) -> bool) -> Option<StreamId> {
         while let Some(id) = self.ids.pop_front() {
             if waits(id) {
                 return Some(id);
@@ -35,7 +35,7 @@ impl StreamQueue {
     }
 
     /// One that is listed waits no longer.
-    pub fn leave(&mut self, waits: impl Fn(StreamId) -> bool) {
+    pub(super) fn leave(&mut self, waits: impl Fn(StreamId) -> bool) {
         self.gone += 1;
         if self.gone > FEW && self.gone > self.ids.len() / 2 {
             self.ids.retain(|id| waits(*id));
@@ -44,7 +44,7 @@ impl StreamQueue {
     }
 
     /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ids.len() <= self.gone
     }
 }

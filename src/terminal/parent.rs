@@ -27,7 +27,7 @@ const SIGNAL_FIRST: Timespec = Timespec {
 
 /// Ends the thread when it goes.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     waker: Waker,
 }
 
@@ -36,7 +36,7 @@ pub struct Watch {
 ///
 /// # Errors
 /// When the process is out of descriptors or threads.
-pub fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<Watch>> {
+pub(super) fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<Watch>> {
     let Some(parent) = getppid() else {
         return Ok(None);
     };

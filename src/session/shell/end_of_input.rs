@@ -14,7 +14,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndOfInputStep {
+pub(super) enum EndOfInputStep {
     /// Send these bytes.
     Send(&'static [u8]),
     /// Tell the user what we wait for.
@@ -23,7 +23,7 @@ pub enum EndOfInputStep {
 
 /// Counts from the end of stdin on.
 #[derive(Debug)]
-pub struct EndOfInput {
+pub(super) struct EndOfInput {
     at: Instant,
     wants_return: bool,
     wants_line: bool,
@@ -31,7 +31,7 @@ pub struct EndOfInput {
 
 impl EndOfInput {
     /// Stdin ended; and the bytes to be sent for it.
-    pub fn new(now: Instant, unfinished_line: bool) -> (Self, &'static [u8]) {
+    pub(super) fn new(now: Instant, unfinished_line: bool) -> (Self, &'static [u8]) {
         let rules = Self {
             at: now,
             wants_return: unfinished_line,
@@ -46,7 +46,7 @@ impl EndOfInput {
     }
 
     /// When [`step`](Self::step) is to be called, given when output last came.
-    pub fn next_timeout(&self, last_output: Option<Instant>) -> Option<Instant> {
+    pub(super) fn next_timeout(&self, last_output: Option<Instant>) -> Option<Instant> {
         let since = last_output.map_or(self.at, |output| output.max(self.at));
         let quiet = self.wants_return.then(|| since + QUIET);
         let silence = self.wants_line.then(|| since + SILENCE);
@@ -54,7 +54,11 @@ impl EndOfInput {
     }
 
     /// What is due by now.
-    pub fn step(&mut self, now: Instant, last_output: Option<Instant>) -> Option<EndOfInputStep> {
+    pub(super) fn step(
+        &mut self,
+        now: Instant,
+        last_output: Option<Instant>,
+    ) -> Option<EndOfInputStep> {
         let since = last_output.map_or(self.at, |output| output.max(self.at));
         let quiet = now.saturating_duration_since(since);
         if self.wants_return && quiet >= QUIET {

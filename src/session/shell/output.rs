@@ -9,7 +9,7 @@ use crate::terminal::output::Piece;
 
 /// What the output thread finds out on its way.
 #[derive(Debug, Default)]
-pub struct Findings(Mutex<FindingsState>);
+pub(super) struct Findings(Mutex<FindingsState>);
 
 #[derive(Debug, Default)]
 struct FindingsState {
@@ -28,17 +28,17 @@ impl Findings {
     }
 
     /// When output last came.
-    pub fn last_output(&self) -> Option<Instant> {
+    pub(super) fn last_output(&self) -> Option<Instant> {
         self.look(|found| found.last_output)
     }
 
     /// The remote command's exit code, if the agent told it.
-    pub fn exit_code(&self) -> Option<i64> {
+    pub(super) fn exit_code(&self) -> Option<i64> {
         self.look(|found| found.exit_code)
     }
 
     /// Looks at what was not written, at the end: it tells how the session ended, and perhaps the exit code.
-    pub fn look_through_rest(&self, channel: &DataChannel) {
+    pub(super) fn look_through_rest(&self, channel: &DataChannel) {
         let nowhere = Routes {
             stderr_to_stdout: false,
             show_exit_code: false,
@@ -50,14 +50,14 @@ impl Findings {
     }
 
     /// How the session ended, once.
-    pub fn take_end(&self) -> Option<End> {
+    pub(super) fn take_end(&self) -> Option<End> {
         self.look(|found| found.end.take())
     }
 }
 
 /// Where the parts of a session's output go.
 #[derive(Debug, Clone, Copy)]
-pub struct Routes {
+pub(super) struct Routes {
     /// Stderr goes to stdout, where somebody takes it apart.
     pub stderr_to_stdout: bool,
     /// `EXIT_CODE: n` is shown as the original shows it.
@@ -65,7 +65,7 @@ pub struct Routes {
 }
 
 /// The next piece for the writer.
-pub fn next_piece(channel: &DataChannel, routes: Routes, findings: &Findings) -> Piece {
+pub(super) fn next_piece(channel: &DataChannel, routes: Routes, findings: &Findings) -> Piece {
     loop {
         let (payload_type, payload) = match channel.try_receive() {
             None => return Piece::Nothing,
