@@ -122,6 +122,13 @@ impl Endpoints {
         Ok(url)
     }
 
+    /// The host of a region's streams, beside that of Systems Manager.
+    pub(super) fn stream_host(&self, region: &str) -> String {
+        let host = self.host(Service::Ssm, region);
+        let rest = host.strip_prefix(Service::Ssm.label()).unwrap_or(&host);
+        format!("ssmmessages{rest}")
+    }
+
     /// The region that the stream URL's host names.
     pub(super) fn region_of_stream(&self) -> Option<String> {
         Some(self.stream.as_ref()?.region.clone())

@@ -2,6 +2,7 @@
 
 mod ec2;
 mod ecs;
+mod identity;
 mod instance_connect;
 mod instances;
 mod run_command;
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
+pub use identity::{FoundCredentials, Identity};
 pub use instances::{Filter, Node, Nodes, PingStatus};
 pub use run_command::{
     CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget,

@@ -28,6 +28,35 @@ pub(in crate::aws) struct Chain {
     kept: Mutex<Kept>,
     /// Held by who looks: a source that asks its user must not ask twice at a time.
     turn: Mutex<()>,
+    /// Where the newest come from.
+    source: Mutex<Option<Source>>,
+}
+
+/// What gave credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// Variables that hold them, or that lead to a role.
+    Environment,
+    /// A profile.
+    Profile(String),
+    /// The container's service.
+    Container,
+    /// The instance's metadata.
+    Instance,
+    /// The AWS CLI, for a profile.
+    AwsCli(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => formatter.write_str("the environment's variables"),
+            Self::Profile(name) => write!(formatter, "the profile {name}"),
+            Self::Container => formatter.write_str("the container's credentials service"),
+            Self::Instance => formatter.write_str("the instance's metadata"),
+            Self::AwsCli(name) => write!(formatter, "the AWS CLI, for the profile {name}"),
+        }
+    }
 }
 
 impl Chain {
@@ -44,6 +73,7 @@ impl Chain {
             remarks,
             kept: Mutex::default(),
             turn: Mutex::default(),
+            source: Mutex::default(),
         }
     }
 
@@ -92,6 +122,13 @@ impl Chain {
         self.kept().denied();
     }
 
+    /// Where the newest come from, in words; empty before any were found.
+    pub(in crate::aws) fn source(&self) -> String {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = source.as_ref().map(ToString::to_string);
+        crate::sanitise::line(&source.unwrap_or_default())
+    }
+
     /// The service took them.
     pub(in crate::aws) fn accepted(&self) {
         self.kept().accepted();
@@ -117,7 +154,12 @@ impl Chain {
         caller: ApiCaller<'_>,
         limit: &Limit,
     ) -> Result<Arc<Credentials>, CredentialsError> {
-        let found = self.find(region, caller, limit).map(Arc::new);
+        let found = self.find(region, caller, limit);
+        let found = found.map(|(found, source)| {
+            let mut last = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(source);
+            Arc::new(found)
+        });
         match &found {
             Ok(credentials) => log::debug!("credentials with key {}", credentials.access_key_id),
             Err(error) => log::info!("{error}"),
@@ -139,7 +181,7 @@ impl Chain {
         region: &str,
         caller: ApiCaller<'_>,
         limit: &Limit,
-    ) -> Result<Credentials, CredentialsError> {
+    ) -> Result<(Credentials, Source), CredentialsError> {
         let profiles = Profiles::load(&self.environment)?;
         let search = Search {
             environment: &self.environment,
@@ -167,36 +209,36 @@ impl Chain {
             && let Some(found) = of_environment(&search)?
         {
             say_environment_is_used();
-            return Ok(found);
+            return Ok((found, Source::Environment));
         }
         if let Some(section) = section
             && let Some(found) = profile::find(&search, name, section)?
         {
-            return Ok(found);
+            return Ok((found, Source::Profile(name.to_owned())));
         }
         // Callers name a profile because they must ("default"), or name something else by mistake: that hides nothing that is good.
         if self.profile.is_some()
             && let Some(found) = of_environment(&search)?
         {
             say_environment_is_used();
-            return Ok(found);
+            return Ok((found, Source::Environment));
         }
         if let Some(found) = container::find(&search)? {
             say_environment_is_used();
-            return Ok(found);
+            return Ok((found, Source::Container));
         }
         // The machine's own are for those who want no others.
         if section.is_none() && name != "default" {
             return Err(profile::unknown(&search, name));
         }
         if let Some(found) = instance::find(&search, false)? {
-            return Ok(found);
+            return Ok((found, Source::Instance));
         }
         // Without a profile it knows no more than we do, and it takes a second to start.
         if section.is_some()
             && let Some(found) = process::aws_cli(&search, name)?
         {
-            return Ok(found);
+            return Ok((found, Source::AwsCli(name.to_owned())));
         }
         Err(match section {
             Some(_) if named.is_some() => profile::empty(&search, name),

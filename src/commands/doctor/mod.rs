@@ -1,9 +1,96 @@
-//! `doctor`: what stands in the way of a session.
+//! `doctor`: what stands in the way of a session. Every step has a bound, and those that wait for others run side by side.
+
+mod check;
+mod machine;
+mod reach;
+mod setup;
+mod target;
+mod who;
+
+use std::thread;
 
 use super::Surroundings;
+use crate::aws::Api;
 use crate::cli::Doctor;
 use crate::error::Error;
+use check::{Check, Report};
+use reach::Place;
 
-pub(super) fn run(_doctor: &Doctor, _around: &Surroundings) -> Result<u8, Error> {
-    Ok(0)
+/// Runs it; the exit code.
+///
+/// # Errors
+/// None: what is wrong is a part of what it tells.
+pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> Result<u8, Error> {
+    let mut report = Report::new(doctor.json, around.redactor.clone());
+    if let Some(api) = setup::examine(doctor, around, &mut report) {
+        ask(&api, doctor, around, &mut report);
+    }
+    report.add(&machine::terminal(&around.environment));
+    report.add(&machine::limits());
+    Ok(report.end())
+}
+
+/// The steps that ask others.
+fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut Report) {
+    let url = match api.ssm_url() {
+        Ok(url) => url,
+        Err(error) => {
+            let next = "correct the endpoint that it names";
+            return report.add(&Check::problem("endpoints", error.to_string(), next));
+        }
+    };
+    let places = [Place::ssm(&url), Place::streams(api, &around.settings)];
+    let hosts: Vec<String> = places
+        .iter()
+        .map(|place| format!("{} at {}:{}", place.name, place.host, place.port))
+        .collect();
+    report.add(&Check::fine("endpoints", hosts.join(", ")));
+    report.add(&proxy(api, &places));
+    let named = || around.environment.get("AWS_PROFILE");
+    let profile = doctor.account.profile.as_deref().or_else(named);
+    let target = doctor.target.as_deref().filter(|name| !name.is_empty());
+    let target = target.or_else(|| around.environment.get("SSM_PLUGIN_TARGET"));
+    thread::scope(|scope| {
+        let reached: Vec<_> = places
+            .iter()
+            .map(|place| scope.spawn(move || reach::reach(api, place)))
+            .collect();
+        let clock = scope.spawn(|| reach::clock(api, &url));
+        let who = scope.spawn(|| {
+            let (mut checks, is_good) = who::examine(api, profile);
+            if let Some(target) = target.filter(|_| is_good) {
+                checks.extend(target::examine(api, target));
+            }
+            checks
+        });
+        // In the order of the steps, each as soon as those before it are over.
+        for check in reached {
+            add(report, check.join());
+        }
+        if let Ok(Some(check)) = clock.join() {
+            report.add(&check);
+        }
+        for check in who.join().unwrap_or_default() {
+            report.add(&check);
+        }
+    });
+}
+
+fn add(report: &mut Report, check: thread::Result<Check>) {
+    if let Ok(check) = check {
+        report.add(&check);
+    }
+}
+
+fn proxy(api: &Api, places: &[Place]) -> Check {
+    let ways: Vec<String> = places
+        .iter()
+        .map(|place| {
+            let proxies = &api.network().proxies;
+            let proxy = proxies.proxy_for(place.secure, &place.host, place.port);
+            let way = proxy.map_or("directly".to_owned(), |proxy| format!("through {proxy}"));
+            format!("{} {way}", place.name)
+        })
+        .collect();
+    Check::fine("proxy", ways.join(", "))
 }

@@ -1,0 +1,151 @@
+//! What a step found, and what to do next.
+
+use serde_json::{Value, json};
+
+use crate::redactor::Redactor;
+use crate::sanitise;
+use crate::terminal::print;
+
+/// How wide the names are, with a space.
+const NAME_WIDTH: usize = 13;
+
+/// Whether a step went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outcome {
+    /// It did.
+    Fine,
+    /// It is not as it should be, and sessions work all the same, or it could not be found out.
+    Warning,
+    /// It stands in the way.
+    Problem,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Check {
+    /// `credentials` and the like.
+    pub(super) name: &'static str,
+    pub(super) outcome: Outcome,
+    /// What was found.
+    pub(super) detail: String,
+    /// What to do, where something is to be done.
+    pub(super) next_step: Option<String>,
+}
+
+impl Check {
+    pub(super) fn fine(name: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            outcome: Outcome::Fine,
+            detail: detail.into(),
+            next_step: None,
+        }
+    }
+
+    pub(super) fn warning(
+        name: &'static str,
+        detail: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
+        Self {
+            outcome: Outcome::Warning,
+            next_step: Some(next_step.into()),
+            ..Self::fine(name, detail)
+        }
+    }
+
+    pub(super) fn problem(
+        name: &'static str,
+        detail: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
+        Self {
+            outcome: Outcome::Problem,
+            ..Self::warning(name, detail, next_step)
+        }
+    }
+
+    fn event(&self) -> Value {
+        let mut event = json!({
+            "event": "check",
+            "name": self.name,
+            "result": match self.outcome {
+                Outcome::Fine => "ok",
+                Outcome::Warning => "warning",
+                Outcome::Problem => "problem",
+            },
+            "detail": self.detail,
+        });
+        if let Some(next_step) = &self.next_step {
+            event["next_step"] = json!(next_step);
+        }
+        event
+    }
+
+    fn text(&self) -> String {
+        let outcome = match self.outcome {
+            Outcome::Fine => "ok",
+            Outcome::Warning => "warning",
+            Outcome::Problem => "PROBLEM",
+        };
+        let indent = " ".repeat(9);
+        let mut text = format!("{outcome:8} {:NAME_WIDTH$}{}\n", self.name, self.detail);
+        if let Some(next_step) = &self.next_step {
+            text.push_str(&format!("{indent}{:NAME_WIDTH$}-> {next_step}\n", ""));
+        }
+        text
+    }
+}
+
+/// Shows the steps, and remembers whether one stands in the way.
+#[derive(Debug)]
+pub(super) struct Report {
+    json: bool,
+    redactor: Redactor,
+    worst: Outcome,
+}
+
+impl Report {
+    pub(super) fn new(json: bool, redactor: Redactor) -> Self {
+        Self {
+            json,
+            redactor,
+            worst: Outcome::Fine,
+        }
+    }
+
+    /// A step is over. What of its text is secret, or what a terminal would obey, is not shown.
+    pub(super) fn add(&mut self, check: &Check) {
+        self.worst = self.worst.max(check.outcome);
+        let clean = |text: &str| sanitise::line(&self.redactor.clean(text));
+        let check = Check {
+            name: check.name,
+            outcome: check.outcome,
+            detail: clean(&check.detail),
+            next_step: check.next_step.as_deref().map(clean),
+        };
+        if self.json {
+            print::to_stdout(&format!("{}\n", check.event()));
+        } else {
+            print::to_stdout(&check.text());
+        }
+    }
+
+    /// All is over; the exit code.
+    pub(super) fn end(self) -> u8 {
+        let code = u8::from(self.worst == Outcome::Problem);
+        if self.json {
+            let event = json!({ "event": "end", "code": code });
+            print::to_stdout(&format!("{event}\n"));
+        } else {
+            print::to_stdout(match self.worst {
+                Outcome::Fine => "\nNothing stands in the way.\n",
+                Outcome::Warning => "\nNothing stands in the way; see the warnings.\n",
+                Outcome::Problem => {
+                    "\nSomething stands in the way: begin with the first PROBLEM.\n"
+                }
+            });
+        }
+        code
+    }
+}

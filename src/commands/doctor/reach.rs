@@ -1,0 +1,171 @@
+//! Whether the services are reached, and what time it is for them.
+
+use std::time::{Duration, SystemTime};
+
+use http::Uri;
+
+use super::check::Check;
+use crate::aws::Api;
+use crate::network::{ConnectError, Limit, Probe};
+use crate::settings::Settings;
+
+/// Name, connection and TLS.
+const REACH_TIME: Duration = Duration::from_secs(8);
+/// The same again, and an answer.
+const DATE_TIME: Duration = Duration::from_secs(8);
+/// AWS takes signatures that are so far off.
+const SIGNATURE_TIME: Duration = Duration::from_secs(300);
+/// Less is no matter.
+const UNIMPORTANT: Duration = Duration::from_secs(30);
+
+/// Somebody to be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) secure: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Place {
+    /// Systems Manager's API.
+    pub(super) fn ssm(url: &Uri) -> Self {
+        let secure = url.scheme_str() != Some("http");
+        Self {
+            name: "ssm",
+            secure,
+            host: url.host().unwrap_or_default().to_owned(),
+            port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+        }
+    }
+
+    /// The host of streams, or what takes its place.
+    pub(super) fn streams(api: &Api, settings: &Settings) -> Self {
+        let endpoint = settings.stream_endpoint.as_ref();
+        Self {
+            name: "ssmmessages",
+            secure: true,
+            host: endpoint.map_or_else(
+                || api.standard_stream_host(),
+                |endpoint| endpoint.host.clone(),
+            ),
+            port: endpoint.and_then(|endpoint| endpoint.port).unwrap_or(443),
+        }
+    }
+}
+
+/// Connects, and lets go.
+pub(super) fn reach(api: &Api, place: &Place) -> Check {
+    let limit = Limit::within(REACH_TIME);
+    let to = format!("{}:{}", place.host, place.port);
+    let network = api.network();
+    match network.probe(place.secure, &place.host, place.port, &limit) {
+        Ok(probe) => Check::fine(place.name, format!("{to}: {}", steps(&probe))),
+        Err((probe, error)) => {
+            let done = steps(&probe);
+            let detail = if done.is_empty() {
+                error.to_string()
+            } else {
+                format!("{error}; before: {done}")
+            };
+            Check::problem(place.name, detail, next_step(place, &error))
+        }
+    }
+}
+
+fn steps(probe: &Probe) -> String {
+    let step = |name: &str, time: Option<Duration>| {
+        time.map(|time| format!("{name} {:.0} ms", time.as_secs_f64() * 1000.0))
+    };
+    let through = probe.proxy.as_ref().map(|proxy| format!("through {proxy}"));
+    let all = [
+        through,
+        step("name", probe.name),
+        step("connection", probe.connection),
+        step("TLS", probe.tls),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn next_step(place: &Place, error: &ConnectError) -> String {
+    let Place {
+        name, host, port, ..
+    } = place;
+    match error {
+        ConnectError::NotFound { .. } => format!(
+            "check the region and the name servers; in a network without internet, make an interface endpoint for {name} with private names"
+        ),
+        ConnectError::Refused { .. }
+        | ConnectError::Unreachable { .. }
+        | ConnectError::TimedOut { .. }
+        | ConnectError::Cancelled => format!(
+            "allow TCP to {host} port {port} in the firewall and the security group, or name a proxy in HTTPS_PROXY"
+        ),
+        ConnectError::Proxy { .. } => format!(
+            "have the proxy allow CONNECT to {host}:{port}, correct user and password in its variable, or name {host} in NO_PROXY"
+        ),
+        ConnectError::ProxyUnreachable { .. } => format!(
+            "correct the proxy in the variable that is named, or name {host} in NO_PROXY if it is reached without"
+        ),
+        ConnectError::Certificate { .. } | ConnectError::Tls { .. } => {
+            "name the PEM file with the authority of your proxy or gateway in AWS_CA_BUNDLE"
+                .to_owned()
+        }
+        ConnectError::Trust(_) => {
+            "install ca-certificates, or name a PEM file of authorities in AWS_CA_BUNDLE".to_owned()
+        }
+    }
+}
+
+/// Compares this machine's clock with the service's; none where that does not tell, which is told by others.
+pub(super) fn clock(api: &Api, url: &Uri) -> Option<Check> {
+    let before = SystemTime::now();
+    let server = api.server_time(url, &Limit::within(DATE_TIME)).ok()??;
+    let after = SystemTime::now();
+    Some(compare(before, server, after))
+}
+
+/// `before` and `after` are our times around the service's, which has whole seconds.
+fn compare(before: SystemTime, server: SystemTime, after: SystemTime) -> Check {
+    let behind = server.duration_since(after).unwrap_or_default();
+    let ahead = before.duration_since(server).unwrap_or_default();
+    let (off, word) = if behind > ahead {
+        (behind, "behind")
+    } else {
+        (ahead, "ahead of")
+    };
+    if off <= UNIMPORTANT {
+        return Check::fine("clock", "as the service's");
+    }
+    let seconds = off.as_secs();
+    let next = "set it, for example by `timedatectl set-ntp true`";
+    let detail = if off < SIGNATURE_TIME {
+        format!("this machine's is {seconds} s {word} the service's")
+    } else {
+        format!(
+            "this machine's is {seconds} s {word} the service's, which refuses signatures of others with that; ours have the service's time"
+        )
+    };
+    Check::warning("clock", detail, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Outcome;
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told() {
+        let now = SystemTime::now();
+        let second = Duration::from_secs(1);
+        let at = |server| compare(now, server, now + second);
+        assert_eq!(at(now).outcome, Outcome::Fine);
+        assert_eq!(at(now - second * 20).outcome, Outcome::Fine);
+        let ahead = at(now - second * 600);
+        assert_eq!(ahead.outcome, Outcome::Warning);
+        assert!(ahead.detail.contains("600 s ahead of"), "{ahead:?}");
+        let behind = at(now + second * 101);
+        assert!(behind.detail.contains("100 s behind"), "{behind:?}");
+        assert!(!behind.detail.contains("refuses"), "{behind:?}");
+    }
+}
