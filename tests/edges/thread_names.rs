@@ -25,7 +25,8 @@ fn wait_for_threads(plugin: &Running, expected: &[&str]) {
     });
 }
 
-const CHANNEL: [&str; 4] = ["websocket", "acknowledge", "retransmit", "signals"];
+/// Those of each session by the contract; `parent` looks whether the AWS CLI is still there (P116).
+const CHANNEL: [&str; 5] = ["websocket", "acknowledge", "retransmit", "signals", "parent"];
 
 #[test]
 fn a_shell_has_the_threads_of_the_design() {
