@@ -3,6 +3,7 @@
 mod dial;
 mod liveness;
 mod metered;
+mod routes;
 mod stream_url;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::waker::WakeReceiver;
 use metered::Metered;
+use routes::RouteWatch;
 
 /// Near one TLS record: measured, larger and smaller ones are slower.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -51,6 +53,8 @@ pub struct Connection {
     blocked: bool,
     /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
     large: Option<Bytes>,
+    /// None where the system does not tell of changes.
+    routes: Option<RouteWatch>,
 }
 
 /// What was read.
@@ -58,17 +62,21 @@ pub struct Connection {
 pub enum Incoming {
     /// A message of the data channel, whether it came as a text or a binary frame.
     Frame(Bytes),
-    /// A ping or pong: the other side lives.
-    Sign,
+    /// A ping: the other side lives.
+    Ping,
+    /// A pong: the other side lives, and has heard our ping.
+    Pong,
 }
 
-/// What ended a sleep; neither, when it was the time.
+/// What ended a sleep; nothing of it, when it was the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Woken {
     /// Somebody has something to say.
     pub by_waker: bool,
     /// The socket can be read, written, or is gone.
     pub by_socket: bool,
+    /// The system's routes or addresses have changed.
+    pub by_routes: bool,
 }
 
 /// The connection is gone, and why.
@@ -128,6 +136,7 @@ impl Connection {
             redactor,
             blocked: false,
             large: None,
+            routes: RouteWatch::open(),
         }
     }
 
@@ -177,9 +186,9 @@ impl Connection {
                     if !self.blocked {
                         let _ = self.flush();
                     }
-                    return Ok(Some(Incoming::Sign));
+                    return Ok(Some(Incoming::Ping));
                 }
-                Ok(Message::Pong(_)) => return Ok(Some(Incoming::Sign)),
+                Ok(Message::Pong(_)) => return Ok(Some(Incoming::Pong)),
                 Ok(Message::Close(frame)) => {
                     return Err(Broken::closed(frame.as_ref(), &self.redactor));
                 }
@@ -228,7 +237,7 @@ impl Connection {
         self.message(Message::text(text))
     }
 
-    /// Sends a ping; the answer shows up as [`Incoming::Sign`].
+    /// Sends a ping; the answer shows up as [`Incoming::Pong`].
     ///
     /// # Errors
     /// When the connection is gone.
@@ -268,8 +277,8 @@ impl Connection {
         self.blocked
     }
 
-    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, or the time
-    /// has come.
+    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed, or
+    /// the time has come.
     ///
     /// # Errors
     /// When the system refuses, which it does not.
@@ -282,7 +291,13 @@ impl Connection {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, reading);
         events.set(PollFlags::OUT, self.blocked);
-        let mut descriptors = vec![PollFd::new(wake_receiver, PollFlags::IN)];
+        let mut descriptors = Vec::with_capacity(3);
+        descriptors.push(PollFd::new(wake_receiver, PollFlags::IN));
+        let routes_at = self.routes.as_ref().map(|routes| {
+            descriptors.push(PollFd::new(routes, PollFlags::IN));
+            descriptors.len() - 1
+        });
+        let socket_at = descriptors.len();
         // A descriptor without events still reports a hang-up: left out, or it would spin.
         if !events.is_empty() {
             descriptors.push(PollFd::new(self.websocket.get_ref().get_ref(), events));
@@ -293,9 +308,13 @@ impl Connection {
         match poll(&mut descriptors, Some(&left)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {
                 let is_ready = |descriptor: &PollFd<'_>| !descriptor.revents().is_empty();
+                let is_ready_at = |at: usize| descriptors.get(at).is_some_and(is_ready);
+                let by_routes = routes_at.is_some_and(is_ready_at)
+                    && self.routes.as_ref().is_some_and(RouteWatch::take_change);
                 Ok(Woken {
-                    by_waker: descriptors.first().is_some_and(is_ready),
-                    by_socket: descriptors.get(1).is_some_and(is_ready),
+                    by_waker: is_ready_at(0),
+                    by_socket: is_ready_at(socket_at),
+                    by_routes,
                 })
             }
             Err(error) => Err(error.into()),

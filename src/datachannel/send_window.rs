@@ -55,6 +55,8 @@ pub struct SendWindow {
     pause: Option<Pause>,
     /// While nothing is read, no acknowledgement can come, and the timer does not run.
     reading_paused: bool,
+    /// When new data went out last.
+    input_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +134,12 @@ impl SendWindow {
         message.sent_before = message.last_sent;
         message.last_sent = Some(now);
         match message.state {
-            State::Unsent => self.sent = sent,
+            State::Unsent => {
+                self.sent = sent;
+                if message.urgency != Urgency::Control {
+                    self.input_at = Some(now);
+                }
+            }
             State::Lost => {
                 self.lost.remove(&number);
             }
@@ -386,6 +393,11 @@ impl SendWindow {
     /// When the oldest unacknowledged message first went out.
     pub fn waiting_since(&self) -> Option<Instant> {
         self.messages.get(self.messages.first())?.first_sent
+    }
+
+    /// When new data went out last.
+    pub const fn input_at(&self) -> Option<Instant> {
+        self.input_at
     }
 
     /// Messages that may be on their way.

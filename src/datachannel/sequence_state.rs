@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -26,6 +26,9 @@ use crate::message::{self, DecodeError, Flag, HEADER_SIZE, Message, MessageType,
 
 /// The first messages of a session are acknowledged at once: somebody waits for them to begin.
 const FIRST_MESSAGES: i64 = 8;
+
+/// Input is answered within this, or nothing is awaited of the agent any more.
+const INPUT_ANSWERED: Duration = Duration::from_secs(10);
 
 /// Deliveries that a queue keeps its memory for.
 pub(super) const USUAL_DELIVERIES: usize = 1024;
@@ -435,6 +438,18 @@ impl SequenceState {
     /// Whether all that was stored is acknowledged.
     pub const fn is_acknowledged(&self) -> bool {
         self.window.is_empty() && self.early_flags.is_empty()
+    }
+
+    /// Whether something should come: a handshake, acknowledgements, what follows on input.
+    pub fn is_awaiting(&self, now: Instant) -> bool {
+        let has_input = |at| now.saturating_duration_since(at) < INPUT_ANSWERED;
+        match self.phase {
+            Phase::Opening(_) => true,
+            Phase::Running { .. } => {
+                !self.is_acknowledged() || self.window.input_at().is_some_and(has_input)
+            }
+            Phase::Ended => false,
+        }
     }
 
     /// The sending half.

@@ -172,7 +172,7 @@ impl Driver {
             }
             // What stood in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
             let has_opened = self.turn_gate(&mut liveness, now);
-            may_read = has_opened || !is_drained || self.sleep(&connection, &liveness)?;
+            may_read = has_opened || !is_drained || self.sleep(&connection, &mut liveness)?;
         }
     }
 
@@ -210,11 +210,12 @@ impl Driver {
         connection: &mut Connection,
         liveness: &mut Liveness,
     ) -> Result<bool, Broken> {
-        let (count, outcome) = self.read(connection);
+        let mut has_pong = false;
+        let (count, outcome) = self.read(connection, &mut has_pong);
         self.bytes_read += connection.bytes_read();
         if count > 0 {
             let now = Instant::now();
-            liveness.heard(now);
+            liveness.heard(has_pong, now);
             // Decoded and hashed without the lock.
             let messages = self.frames.iter().map(|frame| Message::decode(frame));
             let messages: Vec<_> = messages.collect();
@@ -240,7 +241,11 @@ impl Driver {
     }
 
     /// Reads frames, up to a budget: how many, and whether those were all, or the connection is gone after them.
-    fn read(&mut self, connection: &mut Connection) -> (usize, Result<bool, Broken>) {
+    fn read(
+        &mut self,
+        connection: &mut Connection,
+        has_pong: &mut bool,
+    ) -> (usize, Result<bool, Broken>) {
         let mut bytes = 0;
         connection.refill();
         for count in 0..READ_BUDGET {
@@ -249,7 +254,8 @@ impl Driver {
                     bytes += frame.len();
                     self.frames.push(frame);
                 }
-                Ok(Some(Incoming::Sign)) => {}
+                Ok(Some(Incoming::Ping)) => {}
+                Ok(Some(Incoming::Pong)) => *has_pong = true,
                 Ok(None) => return (count, Ok(!connection.is_used_up())),
                 Err(broken) => return (count, Err(broken)),
             }
@@ -312,13 +318,14 @@ impl Driver {
     }
 
     /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
-    fn sleep(&self, connection: &Connection, liveness: &Liveness) -> Result<bool, Broken> {
+    fn sleep(&self, connection: &Connection, liveness: &mut Liveness) -> Result<bool, Broken> {
         let has_work = {
             let mut sequence = self.shared.sequence();
             // What was transmitted has timers.
             self.shared.tell(&mut sequence);
-            let can_transmit =
-                !self.acknowledge.is_empty() || sequence.can_transmit(Instant::now());
+            let now = Instant::now();
+            liveness.set_awaited(sequence.is_awaiting(now), now);
+            let can_transmit = !self.acknowledge.is_empty() || sequence.can_transmit(now);
             sequence.has_ended() || (can_transmit && !connection.is_blocked())
         };
         // After the look: who has changed something since has woken this thread.
@@ -333,6 +340,10 @@ impl Driver {
                 "the system cannot wait for the connection ({error})"
             ))
         })?;
+        if woken.by_routes {
+            log::info!("routes or addresses have changed: is the other side still there?");
+            liveness.path_changed(Instant::now());
+        }
         Ok(woken.by_socket)
     }
 }
