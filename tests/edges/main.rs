@@ -13,6 +13,7 @@ mod bounds;
 mod configuration;
 mod encryption;
 mod gateway;
+mod liveness;
 mod memory;
 mod ports;
 mod process;
