@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::{AgentConfig, Config, Document, GatewayConfig, Sandbox, SessionConfig, Started};
 
-use crate::support::{PATIENCE, Plugin, Running, wait_until};
+use crate::support::{Plugin, Running, TIMEOUT, wait_until};
 
 const IP: &str = "/usr/sbin/ip";
 /// What the log says when a path is dead.
@@ -268,7 +268,7 @@ impl Echo {
         let mut noticed_after = None;
         while !mender.is_finished() || noticed_after.is_none() {
             assert!(
-                broken.elapsed() < 2 * PATIENCE,
+                broken.elapsed() < 2 * TIMEOUT,
                 "{what}: {}",
                 self.plugin.stderr.text()
             );
@@ -282,7 +282,7 @@ impl Echo {
             }
         }
         let mended = mender.join().expect("no panic");
-        assert!(self.started.session.wait_for_connection(2, PATIENCE));
+        assert!(self.started.session.wait_for_connection(2, TIMEOUT));
         let back = mended.elapsed();
         self.say();
         self.wait_for_all();
@@ -341,6 +341,10 @@ fn black_hole(is_talking: bool) {
         ("black hole, idle", 47)
     };
     let mut echo = Echo::start(networks);
+    if !is_talking {
+        // Only then it is idle.
+        thread::sleep(seconds(11));
+    }
     let (noticed, _) = echo.outlives(
         what,
         is_talking,
