@@ -22,7 +22,7 @@
 //! | `partitions` | AWS's partitions: their regions, and the suffixes of their hosts |
 //! | `remarks` | what the user is told on the way |
 //! | `settings`, `environment`, `files` | the variables, and the files that they and others name |
-//! | `waker`, `signal_mask` | wakes a thread that sleeps in poll(2); which signals are blocked |
+//! | `waker`, `signal_mask`, `random` | wakes a thread that sleeps in poll(2); which signals are blocked; chance, for waits |
 //! | `redactor`, `sanitise`, `secret` | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
 //! | `error` | why the program ends, and what a failure means for a session |
 //!
@@ -50,6 +50,7 @@ mod message;
 mod network;
 mod partitions;
 pub mod program;
+mod random;
 pub mod redactor;
 pub mod remarks;
 mod sanitise;

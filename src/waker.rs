@@ -28,8 +28,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryIter, unbounded};
+use rustix::event::Timespec;
+
+/// A time as poll(2) takes it.
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
 
 const ARMED: u8 = 0;
 const SIGNALLED: u8 = 1;

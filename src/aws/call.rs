@@ -12,6 +12,7 @@ use super::exchange::{Answer, exchange, host_header};
 use super::sigv4;
 use crate::error::Meaning;
 use crate::network::{Limit, Network};
+use crate::random;
 
 /// What the query protocol takes.
 pub(super) const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -92,7 +93,8 @@ impl ApiCaller<'_> {
             if attempt >= self.attempts {
                 return Err(error);
             }
-            let pause = random_part(BACK_OFF * 2u32.pow(attempt - 1));
+            // "Full jitter", so that many clients of a failing service do not come back all at once.
+            let pause = (BACK_OFF * 2u32.pow(attempt - 1)).mul_f64(random::share());
             if let Err(stop) = limit.pause(pause) {
                 return Err(ApiError::stopped(operation, stop, Some(error)));
             }
@@ -162,12 +164,6 @@ pub(super) fn sign_upgrade(
         payload_hash: &sigv4::payload_hash(b""),
     };
     sigv4::sign(&request, credentials, region, "ssmmessages", clock.now())
-}
-
-/// A random part of a time: "full jitter", so that many clients of a failing service do not come back all at once.
-fn random_part(time: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    time.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// A form as it is posted.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// After so long without an acknowledgement the user is told once.
-const STALL: Duration = Duration::from_secs(60);
+const TELL_AFTER: Duration = Duration::from_secs(60);
 
 /// Time in which nothing was read does not count: no acknowledgement could come.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl AckWatchdog {
     pub(super) fn due_at(&self, waiting_since: Option<Instant>) -> Option<Instant> {
         let since =
             waiting_since.filter(|_| !self.told && !self.reading_paused && !self.is_cut_off)?;
-        Some(self.reads_since.map_or(since, |reads| reads.max(since)) + STALL)
+        Some(self.reads_since.map_or(since, |reads| reads.max(since)) + TELL_AFTER)
     }
 
     /// The user was told.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::message::DecodeError;
 
 /// Nothing but unreadable frames for so long, and the other side is not what it should be.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TOLERATED_FOR: Duration = Duration::from_secs(10);
 /// Fewer unreadable frames than this are a bad line.
 const ENOUGH: usize = 3;
 
@@ -40,7 +40,7 @@ impl DecodeFailures {
         self.seen
             .as_ref()
             .filter(|(_, count, _)| *count >= ENOUGH)
-            .map(|(.., since)| *since + PATIENCE)
+            .map(|(.., since)| *since + TOLERATED_FOR)
     }
 
     /// What is wrong, when it has lasted too long.

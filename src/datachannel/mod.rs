@@ -174,7 +174,7 @@ impl DataChannel {
             inbox: Inbox::new(websocket.clone()),
             websocket: websocket.clone(),
             rearm,
-            settled: bounded(1),
+            drained: bounded(1),
             writable: Mutex::default(),
             notices,
             cancel: Cancel::new()?,
@@ -279,7 +279,7 @@ impl DataChannel {
 
     /// Waits until all that was taken is acknowledged; false at the deadline, or when the session is over before that.
     pub fn wait_acknowledged(&self, deadline: Instant) -> bool {
-        let (settled, token) = &self.0.settled;
+        let (drained, token) = &self.0.drained;
         loop {
             let (is_acknowledged, has_ended) = {
                 let sequence = self.0.sequence();
@@ -287,7 +287,7 @@ impl DataChannel {
             };
             if is_acknowledged || has_ended {
                 // Others may wait, too.
-                let _ = settled.try_send(());
+                let _ = drained.try_send(());
                 return is_acknowledged;
             }
             if token.recv_deadline(deadline).is_err() {

@@ -20,7 +20,7 @@ const BEGINNING: Duration = Duration::from_secs(10);
 /// What is known so far.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
-    /// When the connection stood.
+    /// When the connection was made.
     since: Option<Instant>,
     /// Whether the agent said anything at all. What the service says does not count.
     heard: bool,

@@ -14,7 +14,7 @@ use crate::message::PayloadType;
 use crate::message::content::{HandshakeResponse, to_json};
 
 /// The agent says that the handshake is complete a moment before it is: what arrives in between is acknowledged and lost.
-const SETTLING: Duration = Duration::from_millis(10);
+const READY_DELAY: Duration = Duration::from_millis(10);
 
 impl SequenceState {
     /// The next message in order.
@@ -25,7 +25,7 @@ impl SequenceState {
         match PayloadType::try_from(payload_type) {
             Ok(PayloadType::HandshakeRequest) => self.take_request(&payload),
             Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
-                Ok(Some(started)) => self.start(started, Some(now + SETTLING)),
+                Ok(Some(started)) => self.start(started, Some(now + READY_DELAY)),
                 Ok(None) => {}
                 Err(error) => self.fail(error),
             },

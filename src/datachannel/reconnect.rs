@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use super::Notice;
 use crate::error::{Failure, Meaning};
 
-/// A session that stood is worth an hour of trying: laptops sleep, networks come back.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
-/// One that never stood is not: somebody waits for the first prompt.
-const PATIENCE_AT_START: Duration = Duration::from_secs(30);
+/// An established session is worth an hour of trying: laptops sleep, networks come back.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(60 * 60);
+/// One that never began is not: somebody waits for the first prompt.
+const LONGEST_OUTAGE_AT_START: Duration = Duration::from_secs(30);
 /// A connection that has carried messages for so long is a good one.
 const PROOF: Duration = Duration::from_secs(10);
 /// So is one of an idle session, which carries nothing but pongs, after so long.
@@ -81,7 +81,7 @@ struct Gap {
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// The present connection.
-    connection: Option<Standing>,
+    connection: Option<Carried>,
     /// Since the last proven connection broke.
     outage: Option<Outage>,
     silent: SilentConnections,
@@ -90,7 +90,7 @@ pub struct Recovery {
 
 /// A connection that is up.
 #[derive(Debug)]
-struct Standing {
+struct Carried {
     since: Instant,
     /// A pong, or anything else that no message is.
     has_sign: bool,
@@ -103,8 +103,8 @@ struct Outage {
     began: Instant,
     /// When trying ends.
     until: Instant,
-    /// Whether the session had begun; with one that had not there is less patience.
-    stood: bool,
+    /// Whether the session had begun; with one that had not there is less time.
+    had_started: bool,
     /// Tries so far, and when the last one began.
     tries: u32,
     last_try: Option<Instant>,
@@ -146,7 +146,7 @@ pub struct GaveUp {
 impl Recovery {
     /// There is a connection, the first or another one.
     pub fn connected(&mut self, now: Instant) {
-        self.connection = Some(Standing {
+        self.connection = Some(Carried {
             since: now,
             has_sign: false,
             messages: 0,
@@ -176,33 +176,35 @@ impl Recovery {
         }
     }
 
-    /// The connection broke, or led to nothing; `stood` says whether the session ever began.
+    /// The connection broke, or led to nothing; `had_started` says whether the session ever began.
     ///
     /// # Errors
     /// When another one would end the same.
     pub fn disconnected(
         &mut self,
         failure: &Failure,
-        stood: bool,
+        had_started: bool,
         now: Instant,
     ) -> Result<(), GaveUp> {
         self.handle_timeout(now);
         let connection = self.connection.take();
         let messages = connection.map_or(0, |connection| connection.messages);
-        let outage = self.outage.get_or_insert_with(|| Outage::new(stood, now));
+        let outage = self
+            .outage
+            .get_or_insert_with(|| Outage::new(had_started, now));
         let is_refusal = failure.meaning == Meaning::Denied && !outage.is_excused;
         if messages == 0 || is_refusal {
             self.silent.0 = self.silent.0.saturating_add(1);
         }
-        if stood && !outage.stood {
-            outage.stood = true;
-            outage.until = outage.began + PATIENCE;
+        if had_started && !outage.had_started {
+            outage.had_started = true;
+            outage.until = outage.began + LONGEST_OUTAGE;
         }
         outage.broken_at = now;
         outage.worked = messages >= WORK;
         outage.next_try = None;
         outage.reasons.note(failure);
-        if self.silent.is_an_answer() && (!stood || is_refusal) {
+        if self.silent.is_an_answer() && (!had_started || is_refusal) {
             return Err(outage.gave_up(now));
         }
         Ok(())
@@ -308,7 +310,7 @@ impl Recovery {
         let Some(outage) = &mut self.outage else {
             return;
         };
-        let is_heard = self.connection.as_ref().is_some_and(Standing::is_heard);
+        let is_heard = self.connection.as_ref().is_some_and(Carried::is_heard);
         if !outage.told && !is_heard && outage.notice_at() <= now {
             outage.told = true;
             let reason = outage.reasons.text();
@@ -333,7 +335,7 @@ impl Recovery {
     }
 }
 
-impl Standing {
+impl Carried {
     const fn is_heard(&self) -> bool {
         self.has_sign || self.messages > 0
     }
@@ -348,12 +350,16 @@ impl Standing {
 }
 
 impl Outage {
-    fn new(stood: bool, now: Instant) -> Self {
-        let patience = if stood { PATIENCE } else { PATIENCE_AT_START };
+    fn new(had_started: bool, now: Instant) -> Self {
+        let longest = if had_started {
+            LONGEST_OUTAGE
+        } else {
+            LONGEST_OUTAGE_AT_START
+        };
         Self {
             began: now,
-            until: now + patience,
-            stood,
+            until: now + longest,
+            had_started,
             tries: 0,
             last_try: None,
             next_try: None,

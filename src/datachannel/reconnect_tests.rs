@@ -29,7 +29,7 @@ fn unreachable() -> Failure {
     }
 }
 
-/// A session that stood and whose connection, a good one, broke just now.
+/// An established session whose connection, a good one, broke just now.
 fn broken(now: Instant) -> Recovery {
     let mut recovery = Recovery::default();
     recovery.connected(now);
@@ -152,7 +152,7 @@ fn p65_a_connection_that_lasts_ends_the_outage() {
         recovery.disconnected(&bye(), true, end).unwrap();
         assert_eq!(
             recovery.ends_at(),
-            Some(if is_new { end } else { now } + PATIENCE),
+            Some(if is_new { end } else { now } + LONGEST_OUTAGE),
             "{sign} {message} {lasted}"
         );
     }
@@ -166,7 +166,7 @@ fn p66_the_hour_begins_once() {
         recovery.connected(now);
         recovery.disconnected(&unreachable(), true, now + second(2))
     });
-    assert!(*tries.last().unwrap() < PATIENCE);
+    assert!(*tries.last().unwrap() < LONGEST_OUTAGE);
     assert!(reason.contains("no route"), "{reason}");
     assert!(reason.ends_with(" tries in 60 minutes"), "{reason}");
 }
@@ -217,7 +217,7 @@ fn p68_what_is_gone_is_told_in_the_services_words() {
 #[test]
 fn silent_connections_are_an_answer_only_where_nothing_stood_or_the_service_says_no() {
     let now = Instant::now();
-    for (stood, failure, ends) in [
+    for (had_started, failure, ends) in [
         (false, unreachable(), true),
         (false, bye(), true),
         (true, bye(), false),
@@ -229,9 +229,9 @@ fn silent_connections_are_an_answer_only_where_nothing_stood_or_the_service_says
             assert_eq!(ended, Ok(()));
             recovery.connected(now);
             recovery.sign();
-            ended = recovery.disconnected(&failure, stood, now);
+            ended = recovery.disconnected(&failure, had_started, now);
         }
-        assert_eq!(ended.is_err(), ends, "{stood} {failure:?}");
+        assert_eq!(ended.is_err(), ends, "{had_started} {failure:?}");
     }
 }
 
@@ -316,7 +316,7 @@ fn p119_the_reason_is_the_last_answer() {
     for _ in 0..2 {
         recovery.dial_failed(&unreachable(), now).unwrap();
     }
-    let gave_up = recovery.begin_try(now + PATIENCE).unwrap_err();
+    let gave_up = recovery.begin_try(now + LONGEST_OUTAGE).unwrap_err();
     assert_eq!(
         gave_up.reason,
         "HTTP 500; since then: no route; gave up after one try in 60 minutes"

@@ -10,6 +10,7 @@ use super::shared::ChannelState;
 use crate::communicator::{Broken, Connection, DialError, Dialer, StreamUrl};
 use crate::error::{Error, Failure, Meaning};
 use crate::network::{Cancel, ConnectError, Limit};
+use crate::random;
 use crate::secret::Secret;
 
 /// All tries of the first connection together.
@@ -116,7 +117,7 @@ impl Reconnector {
             if dialled.has_new_clock && std::mem::take(&mut may_have_new_clock) {
                 continue;
             }
-            let wait = tries.failed(&error.failure(), is_excused, chance());
+            let wait = tries.failed(&error.failure(), is_excused, random::share());
             if wait.is_none_or(|wait| limit.pause(wait).is_err()) {
                 return Err(Error::Start(error.to_string()));
             }
@@ -179,7 +180,7 @@ impl Reconnector {
         let mut was_denied = false;
         loop {
             let (at, until) = shared.with_recovery(|recovery| {
-                let at = recovery.next_try(chance(), Instant::now());
+                let at = recovery.next_try(random::share(), Instant::now());
                 (at, recovery.ends_at().unwrap_or(at))
             });
             let limit = Limit::until(until).or_cancelled(&shared.cancel);
@@ -267,10 +268,4 @@ impl ChannelState {
             Error::Start(reason)
         })
     }
-}
-
-/// A random share of a wait.
-fn chance() -> f64 {
-    // Without randomness the longest wait is the right one.
-    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }

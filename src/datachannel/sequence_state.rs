@@ -65,7 +65,7 @@ pub struct SequenceState {
     /// Until when whoever runs the timers sleeps; for ever when there is none.
     pub(super) armed_until: Option<Instant>,
     /// Whether all was acknowledged, and the session over, when that was last asked for.
-    settled: (bool, bool),
+    drained: (bool, bool),
 }
 
 /// A data key of KMS: for the agent as KMS encrypted it, for us as what it does.
@@ -114,7 +114,7 @@ impl SequenceState {
             require_encryption: false,
             is_connected: false,
             armed_until: None,
-            settled: (true, false),
+            drained: (true, false),
         }
     }
 
@@ -310,7 +310,7 @@ impl SequenceState {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Whether the session ever stood.
+    /// Whether the session was ever established.
     pub const fn has_started(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
     }
@@ -422,10 +422,10 @@ impl SequenceState {
     }
 
     /// Whether by now all is acknowledged, or the session is over, and was not at the last call.
-    pub fn poll_settled(&mut self) -> bool {
-        let settled = (self.is_acknowledged(), self.has_ended());
-        let is_news = settled != self.settled && (settled.0 || settled.1);
-        self.settled = settled;
+    pub fn poll_drained(&mut self) -> bool {
+        let drained = (self.is_acknowledged(), self.has_ended());
+        let is_news = drained != self.drained && (drained.0 || drained.1);
+        self.drained = drained;
         is_news
     }
 

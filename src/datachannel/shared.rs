@@ -21,7 +21,7 @@ pub(super) struct ChannelState {
     /// Calls the retransmit thread back; one token is enough.
     pub(super) rearm: Sender<()>,
     /// Brings a token when all is acknowledged, or the session is over.
-    pub(super) settled: (Sender<()>, Receiver<()>),
+    pub(super) drained: (Sender<()>, Receiver<()>),
     /// Wakes whoever waits for room.
     pub(super) writable: Mutex<Option<Waker>>,
     /// What the user may want to know; sent under the lock of `sequence`, which orders it.
@@ -59,11 +59,11 @@ impl ChannelState {
             // Nobody receives them any more when the session is just ending.
             let _ = self.notices.send(notice);
         }
-        let has_settled = sequence.poll_settled();
-        if has_settled {
-            let _ = self.settled.0.try_send(());
+        let has_drained = sequence.poll_drained();
+        if has_drained {
+            let _ = self.drained.0.try_send(());
         }
-        if (sequence.poll_writable() || has_settled)
+        if (sequence.poll_writable() || has_drained)
             && let Some(waker) = &*lock(&self.writable)
         {
             waker.wake();

@@ -170,7 +170,7 @@ impl Driver {
                 connection.close();
                 return Ok(());
             }
-            // What stood in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
+            // What was in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
             let has_opened = self.turn_gate(&mut liveness, now);
             may_read = has_opened || !is_drained || self.sleep(&connection, &mut liveness)?;
         }

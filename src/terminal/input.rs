@@ -6,14 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::stdio::stdin;
 
 use super::escape::{Escape, Escapes, TYPED_AT_ONCE};
 use super::raw;
 use super::unread::{self, UnreadInput};
-use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
+use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox, timespec};
 
 /// The most that one read takes, in bytes: what a pipe holds on Linux.
 const READ_SIZE: usize = 64 * 1024;
@@ -303,10 +303,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
 
 /// Reads what comes on stdin within this time; 0 when nothing does.
 fn read_within(time: Duration, buffer: &mut [u8]) -> usize {
-    let time = Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
-    };
+    let time = timespec(time);
     let mut polled = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
     match poll(&mut polled, Some(&time)) {
         // An error or the end shows again at the next read.

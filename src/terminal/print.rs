@@ -3,9 +3,11 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
+
+use crate::waker::timespec;
 
 use super::raw;
 use crate::sanitise;
@@ -48,10 +50,7 @@ fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], timeout: Duration) {
     let deadline = Instant::now() + timeout;
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout = timespec(left);
         let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
         match poll(&mut polled, Some(&timeout)) {
             Ok(0) => return,

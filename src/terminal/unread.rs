@@ -6,10 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat, tell};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::stdio::stdin;
+
+use crate::waker::timespec;
 
 /// What there is on stdin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +45,7 @@ pub fn look(until: Instant) -> UnreadInput {
 fn look_at_pipe(until: Instant) -> UnreadInput {
     loop {
         let left: Duration = until.saturating_duration_since(Instant::now());
-        let time = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let time = timespec(left);
         let mut polled = [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)];
         return match poll(&mut polled, Some(&time)) {
             Ok(0) => UnreadInput::NotYet,

@@ -249,14 +249,14 @@ impl Agent {
 
     pub fn times(&self) -> [Option<Instant>; 5] {
         let output = (self.sent_bytes < self.flow.bytes).then_some(self.next_output);
-        let settled = match self.session.state {
+        let drained = match self.session.state {
             State::Settling(until) => Some(until),
             _ => None,
         };
         [
             self.stream.next_timeout(),
             output,
-            settled,
+            drained,
             self.starts_at,
             self.blocked_until,
         ]

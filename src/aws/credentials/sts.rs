@@ -12,6 +12,7 @@ use super::search::{Found, Search};
 use super::{Credentials, CredentialsError};
 use crate::aws::call::{ApiCall, FORM, form_body};
 use crate::aws::service::Service;
+use crate::aws::sigv4::hex;
 use crate::aws::{ApiError, time, xml};
 use crate::files;
 use crate::network::Limit;
@@ -184,10 +185,7 @@ fn python_string(text: &str) -> String {
 
 /// SHA-1 in hex: the name of files in the AWS CLI's caches.
 pub(super) fn sha1_hex(text: &str) -> String {
-    Sha1::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&Sha1::digest(text.as_bytes()))
 }
 
 /// `AWS_WEB_IDENTITY_TOKEN_FILE`, as Kubernetes sets it.
