@@ -25,6 +25,8 @@ use crate::waker::WakeReceiver;
 const KEY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that are written before the next read.
 const WRITE_BUDGET: usize = 64 * 1024;
+/// Messages that are handed to the acknowledge thread while there is more to read.
+const MESSAGES_AT_ONCE: usize = 64;
 /// Frames that are read before the next write, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
@@ -164,8 +166,11 @@ impl Driver {
             let now = Instant::now();
             let flow = self.dispatch();
             self.send(&mut connection, now)?;
-            self.acknowledge
-                .hand_over(std::mem::take(&mut self.received));
+            // While there is more to read, a batch fills up.
+            if is_drained || self.received.len() >= MESSAGES_AT_ONCE {
+                self.acknowledge
+                    .hand_over(std::mem::take(&mut self.received));
+            }
             if flow == Flow::Over {
                 connection.close();
                 return Ok(());
