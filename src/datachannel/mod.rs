@@ -78,7 +78,7 @@
 //! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |
 //! | the log | two files of 8 MiB | the older is overwritten |
 //! | tokens and orders between threads | one token each; orders are as many as the user gives | |
-//! | threads | websocket, acknowledge, retransmit, signals; input and output, or port; while they last one each for the start, the data key, a name's look-up, the end of the session | |
+//! | threads | websocket, acknowledge, retransmit, signals, one that watches the parent; input and output, or port; while they last one each for the start, the data key, a name's look-up, the end of the session | |
 
 mod ack_loss;
 mod ack_watchdog;
