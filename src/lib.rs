@@ -28,8 +28,8 @@
 //!
 //! A module uses only what is below it in this table, or to its right in the same row (`tests/architecture.rs` checks that).
 //!
-//! Programs use [`client`], with [`error`], [`settings`] and [`remarks`]; [`program`] and [`cli`] are for `main.rs`. All else is private, and
-//! [`internals`] is the one door to it, for the tests of this repository.
+//! Programs use [`client`], with [`error`], [`settings`] and [`remarks`]; [`program`] and [`cli`] are for `main.rs`. All else is private,
+//! and [`internals`] is the one door to it, for the tests of this repository.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -111,7 +111,7 @@ impl Session {
         self.terminate.as_ref()
     }
 
-    /// Waits until the session stands, as its first use: nobody else may receive from the channel meanwhile.
+    /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
     ///
     /// # Errors
     /// How it ended instead; the deadline's passing is [`End::Failed`].
@@ -123,7 +123,8 @@ impl Session {
                 "the target did not answer in time".to_owned(),
             ))),
             Some(Delivery::Payload(..)) => Err(End::Failed(Error::Lost(
-                "the session was used before it stood; this is a defect of the caller".to_owned(),
+                "the session was used before it was established; this is a defect of the caller"
+                    .to_owned(),
             ))),
         }
     }

@@ -84,7 +84,7 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
     Ok(run().unwrap_or_else(|error| give_up(&announcer, error)))
 }
 
-/// Refuses to start a command whose data, which stands on stdin or comes there until this moment, it would not get (P118).
+/// Refuses to start a command whose data, which is on stdin or comes there until this moment, it would not get (P118).
 fn refuse_unread(until: Instant) -> Result<(), Error> {
     match unread::look(until) {
         UnreadInput::Data => Err(Error::Usage(

@@ -33,7 +33,7 @@ pub struct Dialer {
     pub remarks: Remarks,
 }
 
-/// Why no websocket stands.
+/// Why no websocket is open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// The host was not reached, or not in the way it must be.

@@ -1,4 +1,4 @@
-//! Whether the other side still lives (P72). No I/O and no clock.
+//! Whether the other side is still there (P72). No I/O and no clock.
 //!
 //! | | silence until a ping asks | and until the path is dead |
 //! |---|---|---|
@@ -28,7 +28,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 const PROBES_APART: Duration = Duration::from_secs(3);
 /// A clock that runs ahead of the other by this much says that the machine slept.
 const JUMP: Duration = Duration::from_secs(10);
-/// A check that comes so much too late says that the process stood still: what it missed is no silence.
+/// A check that comes so much too late says that the process was still: what it missed is no silence.
 const OVERSLEPT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +41,10 @@ struct Rule {
 #[derive(Debug)]
 pub struct Liveness {
     /// The last sign of life.
-    heard_at: Instant,
+    received_at: Instant,
     /// Since when something is awaited of the other side.
     awaited_since: Option<Instant>,
-    /// A ping that goes out whatever was heard.
+    /// A ping that goes out whatever was received.
     wanted: Option<Wanted>,
     /// The ping that is not answered.
     asked: Option<Asked>,
@@ -76,14 +76,14 @@ pub enum Check {
     /// Send a ping.
     Ping,
     /// The other side is gone.
-    Dead,
+    Lost,
 }
 
 impl Liveness {
-    /// A connection that stands since now. The first ping is due at once, as the original client does.
+    /// A connection that is open from now on. The first ping is due at once, as the original client does.
     pub const fn new(now: Instant, wall: SystemTime) -> Self {
         Self {
-            heard_at: now,
+            received_at: now,
             awaited_since: None,
             wanted: Some(Wanted {
                 at: now,
@@ -97,8 +97,8 @@ impl Liveness {
     }
 
     /// Something came; `is_pong`: the answer to a ping.
-    pub fn heard(&mut self, is_pong: bool, now: Instant) {
-        self.heard_at = now;
+    pub fn received(&mut self, is_pong: bool, now: Instant) {
+        self.received_at = now;
         let is_answer = |asked: &Asked| is_pong || !asked.is_probe || now >= asked.at + UNDER_WAY;
         self.asked = self.asked.filter(|asked| !is_answer(asked));
     }
@@ -120,9 +120,9 @@ impl Liveness {
         }
     }
 
-    /// Reading begins again after a time in which nothing could be heard.
-    pub const fn listen(&mut self, now: Instant) {
-        self.heard_at = now;
+    /// Reading begins again after a time in which nothing could be received.
+    pub const fn resume_reading(&mut self, now: Instant) {
+        self.received_at = now;
         self.asked = None;
         self.wanted = Some(Wanted {
             at: now,
@@ -143,15 +143,15 @@ impl Liveness {
             // One is under way. The next one is for who cannot hear its answer, and keeps address translators from forgetting us.
             (Some(asked), _) => asked.at + IDLE.silence,
             (None, Some(since)) if !reading_paused => {
-                let silent_at = self.heard_at.max(since) + AWAITED.silence;
-                silent_at.min(self.heard_at + IDLE.silence)
+                let silent_at = self.received_at.max(since) + AWAITED.silence;
+                silent_at.min(self.received_at + IDLE.silence)
             }
-            (None, _) => self.heard_at + IDLE.silence,
+            (None, _) => self.received_at + IDLE.silence,
         };
         self.wanted.map_or(regular, |wanted| wanted.at.min(regular))
     }
 
-    /// Looks at the clocks. What cannot be heard (`reading_paused`) is not dead.
+    /// Looks at the clocks. What cannot be received (`reading_paused`) is no sign that the other side is gone.
     pub fn check(&mut self, now: Instant, wall: SystemTime, reading_paused: bool) -> Check {
         let (then, wall_then) = std::mem::replace(&mut self.clocks, (now, wall));
         let slept = wall
@@ -163,7 +163,7 @@ impl Liveness {
             self.path_changed(now);
         }
         if !reading_paused && self.asked.is_some_and(|asked| asked.answer_by <= now) {
-            return Check::Dead;
+            return Check::Lost;
         }
         if self.ping_at(reading_paused) <= now {
             self.ask(now);

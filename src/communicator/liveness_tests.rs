@@ -38,7 +38,7 @@ impl Harness {
             }
             if happened
                 .last()
-                .is_some_and(|(_, check)| *check == Check::Dead)
+                .is_some_and(|(_, check)| *check == Check::Lost)
             {
                 return happened;
             }
@@ -54,12 +54,12 @@ impl Harness {
 
     fn pong(&mut self) {
         let now = self.now();
-        self.liveness.heard(true, now);
+        self.liveness.received(true, now);
     }
 
     fn frame(&mut self) {
         let now = self.now();
-        self.liveness.heard(false, now);
+        self.liveness.received(false, now);
     }
 
     fn set_awaited(&mut self, is_awaited: bool) {
@@ -86,7 +86,7 @@ fn p72_idle_a_dead_path_is_noticed_after_45_seconds() {
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(33, false), [(31, Check::Ping)]);
     harness.pong();
-    let dead = [(63, Check::Ping), (78, Check::Dead)];
+    let dead = [(63, Check::Ping), (78, Check::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }
 
@@ -98,13 +98,13 @@ fn p72_under_traffic_after_20_seconds_from_the_last_sign_or_from_the_first_that_
     // Any frame is a sign, and that something else is awaited now changes nothing.
     harness.frame();
     harness.set_awaited(true);
-    let dead = [(20, Check::Ping), (30, Check::Dead)];
+    let dead = [(20, Check::Ping), (30, Check::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(25, false), []);
     harness.set_awaited(true);
-    let dead = [(31, Check::Ping), (41, Check::Dead)];
+    let dead = [(31, Check::Ping), (41, Check::Lost)];
     assert_eq!(
         harness.run_until(200, false),
         dead,
@@ -127,7 +127,7 @@ fn p72_what_is_awaited_no_more_is_idle_again() {
 fn p72_a_connection_that_never_says_anything_is_dead_after_20_seconds() {
     let mut harness = Harness::new();
     harness.set_awaited(true);
-    let dead = [(0, Check::Ping), (20, Check::Dead)];
+    let dead = [(0, Check::Ping), (20, Check::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }
 
@@ -142,7 +142,7 @@ fn p72_a_change_of_the_path_is_answered_in_three_seconds_and_a_burst_is_one_ping
     // What was under way when the path went is no answer.
     harness.frame();
     // The others of the burst are one more, later, if the first was answered.
-    assert_eq!(harness.run_until(100, false), [(13, Check::Dead)]);
+    assert_eq!(harness.run_until(100, false), [(13, Check::Lost)]);
 
     let mut harness = Harness::standing();
     harness.path_changed();
@@ -165,7 +165,7 @@ fn p24_p72_after_a_sleep_the_answer_is_due_in_three_seconds() {
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(10, false), []);
     harness.slept = Duration::from_secs(3600);
-    let dead = [(10, Check::Ping), (13, Check::Dead)];
+    let dead = [(10, Check::Ping), (13, Check::Lost)];
     assert_eq!(harness.run_until(100, false), dead);
     harness.pong();
     assert_eq!(harness.check_now(false), Check::Fine);
@@ -176,7 +176,7 @@ fn p72_a_process_that_stood_still_asks_before_it_gives_up() {
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(32, false), [(31, Check::Ping)]);
     harness.now = Duration::from_secs(3000);
-    let dead = [(3000, Check::Ping), (3003, Check::Dead)];
+    let dead = [(3000, Check::Ping), (3003, Check::Lost)];
     assert_eq!(harness.run_until(4000, false), dead);
 }
 
@@ -187,7 +187,7 @@ fn p61_what_cannot_be_heard_is_not_dead() {
     let pings = [31, 61, 91].map(|second| (second, Check::Ping));
     assert_eq!(harness.run_until(100, true), pings);
     let now = harness.now();
-    harness.liveness.listen(now);
-    let dead = [(100, Check::Ping), (115, Check::Dead)];
+    harness.liveness.resume_reading(now);
+    let dead = [(100, Check::Ping), (115, Check::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }

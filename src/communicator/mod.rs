@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::error::Error as WebSocketError;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -23,7 +23,7 @@ pub use stream_url::StreamUrl;
 use crate::error::{Failure, Meaning};
 use crate::redactor::Redactor;
 use crate::sanitise;
-use crate::waker::WakeReceiver;
+use crate::waker::{WakeReceiver, timespec};
 use metered::Metered;
 use routes::RouteWatch;
 
@@ -62,9 +62,9 @@ pub struct Connection {
 pub enum Incoming {
     /// A message of the data channel, whether it came as a text or a binary frame.
     Frame(Bytes),
-    /// A ping: the other side lives.
+    /// A ping: the other side is there.
     Ping,
-    /// A pong: the other side lives, and has heard our ping.
+    /// A pong: the other side is there, and has received our ping.
     Pong,
 }
 
@@ -165,7 +165,7 @@ impl Connection {
     }
 
     /// The next frame, or None when nothing more has come or the budget is used up. Call it until it says None before
-    /// [`wait`](Self::wait): bytes stand in the buffers of TLS and of the websocket where poll(2) cannot see them.
+    /// [`wait`](Self::wait): bytes are in the buffers of TLS and of the websocket where poll(2) cannot see them.
     ///
     /// # Errors
     /// When the connection is gone, or the other side sends fragments that never make a message.
@@ -249,7 +249,7 @@ impl Connection {
         self.set_pongs_held(false);
         match self.websocket.write(message) {
             Ok(()) => Ok(()),
-            // It stands in the buffer all the same.
+            // It is in the buffer all the same.
             Err(error) if waits(&error) => {
                 self.blocked = true;
                 Ok(())
@@ -277,8 +277,8 @@ impl Connection {
         self.blocked
     }
 
-    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed, or
-    /// the time has come.
+    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed,
+    /// or the time has come.
     ///
     /// # Errors
     /// When the system refuses, which it does not.
@@ -325,13 +325,6 @@ impl Connection {
     pub fn close(mut self) {
         let _ = self.websocket.close(None);
         let _ = self.websocket.flush();
-    }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
     }
 }
 

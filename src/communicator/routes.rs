@@ -1,4 +1,5 @@
-//! Changes of the system's routes and addresses, as the kernel tells them: the path to the service may be gone, long before silence shows it.
+//! Changes of the system's routes and addresses, as the kernel tells them: the path to the service may be gone, long before silence shows
+//! it.
 //!
 //! An rtnetlink socket, which anybody may open. Where there is none (another system, a sandbox that forbids it), sessions go on without.
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::sent_message::{SentMessages, State};
+use super::sent_message::{MessageState, SentMessages};
 
 /// So many messages sent later must be acknowledged before one counts as lost (RFC 5681's three, which RFC 9002 keeps).
 const LOSS_THRESHOLD: u32 = 3;
@@ -80,7 +80,7 @@ impl LossDetection {
                 continue;
             };
             match &mut message.state {
-                State::InFlight {
+                MessageState::InFlight {
                     order,
                     newer_acked,
                     sent_at,
@@ -88,7 +88,7 @@ impl LossDetection {
                     *newer_acked += 1;
                     let time = now.saturating_duration_since(*sent_at);
                     if *newer_acked >= self.threshold || time >= loss_delay {
-                        message.state = State::Lost;
+                        message.state = MessageState::Lost;
                         lost.push(number);
                     } else {
                         still.push((earlier, number));
@@ -107,7 +107,8 @@ impl LossDetection {
     pub(super) fn forget_landed(&mut self, messages: &SentMessages) {
         while let Some(&(order, number)) = self.send_order.front() {
             let state = messages.get(number).map(|message| message.state);
-            if matches!(state, Some(State::InFlight { order: current, .. }) if current == order) {
+            if matches!(state, Some(MessageState::InFlight { order: current, .. }) if current == order)
+            {
                 break;
             }
             self.send_order.pop_front();

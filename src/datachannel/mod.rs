@@ -22,10 +22,11 @@
 //! What threads share is under the lock of [`SequenceState`], or goes through a crossbeam channel. The lock is never held over
 //! anything that blocks: under it, channels are only tried or have no bound, and the waker's write(2) never waits.
 //!
-//! - **Anybody to the websocket thread.** The change comes first, under the lock or into the channel; then [`Waker::wake`]. The thread looks
-//!   at all of it, then calls [`arm`](crate::waker::WakeReceiver::arm), which fails when somebody woke it since it began to look; only then
-//!   it sleeps, and a wake-up from there on ends its poll(2) ([`waker`](mod@crate::waker) has the details). What it looks at: the sequence state
-//!   (something to transmit, the end), the frames that came back from the acknowledge thread, [`close`](DataChannel::close), the gate.
+//! - **Anybody to the websocket thread.** The change comes first, under the lock or into the channel; then [`Waker::wake`]. The thread
+//!   looks at all of it, then calls [`arm`](crate::waker::WakeReceiver::arm), which fails when somebody woke it since it began to look;
+//!   only then it sleeps, and a wake-up from there on ends its poll(2) ([`waker`](mod@crate::waker) has the details). What it looks at: the
+//!   sequence state (something to transmit, the end), the frames that came back from the acknowledge thread, [`close`](DataChannel::close),
+//!   the gate.
 //! - **To the retransmit thread.** It notes under the lock until when it will sleep ([`arm`](SequenceState::arm)). Whoever holds the lock
 //!   after it and makes the next timeout earlier finds that note too late ([`must_rearm`](SequenceState::must_rearm)) and sends a token,
 //!   before the lock is given back. The channel takes one token; when it is full one is pending, and the thread looks at the state after
@@ -41,9 +42,9 @@
 //!   the end of the handshake (retransmit) and from the end; each thread looks at the mark before it gives the lock back, in `tell`. So a
 //!   mark that is set before the look is seen by it, and one that is set later was set by somebody who saw what had been freed.
 //! - **To the receiver.** Deliveries go into the channel, then its waker is woken. Who waits without a waker waits in `recv`.
-//! - **From the receiver, when the gate opens.** The count of bytes and the flag of the gate are atomic, in one order for all. The websocket
-//!   thread closes the gate and looks at the count again; the receiver lowers the count and looks at the gate after that. One of them sees
-//!   the other: it is either not closed, or opened by the receiver, who wakes the websocket thread.
+//! - **From the receiver, when the gate opens.** The count of bytes and the flag of the gate are atomic, in one order for all. The
+//!   websocket thread closes the gate and looks at the count again; the receiver lowers the count and looks at the gate after that. One of
+//!   them sees the other: it is either not closed, or opened by the receiver, who wakes the websocket thread.
 //! - **To who waits for all to be acknowledged.** A token after the change; the waiter looks before it waits, and passes the token on.
 //! - **The end.** A thread that ends drops its sender, and [`join`](DataChannel::join) waits until all are dropped. The websocket thread's
 //!   end ends the session and sends the retransmit thread a token; the acknowledge thread sees its channels disconnected.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::congestion::Congestion;
 use super::loss_detection::LossDetection;
 use super::rtt::RttEstimator;
-use super::sent_message::{Reservation, SentMessage, SentMessages, State, Urgency};
+use super::sent_message::{MessageState, Reservation, SentMessage, SentMessages, Urgency};
 use super::timers::Timer;
 
 /// What the window's frames may take together, in bytes.
@@ -134,20 +134,20 @@ impl SendWindow {
         message.sent_before = message.last_sent;
         message.last_sent = Some(now);
         match message.state {
-            State::Unsent => {
+            MessageState::Unsent => {
                 self.sent = sent;
                 if message.urgency != Urgency::Control {
                     self.input_at = Some(now);
                 }
             }
-            State::Lost => {
+            MessageState::Lost => {
                 self.lost.remove(&number);
             }
             // A probe of something still on its way.
-            State::InFlight { .. } => self.in_flight -= 1,
-            State::Acknowledged => return None,
+            MessageState::InFlight { .. } => self.in_flight -= 1,
+            MessageState::Acknowledged => return None,
         }
-        message.state = State::InFlight {
+        message.state = MessageState::InFlight {
             order: self.loss_detection.sent(number),
             sent_at: now,
             newer_acked: 0,
@@ -224,19 +224,19 @@ impl SendWindow {
             return false;
         };
         let (order, sent_at, newer_acked) = match message.state {
-            State::InFlight {
+            MessageState::InFlight {
                 order,
                 sent_at,
                 newer_acked,
             } => (Some(order), Some(sent_at), newer_acked),
             // Given up too early: the path reorders more than thought.
-            State::Lost => (None, None, self.loss_detection.threshold()),
+            MessageState::Lost => (None, None, self.loss_detection.threshold()),
             // Never sent: whoever acknowledges that has made it up.
-            State::Unsent | State::Acknowledged => return false,
+            MessageState::Unsent | MessageState::Acknowledged => return false,
         };
         let sent_once = message.transmissions == 1;
         let sent_before = message.sent_before;
-        message.state = State::Acknowledged;
+        message.state = MessageState::Acknowledged;
         self.bytes -= message.frame.len();
         if message.urgency == Urgency::Control {
             self.control.0 -= 1;
@@ -302,7 +302,7 @@ impl SendWindow {
             return None;
         }
         let message = self.messages.get(self.loss_detection.oldest()?)?;
-        let State::InFlight { sent_at, .. } = message.state else {
+        let MessageState::InFlight { sent_at, .. } = message.state else {
             return None;
         };
         let since = self
@@ -323,9 +323,9 @@ impl SendWindow {
         self.progress_at = Some(now);
         let oldest = self.messages.first();
         if let Some(message) = self.messages.get_mut(oldest)
-            && let State::InFlight { .. } = message.state
+            && let MessageState::InFlight { .. } = message.state
         {
-            message.state = State::Lost;
+            message.state = MessageState::Lost;
             self.lost.insert(oldest);
             self.in_flight -= 1;
             self.congestion.lost(now, self.rtt.timeout());
@@ -341,8 +341,8 @@ impl SendWindow {
     /// The connection is a new one: all that is unacknowledged goes again, oldest first, through a window of the starting size.
     pub fn reconnected(&mut self, now: Instant) {
         for (number, message) in self.messages.iter_mut() {
-            if matches!(message.state, State::InFlight { .. }) {
-                message.state = State::Lost;
+            if matches!(message.state, MessageState::InFlight { .. }) {
+                message.state = MessageState::Lost;
                 self.lost.insert(number);
             }
         }

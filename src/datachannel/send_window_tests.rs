@@ -436,9 +436,9 @@ proptest! {
                     harness.window.resume(at);
                 }
             }
-            let in_flight = harness.window.messages.iter().filter(|message| matches!(message.state, State::InFlight { .. })).count();
+            let in_flight = harness.window.messages.iter().filter(|message| matches!(message.state, MessageState::InFlight { .. })).count();
             prop_assert_eq!(in_flight, harness.window.in_flight);
-            let unacknowledged = harness.window.messages.iter().filter(|message| message.state != State::Acknowledged).count();
+            let unacknowledged = harness.window.messages.iter().filter(|message| message.state != MessageState::Acknowledged).count();
             prop_assert_eq!(unacknowledged, harness.window.unacknowledged);
             prop_assert!(harness.window.size() >= MINIMUM_WINDOW && harness.window.size() <= MAXIMUM_WINDOW);
             // What is on its way has a timer, or a pause has the probe's, or the probe is to go.

@@ -45,7 +45,7 @@ pub(super) struct SentMessage {
     /// Empty once acknowledged.
     pub frame: Bytes,
     pub urgency: Urgency,
-    pub state: State,
+    pub state: MessageState,
     /// How often it was sent.
     pub transmissions: u32,
     /// When the first copy was sent.
@@ -60,7 +60,7 @@ impl SentMessage {
         Self {
             frame,
             urgency: reservation.urgency,
-            state: State::Unsent,
+            state: MessageState::Unsent,
             transmissions: 0,
             first_sent: None,
             last_sent: None,
@@ -71,7 +71,7 @@ impl SentMessage {
 
 /// Where a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum MessageState {
     Unsent,
     /// `newer_acked`: how many messages sent later were acknowledged.
     InFlight {
@@ -144,7 +144,7 @@ impl SentMessages {
         while self
             .messages
             .front()
-            .is_some_and(|message| message.state == State::Acknowledged)
+            .is_some_and(|message| message.state == MessageState::Acknowledged)
         {
             self.messages.pop_front();
             self.first += 1;

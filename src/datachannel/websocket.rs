@@ -155,7 +155,7 @@ impl Driver {
             match liveness.check(now, SystemTime::now(), !self.gate_is_open) {
                 Check::Fine => {}
                 Check::Ping => connection.ping()?,
-                Check::Dead => return Err(Broken::new("the other side does not answer any more")),
+                Check::Lost => return Err(Broken::new("the other side does not answer any more")),
             }
             let is_drained = if self.gate_is_open && may_read {
                 self.receive(&mut connection, &mut liveness)?
@@ -220,7 +220,7 @@ impl Driver {
         self.bytes_read += connection.bytes_read();
         if count > 0 {
             let now = Instant::now();
-            liveness.heard(has_pong, now);
+            liveness.received(has_pong, now);
             // Decoded and hashed without the lock.
             let messages = self.frames.iter().map(|frame| Message::decode(frame));
             let messages: Vec<_> = messages.collect();
@@ -316,7 +316,7 @@ impl Driver {
             self.shared
                 .change(|sequence| sequence.set_reading_paused(!is_open, now));
             if is_open {
-                liveness.listen(now);
+                liveness.resume_reading(now);
             }
         }
         has_turned && is_open

@@ -1,5 +1,5 @@
-//! P72: paths that die, for real: the program in a network namespace of its own, behind a router in another. Skipped where this user may not
-//! make any. What takes longer than the suite may is run by `make soak`.
+//! P72: paths that die, for real: the program in a network namespace of its own, behind a router in another. Skipped where this user may
+//! not make any. What takes longer than the suite may is run by `make soak`.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -239,8 +239,8 @@ impl Echo {
         wait_until("all that was said to come back, once", echoed);
     }
 
-    /// Breaks the path at once and mends it `mend_after` what; with a line every 100 ms, or without a word. The time until it was noticed, and
-    /// from its mending until the session was back.
+    /// Breaks the path at once and mends it `mend_after` what; with a line every 100 ms, or without a word. The time until it was noticed,
+    /// and from its mending until the session was back.
     fn outlives(
         &mut self,
         what: &str,

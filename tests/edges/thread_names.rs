@@ -26,7 +26,13 @@ fn wait_for_threads(plugin: &Running, expected: &[&str]) {
 }
 
 /// Those of each session by the contract; `parent` looks whether the AWS CLI is still there (P116).
-const CHANNEL: [&str; 5] = ["websocket", "acknowledge", "retransmit", "signals", "parent"];
+const CHANNEL: [&str; 5] = [
+    "websocket",
+    "acknowledge",
+    "retransmit",
+    "signals",
+    "parent",
+];
 
 #[test]
 fn a_shell_has_the_threads_of_the_design() {

@@ -127,8 +127,8 @@ fn line(text: Option<String>) -> String {
 }
 
 impl Api {
-    /// Sends a command (`ssm:SendCommand` on the document and the nodes), and gives its id. Not tried again after a call whose answer did not
-    /// come: it may have been sent.
+    /// Sends a command (`ssm:SendCommand` on the document and the nodes), and gives its id. Not tried again after a call whose answer did
+    /// not come: it may have been sent.
     ///
     /// # Errors
     /// See [`ApiError`].

@@ -267,7 +267,8 @@ fn command(send: &Send, shell: Shell, targets: Vec<CommandTarget>) -> SendComman
     }
 }
 
-/// Sends one, again where the service says that it did not take it. A call without an answer is not made again: the command may be on its way.
+/// Sends one, again where the service says that it did not take it. A call without an answer is not made again: the command may be on its
+/// way.
 pub(super) fn send(api: &Api, command: &SendCommand, limit: &Limit) -> Result<String, Error> {
     let mut pause = SEND_PAUSE;
     for attempt in 1.. {

@@ -158,7 +158,7 @@ impl<'a> Show<'a> {
         ));
     }
 
-    /// Where it stands.
+    /// Where it is.
     pub(super) fn progress(&mut self, counts: Counts) {
         if !self.stderr_is_terminal {
             return;

@@ -1,8 +1,9 @@
 //! What is known of commands that run on a fleet, what to ask next, and when. No I/O, and the time is a parameter.
 //!
-//! A command's summary is one call whatever the size of the fleet, and says on how many nodes it has ended. Only when that is more than is known
-//! the invocations are listed, 50 a page, with the beginning of their output: for most nodes that is all there is. The others' output is asked
-//! for one by one. Listing takes at most about a quarter of the time, so that thousands of nodes cost few calls while they are under way.
+//! A command's summary is one call whatever the size of the fleet, and says on how many nodes it has ended. Only when that is more than is
+//! known the invocations are listed, 50 a page, with the beginning of their output: for most nodes that is all there is. The others' output
+//! is asked for one by one. Listing takes at most about a quarter of the time, so that thousands of nodes cost few calls while they are
+//! under way.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
