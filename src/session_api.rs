@@ -113,10 +113,7 @@ impl SessionApi {
                     challenge,
                     limit,
                 )
-                .map_err(|error| {
-                    let what = format!("kms:GenerateDataKey on {}", parameters.kms_key_id);
-                    with_permission(&error, &what)
-                })?;
+                .map_err(|error| format!("{error} (the key is {})", parameters.kms_key_id))?;
             let encrypter = Encrypter::new(&key.plaintext).map_err(|error| error.to_string())?;
             Ok(SessionKey {
                 result: KmsEncryptionResult {
@@ -144,7 +141,7 @@ impl SessionApi {
                 Err(ENCRYPTION_UNSUPPORTED.to_owned())
             }
             Ok(None) => Err(missing("DescribeSessions does not know the session")),
-            Err(error) => Err(missing(&with_permission(&error, "ssm:DescribeSessions"))),
+            Err(error) => Err(missing(&error.to_string())),
         }
     }
 
@@ -169,14 +166,4 @@ pub(crate) fn no_key(why: &'static str) -> Arc<MakeKey> {
             "the session is encrypted with KMS, which cannot be asked: {why}"
         ))
     })
-}
-
-/// An error, and the action that must be allowed where the service says that it is not.
-fn with_permission(error: &ApiError, action: &str) -> String {
-    match error {
-        ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied") => {
-            format!("{error}; these credentials must be allowed the action {action}")
-        }
-        _ => error.to_string(),
-    }
 }

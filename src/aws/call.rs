@@ -76,7 +76,7 @@ impl ApiCaller<'_> {
                         continue;
                     }
                     let again = refusal.is_temporary();
-                    let error = ApiError::Refused { operation, refusal };
+                    let error = ApiError::refused(call.service, operation, refusal);
                     if !again {
                         return Err(error);
                     }

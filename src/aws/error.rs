@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::advice;
 use super::credentials::CredentialsError;
 use super::exchange::{Answer, HttpError};
 use crate::error::{Error, Failure, Meaning};
@@ -16,12 +17,14 @@ pub enum ApiError {
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The service answered with an error.
-    #[error("{operation} failed: {refusal}")]
+    #[error("{operation} failed: {refusal}{}", advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default())]
     Refused {
         /// `ResumeSession` and the like.
         operation: &'static str,
         /// Its words.
         refusal: Refusal,
+        /// What to do about it, if that is known.
+        advice: Option<String>,
     },
     /// No answer.
     #[error("{operation} failed: {error}")]
@@ -43,6 +46,15 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// The service's refusal, with what to do about it.
+    pub(super) fn refused(service: &str, operation: &'static str, refusal: Refusal) -> Self {
+        Self::Refused {
+            operation,
+            advice: advice::of(service, operation, &refusal),
+            refusal,
+        }
+    }
+
     /// What it means, and what to tell.
     pub fn failure(&self) -> Failure {
         let (meaning, is_answer) = match self {
@@ -97,7 +109,7 @@ pub fn judge_answer(mut bytes: &[u8]) -> Option<(u16, Failure)> {
     let refusal = Refusal::parse(&answer, &Redactor::default());
     let status = refusal.status;
     let operation = "ResumeSession";
-    let failure = ApiError::Refused { operation, refusal }.failure();
+    let failure = ApiError::refused("ssm", operation, refusal).failure();
     (!answer.status().is_success()).then_some((status, failure))
 }
 
@@ -215,6 +227,16 @@ impl Refusal {
             "NotAuthorized",
         ]
         .contains(&self.code.as_str())
+    }
+
+    /// Whether the target's agent is not there.
+    pub fn is_not_connected(&self) -> bool {
+        ["TargetNotConnected", "TargetNotConnectedException"].contains(&self.code.as_str())
+    }
+
+    /// Whether the credentials were good once.
+    pub(super) fn is_expired(&self) -> bool {
+        ["ExpiredToken", "ExpiredTokenException"].contains(&self.code.as_str())
     }
 
     fn is_about_credentials(&self) -> bool {

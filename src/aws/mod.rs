@@ -1,5 +1,6 @@
 //! AWS: who we are, signatures, and the API calls.
 
+mod advice;
 pub mod api;
 mod call;
 mod clock;

@@ -1,21 +1,29 @@
 //! What the arguments ask for: the calls of the AWS CLI and its like (section 1 of the contract), and subcommands of our own.
 
 mod account;
+mod connection;
 mod contract;
 mod doctor;
+mod exec;
+mod list;
 mod own;
 mod parameters;
 pub mod run;
 mod shorthand;
+mod ssh;
 
 use std::ffi::OsString;
 
 pub use account::Account;
+pub use connection::{Connection, Starting};
 pub use contract::{Call, response_variable};
 pub use doctor::Doctor;
-pub use own::{Own, SessionCommand, Start, TargetOptions, command};
+pub use exec::Exec;
+pub use list::List;
+pub use own::{Own, SessionCommand, Start, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 pub use run::Run;
+pub use ssh::{Key, PushKey, SshConfig, SshProxy};
 
 use zeroize::Zeroizing;
 

@@ -1,20 +1,27 @@
 //! Subcommands of our own, for where there is no AWS CLI.
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use super::connection::{Connection, Starting};
 use super::doctor::Doctor;
+use super::exec::Exec;
+use super::list::List;
 use super::parameters::{self, Parameters};
 use super::run::Run;
+use super::ssh::{SshConfig, SshProxy};
+use crate::client::target::TargetName;
 use crate::environment::Environment;
 use crate::error::Error;
 
 /// First arguments that are ours. A list of its own, as building the definition takes longer than all else that `--version` does.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
     "start-session",
     "exec",
     "port-forward",
     "ssh-proxy",
+    "list",
+    "ssh-config",
     "run",
     "doctor",
     "help",
@@ -43,6 +50,10 @@ pub enum Own {
     /// One that is a session.
     #[command(flatten)]
     Session(SessionCommand),
+    /// List the managed nodes: id, name, state, agent version, platform, address
+    List(List),
+    /// Print the block for ~/.ssh/config with which ssh, scp, rsync and git reach targets
+    SshConfig(SshConfig),
     /// Run a command on many nodes by Run Command, which goes on without us
     Run(Run),
     /// Find out what stands in the way of a session
@@ -53,10 +64,13 @@ pub enum Own {
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// Start a session: a shell, or what the document says
+    #[command(after_help = "Examples:
+  session-manager-plugin start-session --target web-1
+  session-manager-plugin start-session --target i-0123456789abcdef0 --document-name My-Session --parameters user=deploy")]
     StartSession {
         /// Where.
         #[command(flatten)]
-        connection: TargetOptions,
+        connection: Connection,
         /// The session document; a shell without it
         #[arg(long)]
         document_name: Option<String>,
@@ -65,19 +79,12 @@ pub enum SessionCommand {
         parameters: Option<String>,
     },
     /// Run one command; stdout, stderr and the exit code are the command's
-    Exec {
-        /// Where.
-        #[command(flatten)]
-        connection: TargetOptions,
-        /// The command and its arguments, run as they are; or the whole command line as one argument. No shell is involved
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
+    Exec(Exec),
     /// Forward a local port to a port of the target, or of a host that it reaches
     PortForward {
         /// Where.
         #[command(flatten)]
-        connection: TargetOptions,
+        connection: Connection,
         /// A host that the target reaches; the target itself without it
         #[arg(long)]
         host: Option<String>,
@@ -86,47 +93,22 @@ pub enum SessionCommand {
         ports: Ports,
     },
     /// Carry an SSH connection over stdin and stdout, for ssh's ProxyCommand
-    SshProxy {
-        /// Where.
-        #[command(flatten)]
-        connection: TargetOptions,
-        /// The target's SSH port
-        #[arg(long, default_value_t = 22)]
-        port: u16,
-    },
-}
-
-/// The target and how to reach it, with the AWS CLI's names.
-#[derive(Debug, Clone, Args)]
-pub struct TargetOptions {
-    /// The managed node, such as i-0123456789abcdef0; without it, SSM_PLUGIN_TARGET
-    #[arg(long)]
-    target: Option<String>,
-    /// The region; without it, AWS_REGION or the profile's
-    #[arg(long)]
-    pub region: Option<String>,
-    /// The profile in the AWS configuration
-    #[arg(long)]
-    pub profile: Option<String>,
-    /// The URL of the Systems Manager API
-    #[arg(long)]
-    pub endpoint_url: Option<String>,
-    /// Why, for the records
-    #[arg(long)]
-    pub reason: Option<String>,
+    SshProxy(SshProxy),
 }
 
 /// What StartSession is called with.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// The managed node.
-    pub target: String,
-    /// How to reach it.
-    pub connection: TargetOptions,
+    /// The target.
+    pub target: TargetName,
+    /// How its session is started.
+    pub starting: Starting,
     /// The session document; a shell without it.
     pub document_name: Option<String>,
     /// The document's parameters.
     pub parameters: Parameters,
+    /// What runs on the pty of a container instead, by ECS's own call.
+    pub ecs_command: Option<String>,
 }
 
 /// A local port, 0 for any, and a remote one.
@@ -171,23 +153,14 @@ impl SessionCommand {
                 })?;
                 return Ok(Start {
                     target: connection.target(environment)?,
-                    connection: connection.clone(),
+                    starting: connection.starting.clone(),
                     document_name: document_name.clone(),
                     parameters: parameters.unwrap_or_default(),
+                    ecs_command: None,
                 });
             }
-            Self::Exec {
-                connection,
-                command,
-            } => (
-                connection,
-                "AWS-StartNonInteractiveCommand",
-                // The exit code comes only with separate streams.
-                vec![
-                    ("command", command_line(command)),
-                    ("separateOutputStream", "True".to_owned()),
-                ],
-            ),
+            Self::Exec(exec) => return exec.start(environment),
+            Self::SshProxy(proxy) => return proxy.start(environment),
             Self::PortForward {
                 connection,
                 host,
@@ -209,56 +182,31 @@ impl SessionCommand {
                     None => (connection, "AWS-StartPortForwardingSession", parameters),
                 }
             }
-            Self::SshProxy { connection, port } => (
-                connection,
-                "AWS-StartSSHSession",
-                vec![("portNumber", port.to_string())],
-            ),
         };
         Ok(Start {
             target: connection.target(environment)?,
-            connection: connection.clone(),
+            starting: connection.starting.clone(),
             document_name: Some(document.to_owned()),
             parameters: parameters
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), vec![value]))
                 .collect(),
+            ecs_command: None,
         })
     }
 
     /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Self::Exec { .. } | Self::SshProxy { .. })
+        matches!(self, Self::Exec(_) | Self::SshProxy(_))
     }
 }
 
-impl TargetOptions {
-    fn target(&self, environment: &Environment) -> Result<String, Error> {
-        let given = self.target.as_deref().filter(|target| !target.is_empty());
-        match given.or_else(|| environment.get("SSM_PLUGIN_TARGET")) {
-            Some(target) => Ok(target.to_owned()),
-            None => Err(usage(
-                ErrorKind::MissingRequiredArgument,
-                "no target: give --target, or set SSM_PLUGIN_TARGET",
-            )),
-        }
-    }
-}
-
-/// The line from which the agent, which splits it into words as a shell would, gets these words back. One alone is a line already.
-fn command_line(words: &[String]) -> String {
-    let quote = |word: &String| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,+@%^".contains(&byte);
-        if !word.is_empty() && word.bytes().all(is_plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    match words {
-        [line] => line.clone(),
-        words => words.iter().map(quote).collect::<Vec<_>>().join(" "),
-    }
+/// Parameters with one value each.
+pub(super) fn parameters_of<const N: usize>(parameters: [(&str, String); N]) -> Parameters {
+    let parameters = parameters.into_iter();
+    parameters
+        .map(|(name, value)| (name.to_owned(), vec![value]))
+        .collect()
 }
 
 /// The definition of our own subcommands, for completions and the manual page.
@@ -289,7 +237,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Error> {
     }
 }
 
-fn usage(kind: ErrorKind, why: &str) -> Error {
+pub(super) fn usage(kind: ErrorKind, why: &str) -> Error {
     usage_error(&Arguments::command().error(kind, why))
 }
 
@@ -364,7 +312,7 @@ mod tests {
             "http://127.0.0.1:1",
         ]);
         let start = start(&own.expect("good arguments"));
-        assert_eq!(start.target, "i-1");
+        assert_eq!(start.target.id(), Some("i-1"));
         assert_eq!(start.document_name.as_deref(), Some("Doc"));
         assert_eq!(parameters(&start), r#"{"a":["1"]}"#);
     }
@@ -377,24 +325,12 @@ mod tests {
             &["exec", "--target", "i-1", "ls -l /tmp"],
         ] {
             let own = own(arguments).expect("good arguments");
-            assert!(matches!(own, SessionCommand::Exec { .. }));
+            assert!(matches!(own, SessionCommand::Exec(_)));
             assert_eq!(
                 parameters(&start(&own)),
                 r#"{"command":["ls -l /tmp"],"separateOutputStream":["True"]}"#
             );
         }
-    }
-
-    #[test]
-    fn the_words_of_a_command_stay_whole() {
-        let line = |words: &[&str]| {
-            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            command_line(&words)
-        };
-        assert_eq!(line(&["ls -l | wc"]), "ls -l | wc");
-        assert_eq!(line(&["sh", "-c", "echo a  b"]), "sh -c 'echo a  b'");
-        assert_eq!(line(&["echo", "it's", ""]), r"echo 'it'\''s' ''");
-        assert_eq!(line(&["echo", "$HOME", "*"]), "echo '$HOME' '*'");
     }
 
     #[test]
@@ -455,7 +391,8 @@ mod tests {
             (&["port-forward", "--target", "i-1", "80"], "i-1"),
         ] {
             let own = own(arguments).expect("good arguments");
-            assert_eq!(own.start(&environment).expect("a target").target, expected);
+            let started = own.start(&environment).expect("a target");
+            assert_eq!(started.target.id(), Some(expected));
             let nowhere = own.start(&Environment::default());
             let is_named = |error: &Error| error.to_string().contains("SSM_PLUGIN_TARGET");
             assert_eq!(nowhere.as_ref().is_err_and(is_named), expected == "i-2");

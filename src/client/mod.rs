@@ -3,6 +3,7 @@
 //! Nothing here belongs to the process as a whole: no signals, no terminal, no stdout, and no variable that the caller did not give. Calls
 //! block, threads are inside, and deadlines are arguments.
 
+pub mod exec;
 mod session;
 pub mod target;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use session::Session;
 pub(crate) use session::SessionOpening;
 
+use self::target::{Target, TaskContainer};
 use crate::aws::{Api, ApiError, Configured, Options, StartRequest, StartedSession};
 use crate::error::Error;
 use crate::network::{Limit, Network};
@@ -100,6 +102,11 @@ impl Client {
         &self.0.settings
     }
 
+    /// Where the user is told what takes its time.
+    pub(crate) fn remarks(&self) -> &Remarks {
+        &self.0.remarks
+    }
+
     /// Calls StartSession (`ssm:StartSession`), within the limit, and begins to open the session's data channel.
     ///
     /// # Errors
@@ -107,6 +114,27 @@ impl Client {
     pub fn start(&self, request: &StartRequest, limit: &Limit) -> Result<Session, ApiError> {
         let started = self.0.api.start_session(request, limit)?;
         Ok(self.open(&started, &request.target)?)
+    }
+
+    /// Runs a command on the pty of a container of ECS (`ecs:ExecuteCommand`).
+    ///
+    /// # Errors
+    /// See [`ApiError`]. What goes wrong with the data channel is delivered by it.
+    pub fn execute(
+        &self,
+        target: &Target,
+        container: &TaskContainer,
+        line: &str,
+        limit: &Limit,
+    ) -> Result<Session, ApiError> {
+        let TaskContainer {
+            cluster,
+            task,
+            name,
+        } = container;
+        let api = &self.0.api;
+        let started = api.ecs_execute(cluster, task, name.as_deref(), line, limit)?;
+        Ok(self.open(&started, target.id())?)
     }
 
     /// Begins to open the data channel of a session that was started, by us or by somebody else with the same account.

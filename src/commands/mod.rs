@@ -1,12 +1,16 @@
 //! Our own commands, one file or folder each: stdout, signals, the terminal, exit codes and `--json`.
 
 mod doctor;
+mod exec;
+mod list;
+mod public_key;
 mod refusal;
 mod run;
 mod session;
+mod ssh_config;
 mod surroundings;
 
-use crate::cli::Own;
+use crate::cli::{Own, SessionCommand};
 use crate::error::Error;
 use crate::logging;
 use crate::redactor::Redactor;
@@ -36,7 +40,14 @@ pub(crate) fn run(
         redactor,
     };
     match own {
+        Own::Session(SessionCommand::Exec(exec))
+            if exec.json || exec.targets(&around.environment)?.len() > 1 =>
+        {
+            exec::run(&exec, &around)
+        }
         Own::Session(command) => session::run(&command, around),
+        Own::List(list) => list::run(&list, &around),
+        Own::SshConfig(config) => ssh_config::run(&config),
         Own::Run(run) => run::run(&run, &around),
         Own::Doctor(doctor) => doctor::run(&doctor, &around),
     }

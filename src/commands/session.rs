@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Surroundings, catch_signals, context};
-use crate::aws::StartRequest;
-use crate::cli::SessionCommand;
+use super::{Surroundings, catch_signals, context, public_key};
+use crate::aws::{ApiError, StartRequest};
+use crate::cli::{PushKey, SessionCommand, Start};
+use crate::client::target::{Target, TargetError};
+use crate::client::{Client, Session};
 use crate::error::Error;
 use crate::network::Limit;
 use crate::session::OutputTarget;
 use crate::session::announce::Announcer;
 use crate::session::{self, Asked, Caller, Command, give_up};
+use crate::settings::Environment;
 use crate::terminal::signals::Parent;
 use crate::terminal::unread::{self, UnreadInput};
 
-/// StartSession with all its retries and the search for credentials, which may run a program that asks somewhere.
-const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long it may take to send a key.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to end a session for which the key was not taken.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after our own start the other program of a pipe may take to write its first data, before `exec` starts a command without it.
-const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
+pub(super) const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A session that we start ourselves.
 pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Error> {
@@ -33,29 +38,29 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
     let caller = Caller {
         stderr_to_stdout: false,
         command: match own {
-            SessionCommand::StartSession { .. } => Command::StartSession,
-            SessionCommand::Exec { .. } => Command::Exec,
+            SessionCommand::Exec(_) => Command::Exec,
             SessionCommand::PortForward { .. } => Command::PortForward,
-            SessionCommand::SshProxy { .. } => Command::SshProxy,
+            SessionCommand::SshProxy(_) => Command::SshProxy,
+            SessionCommand::StartSession { .. } => Command::StartSession,
         },
         asked: Some(Asked::new(
             start.document_name.as_deref(),
             &start.parameters,
         )),
     };
-    let started = around.client(&start.connection).and_then(|client| {
-        let request = StartRequest {
-            target: start.target,
-            document_name: start.document_name,
-            parameters: start.parameters,
-            reason: start.connection.reason,
-        };
-        if matches!(own, SessionCommand::Exec { .. }) {
+    let started = around.client(&start.starting.account).and_then(|client| {
+        if matches!(own, SessionCommand::Exec(exec) if !exec.tty) {
             refuse_unread(began + STDIN_TIMEOUT)?;
         }
         // Signals end the program meanwhile: there is nothing to clean up.
-        let session = client.start(&request, &Limit::within(START_TIMEOUT));
-        let session = session.map_err(|error| Error::Start(error.to_string()))?;
+        let wait = start.starting.wait();
+        let reached = client.reach(&start.target, wait, |target, limit| {
+            start_on(&client, &start, target, limit)
+        });
+        let (target, session) = reached.map_err(TargetError::into_error)?;
+        if let SessionCommand::SshProxy(proxy) = own {
+            push_key(&client, &proxy.push, &target, &session, &around.environment)?;
+        }
         Ok((session, Arc::clone(client.settings())))
     });
     let (session, settings) = match started {
@@ -84,8 +89,62 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
     Ok(run().unwrap_or_else(|error| give_up(&announcer, error)))
 }
 
+/// Starts what was asked for on a target.
+fn start_on(
+    client: &Client,
+    start: &Start,
+    target: &Target,
+    limit: &Limit,
+) -> Result<Session, ApiError> {
+    if let (Some(line), Some(container)) = (&start.ecs_command, target.container()) {
+        return client.execute(target, container, line, limit);
+    }
+    let request = StartRequest {
+        target: target.id().to_owned(),
+        document_name: start.document_name.clone(),
+        parameters: start.parameters.clone(),
+        reason: start.starting.reason.clone(),
+    };
+    client.start(&request, limit)
+}
+
+/// Sends the key with which ssh will come, once the target is known to be there: it is good for a minute only. A session for which it is not
+/// taken is ended.
+fn push_key(
+    client: &Client,
+    push: &PushKey,
+    target: &Target,
+    session: &Session,
+    environment: &Environment,
+) -> Result<(), Error> {
+    let Some(key) = push.key() else {
+        return Ok(());
+    };
+    let limit = Limit::within(PUSH_TIMEOUT);
+    let pushed = public_key::find(&key, environment).and_then(|found| {
+        let user = public_key::user(push.user.as_deref(), environment)?;
+        if !target.id().starts_with("i-") {
+            return Err(Error::Usage(format!(
+                "--push-key is for instances of EC2, which {} is not: its key must stand in authorized_keys over there",
+                target.label()
+            )));
+        }
+        log::info!("sending the key of {}", found.source);
+        let sent = client.api().send_ssh_public_key(target.id(), user, &found.line, &limit);
+        sent.map_err(|error| Error::Start(error.to_string()))
+    });
+    pushed.inspect_err(|_| {
+        let end = session
+            .terminate()
+            .map(|terminate| terminate(Instant::now() + END_TIMEOUT));
+        if let Some(Err(error)) = end {
+            log::info!("the remote session could not be ended: {error}");
+        }
+    })
+}
+
 /// Refuses to start a command whose data, which is on stdin or comes there until this moment, it would not get (P118).
-fn refuse_unread(until: Instant) -> Result<(), Error> {
+pub(super) fn refuse_unread(until: Instant) -> Result<(), Error> {
     match unread::look(until) {
         UnreadInput::Data => Err(Error::Usage(
             "there is data on stdin, but exec does not read stdin and the command would not get it: \

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cli::{Account, TargetOptions};
+use crate::cli::Account;
 use crate::client::{Client, ClientOptions, Session};
 use crate::error::Error;
 use crate::redactor::Redactor;
@@ -23,23 +23,11 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// The client for an account.
-    pub(super) fn client_of(&self, account: &Account) -> Result<Client, Error> {
+    pub(super) fn client(&self, account: &Account) -> Result<Client, Error> {
         let options = ClientOptions {
             profile: account.profile.clone(),
             region: account.region.clone(),
             endpoint: account.endpoint_url.clone(),
-            remarks: self.remarks.clone(),
-            redactor: self.redactor.clone(),
-        };
-        Client::new(options, &self.environment, self.settings.clone())
-    }
-
-    /// The client for what the options of a command say.
-    pub(super) fn client(&self, connection: &TargetOptions) -> Result<Client, Error> {
-        let options = ClientOptions {
-            profile: connection.profile.clone(),
-            region: connection.region.clone(),
-            endpoint: connection.endpoint_url.clone(),
             remarks: self.remarks.clone(),
             redactor: self.redactor.clone(),
         };

@@ -281,3 +281,28 @@ pub fn to_json(content: &impl Serialize) -> Vec<u8> {
     // The types above have string keys and finite numbers only: nothing in them can fail.
     serde_json::to_vec(content).unwrap_or_default()
 }
+
+/// Reads `EXIT_CODE: n`.
+pub fn exit_code(payload: &[u8]) -> Option<i64> {
+    std::str::from_utf8(payload)
+        .ok()?
+        .trim()
+        .strip_prefix("EXIT_CODE:")?
+        .trim()
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_read() {
+        assert_eq!(exit_code(b"EXIT_CODE: 3"), Some(3));
+        assert_eq!(exit_code(b"EXIT_CODE: -1\n"), Some(-1));
+        for bad in [&b""[..], b"EXIT_CODE:", b"3", b"EXIT_CODE: x", b"\xff"] {
+            assert_eq!(exit_code(bad), None);
+        }
+    }
+}

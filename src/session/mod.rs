@@ -15,7 +15,7 @@ use crossbeam_channel::{bounded, never, select};
 pub(crate) use asked::Asked;
 pub(crate) use conclude::{Outcome, give_up};
 pub(crate) use context::{Caller, Context, out_of_resources};
-pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage};
+pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, to_exit_code};
 
 use crate::datachannel::{Delivery, End, SessionType, Started};
 use crate::error::Error;

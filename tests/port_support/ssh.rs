@@ -21,8 +21,16 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// Starts both.
+    /// Starts both; the sshd takes the user's key.
     pub fn start() -> Self {
+        Self::with(|path| {
+            fs::copy(path.with_file_name("user.pub"), path).expect("a copy");
+            Config::default()
+        })
+    }
+
+    /// Starts both, with a sandbox like this. It is told where the sshd looks for keys, among which is none.
+    pub fn with(config: impl FnOnce(&Path) -> Config) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
         let path = |name: &str| directory.path().join(name);
@@ -31,7 +39,7 @@ impl Ssh {
                 .args(["-q", "-t", "ed25519", "-N", "", "-f"])
                 .arg(path(key)));
         }
-        fs::copy(path("user.pub"), path("authorized")).expect("a copy");
+        let sandbox = Sandbox::start(config(&path("authorized"))).expect("a sandbox");
         let port = free_port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}\nPidFile none\n\
@@ -52,7 +60,6 @@ impl Ssh {
         wait_until("sshd", || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         });
-        let sandbox = Sandbox::start(Config::default()).expect("a sandbox");
         sandbox.set_session_config(SessionConfig {
             agent: fast(),
             ..SessionConfig::default()
@@ -110,6 +117,11 @@ impl Ssh {
             name,
             &format!("{program} '{response}' eu-central-1 StartSession"),
         )
+    }
+
+    /// Where the sshd listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Through the AWS CLI, which starts a session for each connection.

@@ -487,10 +487,18 @@ impl Api {
         let answer = self
             .caller(attempts)
             .call(call, Some(credentials), limit)
-            .inspect_err(|error| {
+            .map_err(|mut error| {
                 if error.failure().meaning == Meaning::Denied {
                     self.credentials_denied();
                 }
+                if let ApiError::Refused {
+                    refusal, advice, ..
+                } = &mut error
+                    && refusal.is_expired()
+                {
+                    *advice = Some(self.0.credentials.how_to_renew());
+                }
+                error
             })?;
         self.0.credentials.accepted();
         Ok(answer)

@@ -9,12 +9,15 @@ use super::search::{Found, Search};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
+use crate::aws::advice::{self, Login};
 use crate::aws::call::ApiCaller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
 use crate::remarks::Remarks;
 use crate::settings::Environment;
 
+/// How many profiles may lead to the one with which somebody logs in.
+const MOST_SOURCES: usize = 5;
 /// How often somebody who waits for another's look asks whether it is over.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -132,6 +135,35 @@ impl Chain {
     /// The service took them.
     pub(in crate::aws) fn accepted(&self) {
         self.kept().accepted();
+    }
+
+    /// What helps where they have expired.
+    pub(in crate::aws) fn how_to_renew(&self) -> String {
+        let named = self.named();
+        let profiles = Profiles::load(&self.environment).ok();
+        let profile = |name: &str| {
+            let profiles = profiles.as_ref();
+            profiles.and_then(|profiles| profiles.profile(name))
+        };
+        let mut section = profile(named.unwrap_or("default"));
+        for _ in 0..MOST_SOURCES {
+            let source = section.and_then(|section| section.get("source_profile"));
+            section = source.and_then(profile).or(section);
+        }
+        // Where no profile was named, keys that stand in variables are used before those of the default profile.
+        let is_of_variables =
+            self.profile.is_none() && self.environment.get("AWS_ACCESS_KEY_ID").is_some();
+        let has = |name: &str| section.is_some_and(|section| section.get(name).is_some());
+        let login = if is_of_variables {
+            None
+        } else if has("sso_session") || has("sso_start_url") {
+            Some(Login::Sso)
+        } else if has("login_session") {
+            Some(Login::Console)
+        } else {
+            None
+        };
+        advice::renew(named.filter(|_| !is_of_variables), login)
     }
 
     /// Waits while somebody else looks.

@@ -40,6 +40,7 @@ impl TargetError {
         match self {
             Self::NotFound(_) => true,
             Self::Task { is_temporary, .. } => *is_temporary,
+            Self::Api(ApiError::Refused { refusal, .. }) => refusal.is_not_connected(),
             Self::Invalid(_) | Self::Several(_) | Self::Api(_) => false,
         }
     }

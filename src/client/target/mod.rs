@@ -2,9 +2,12 @@
 
 mod error;
 mod nodes;
+mod reach;
 mod tasks;
 
 pub use error::{NotFound, TargetError};
+
+use std::fmt;
 
 use crate::aws::Api;
 use crate::aws::api::Node;
@@ -110,6 +113,25 @@ impl TargetName {
             Self::Tag { key, value } => nodes::by_tag(api, key, value, limit),
             Self::Name(name) => nodes::by_name(api, name, limit),
         }
+    }
+}
+
+/// As it may be shown.
+impl fmt::Display for TargetName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Id(text) | Self::Name(text) => text.clone(),
+            Self::Task {
+                cluster,
+                name,
+                container,
+            } => {
+                let container = container.iter().map(|container| format!("/{container}"));
+                format!("ecs:{cluster}/{name}{}", container.collect::<String>())
+            }
+            Self::Tag { key, value } => format!("tag:{key}={value}"),
+        };
+        formatter.write_str(&sanitise::line_within(&text, 100))
     }
 }
 

@@ -65,7 +65,7 @@ enum Outcome {
 /// That nothing was sent, or that it cannot be followed to its end.
 pub(super) fn run(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     let order = run.order(&around.environment)?;
-    let client = around.client_of(&run.account)?;
+    let client = around.client(&run.account)?;
     let plan = match &order {
         // Signals end the program meanwhile: nothing was sent.
         Order::Send(send) => send::plan(client.api(), send, &Limit::within(SEND_TIMEOUT))?,

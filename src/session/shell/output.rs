@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::datachannel::{DataChannel, Delivery, End};
 use crate::message::PayloadType;
+use crate::message::content::exit_code;
 use crate::terminal::output::Piece;
 
 /// What the output thread finds out on its way.
@@ -95,31 +96,6 @@ pub(super) fn next_piece(channel: &DataChannel, routes: Routes, findings: &Findi
             }
             // Flags are for ports.
             _ => {}
-        }
-    }
-}
-
-/// Reads `EXIT_CODE: n`.
-fn exit_code(payload: &[u8]) -> Option<i64> {
-    std::str::from_utf8(payload)
-        .ok()?
-        .trim()
-        .strip_prefix("EXIT_CODE:")?
-        .trim()
-        .parse()
-        .ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_read() {
-        assert_eq!(exit_code(b"EXIT_CODE: 3"), Some(3));
-        assert_eq!(exit_code(b"EXIT_CODE: -1\n"), Some(-1));
-        for bad in [&b""[..], b"EXIT_CODE:", b"3", b"EXIT_CODE: x", b"\xff"] {
-            assert_eq!(exit_code(bad), None);
         }
     }
 }

@@ -1,0 +1,97 @@
+//! `exec`.
+
+use clap::Args;
+use clap::error::ErrorKind;
+
+use super::connection::{Starting, targets};
+use super::own::{Start, parameters_of, usage};
+use crate::client::exec::command_line;
+use crate::client::target::TargetName;
+use crate::environment::Environment;
+use crate::error::Error;
+
+/// More targets than this are for Run Command, which keeps to a rate and needs nobody to stay.
+const MOST_TARGETS: usize = 50;
+
+/// What `exec` is asked.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  session-manager-plugin exec --target web-1 -- journalctl -u nginx -n 50
+  session-manager-plugin exec --target web-1 --target web-2 -- uptime
+
+Exit code: the command's; 255 where the agent does not tell it or the target is not reached; of several targets the highest.")]
+pub struct Exec {
+    /// The node or container, as i-…, ecs:CLUSTER/SERVICE[/CONTAINER], tag:KEY=VALUE or by name; without it, SSM_PLUGIN_TARGET. Several: all at
+    /// once, each line with the target before it
+    #[arg(long = "target", value_name = "TARGET")]
+    targets: Vec<String>,
+    /// On a terminal over there, for what asks or draws
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// How many of several targets at a time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub parallel: u8,
+    /// One object for each target, and one for the end
+    #[arg(long)]
+    pub json: bool,
+    /// How sessions are started.
+    #[command(flatten)]
+    pub starting: Starting,
+    /// The command and its arguments, run as they are; or the whole command line as one argument. No shell is involved
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+impl Exec {
+    /// Where it is to run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for none, for too many, and for what is no target.
+    pub fn targets(&self, environment: &Environment) -> Result<Vec<TargetName>, Error> {
+        let conflict = |why: &str| Err(usage(ErrorKind::ArgumentConflict, why));
+        let targets = targets(&self.targets, environment)?;
+        if targets.len() > MOST_TARGETS {
+            return conflict(
+                "more than 50 targets: `session-manager-plugin run` is for fleets, it keeps to a rate and needs no session for each",
+            );
+        }
+        if self.tty && self.json {
+            return conflict("-t is for people and --json for programs: one must go");
+        }
+        if self.tty && targets.len() > 1 {
+            return conflict("-t is for one target");
+        }
+        Ok(targets)
+    }
+
+    /// The one session of one target.
+    pub(super) fn start(&self, environment: &Environment) -> Result<Start, Error> {
+        let targets = self.targets(environment)?;
+        let [target] = &*targets else {
+            return Err(usage(ErrorKind::ArgumentConflict, "one target is needed"));
+        };
+        let line = command_line(&self.command);
+        let (document, parameters) = if self.tty {
+            (
+                "AWS-StartInteractiveCommand",
+                parameters_of([("command", line.clone())]),
+            )
+        } else {
+            (
+                "AWS-StartNonInteractiveCommand",
+                // The exit code comes only with separate streams.
+                parameters_of([
+                    ("command", line.clone()),
+                    ("separateOutputStream", "True".to_owned()),
+                ]),
+            )
+        };
+        Ok(Start {
+            target: target.clone(),
+            starting: self.starting.clone(),
+            document_name: Some(document.to_owned()),
+            parameters,
+            ecs_command: self.tty.then_some(line),
+        })
+    }
+}

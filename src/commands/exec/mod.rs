@@ -1,0 +1,234 @@
+//! `exec` on several targets: all at once, each line with its target before it.
+
+mod lines;
+mod report;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+
+use super::session::{STDIN_TIMEOUT, refuse_unread};
+use super::{Surroundings, catch_signals};
+use crate::cli::Exec;
+use crate::client::Client;
+use crate::client::exec::{Output, command_line};
+use crate::client::target::{Target, TargetName};
+use crate::datachannel::{DataChannel, Urgency};
+use crate::error::Error;
+use crate::session::out_of_resources;
+use crate::session_api::TerminateSession;
+use crate::terminal::signals::{Parent, Signal};
+use report::Report;
+
+/// How long a target may take to begin.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long ending all sessions may take.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pieces of output on their way to stdout: behind a reader who is slow, commands wait.
+const QUEUE: usize = 64;
+
+/// What a thread tells of its target.
+enum Event {
+    /// The target is known by now.
+    Found(Target),
+    /// A piece of output.
+    Output(Output),
+    /// It is over: the exit code, or why there is none.
+    Ended(Result<i64, Error>),
+}
+
+/// A session that runs, and how it is ended.
+#[derive(Clone)]
+struct Running {
+    channel: DataChannel,
+    terminate: Option<Arc<TerminateSession>>,
+}
+
+/// What all threads share.
+struct Shared {
+    client: Client,
+    line: String,
+    reason: Option<String>,
+    wait: Option<Duration>,
+    /// By the targets' numbers.
+    running: Mutex<HashMap<usize, Running>>,
+}
+
+/// Runs the command; the highest exit code.
+pub(super) fn run(exec: &Exec, around: &Surroundings) -> Result<u8, Error> {
+    let began = Instant::now();
+    let targets = exec.targets(&around.environment)?;
+    let client = around.client(&exec.starting.account)?;
+    refuse_unread(began + STDIN_TIMEOUT)?;
+    let signals = catch_signals(Parent::MayGo)?;
+    let shared = Arc::new(Shared {
+        client,
+        line: command_line(&exec.command),
+        reason: exec.starting.reason.clone(),
+        wait: exec.starting.wait(),
+        running: Mutex::default(),
+    });
+    let (work, tasks) = unbounded();
+    for task in targets.iter().cloned().enumerate() {
+        // The receiver is alive.
+        let _ = work.send(task);
+    }
+    drop(work);
+    let (sender, events) = bounded(QUEUE);
+    for number in 0..usize::from(exec.parallel).min(tasks.len()) {
+        let (shared, tasks, sender) = (Arc::clone(&shared), tasks.clone(), sender.clone());
+        std::thread::Builder::new()
+            .name(format!("exec-{number}"))
+            .spawn(move || {
+                for (number, target) in tasks {
+                    shared.run_one(number, &target, &sender);
+                }
+            })
+            .map_err(|error| out_of_resources(&error))?;
+    }
+    drop(sender);
+    let report = Report::new(&targets, exec.json, around.redactor.clone());
+    let (done, finished) = bounded(1);
+    // On a thread of its own: a reader who is slow must not keep signals waiting.
+    std::thread::Builder::new()
+        .name("report".to_owned())
+        .spawn(move || done.send(write(report, &events)))
+        .map_err(|error| out_of_resources(&error))?;
+    let mut was_interrupted = false;
+    loop {
+        select! {
+            recv(finished) -> end => match end {
+                Ok(Written::All(code)) => return Ok(code),
+                // Nobody reads what comes.
+                Ok(Written::ReaderGone) => {
+                    shared.end_all();
+                    return Ok(0);
+                }
+                Ok(Written::Failed(error)) => {
+                    shared.end_all();
+                    return Err(Error::Lost(format!("cannot write the output ({error})")));
+                }
+                Err(_) => return Err(defect("report")),
+            },
+            recv(signals.incoming()) -> signal => match signal {
+                Ok(Signal::Interrupt) if !was_interrupted => {
+                    was_interrupted = true;
+                    drop_all(&tasks);
+                    shared.interrupt_all();
+                }
+                Ok(Signal::Quit | Signal::Stop | Signal::WindowChange | Signal::Continue) => {}
+                Ok(signal) => {
+                    drop_all(&tasks);
+                    shared.end_all();
+                    return Err(Error::Signal(signal.number()));
+                }
+                Err(_) => return Err(defect("signal")),
+            },
+        }
+    }
+}
+
+/// How writing ended.
+enum Written {
+    /// All of it is written; the exit code.
+    All(u8),
+    /// Nobody wants it.
+    ReaderGone,
+    /// It could not be written.
+    Failed(io::Error),
+}
+
+/// Writes what the threads tell, until they have all come to their end.
+fn write(mut report: Report, events: &Receiver<(usize, Event)>) -> Written {
+    for (number, event) in events {
+        match report.take(number, event) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Written::ReaderGone,
+            Err(error) => return Written::Failed(error),
+        }
+    }
+    Written::All(report.finish())
+}
+
+/// A thread is gone that never goes.
+fn defect(thread: &str) -> Error {
+    Error::Lost(format!(
+        "the {thread} thread ended unexpectedly; this is a defect of the plugin"
+    ))
+}
+
+/// Nothing more is started.
+fn drop_all(tasks: &Receiver<(usize, TargetName)>) {
+    while tasks.try_recv().is_ok() {}
+}
+
+impl Shared {
+    /// Runs the command on one target.
+    fn run_one(&self, number: usize, name: &TargetName, events: &Sender<(usize, Event)>) {
+        // Nobody listens any more when all is being ended.
+        let tell = |event| {
+            let _ = events.send((number, event));
+        };
+        let reached = self.client.reach(name, self.wait, |target, limit| {
+            self.client
+                .exec(target, &self.line, self.reason.as_deref(), limit)
+        });
+        let (target, exec) = match reached {
+            Ok(reached) => reached,
+            Err(error) => return tell(Event::Ended(Err(error.into_error()))),
+        };
+        tell(Event::Found(target));
+        let session = exec.session();
+        let running = Running {
+            channel: session.channel().clone(),
+            terminate: session.terminate().cloned(),
+        };
+        self.running().insert(number, running);
+        let result = exec.run(Instant::now() + BEGIN_TIMEOUT, |output| {
+            tell(Event::Output(output))
+        });
+        self.running().remove(&number);
+        tell(Event::Ended(result));
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What Ctrl-C means to a command.
+    fn interrupt_all(&self) {
+        for running in self.running().values() {
+            // One that is over is not interrupted.
+            let _ = running.channel.send(b"\x03", Urgency::Interactive);
+        }
+    }
+
+    /// Ends every session over there, all at once.
+    fn end_all(&self) {
+        let deadline = Instant::now() + TERMINATE_TIMEOUT;
+        let all: Vec<Running> = self.running().drain().map(|(_, running)| running).collect();
+        let (done, is_done) = bounded::<()>(0);
+        for running in all {
+            let done = done.clone();
+            let spawned = std::thread::Builder::new()
+                .name("terminate".to_owned())
+                .spawn(move || {
+                    if let Some(Err(error)) = running.terminate.map(|terminate| terminate(deadline))
+                    {
+                        log::info!("a remote session could not be ended: {error}");
+                    }
+                    running.channel.close();
+                    drop(done);
+                });
+            if let Err(error) = spawned {
+                log::info!("a remote session could not be ended: {error}");
+            }
+        }
+        drop(done);
+        // Disconnected when all are done.
+        let _ = is_done.recv_deadline(deadline);
+    }
+}

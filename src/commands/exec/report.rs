@@ -1,0 +1,209 @@
+//! What is shown of several targets: lines as they come, or an object for each, and how it went.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::Event;
+use super::lines::Lines;
+use crate::client::exec::Output;
+use crate::client::target::TargetName;
+use crate::error::Error;
+use crate::redactor::Redactor;
+use crate::sanitise;
+use crate::session::to_exit_code;
+use crate::terminal::print;
+
+/// What `--json` keeps of each stream of a target, in bytes; the rest is cut, and that is said.
+const MOST_KEPT: usize = 4 * 1024 * 1024;
+/// The exit code of a target that was not reached, or told none: as of ssh.
+const UNKNOWN: u8 = 255;
+
+/// What is known of all targets.
+pub(super) struct Report {
+    targets: Vec<Progress>,
+    is_json: bool,
+    redactor: Redactor,
+}
+
+/// What is known of one.
+struct Progress {
+    label: String,
+    id: Option<String>,
+    stdout: Stream,
+    stderr: Stream,
+    end: Option<Result<u8, String>>,
+}
+
+/// One of its streams.
+#[derive(Default)]
+struct Stream {
+    lines: Lines,
+    kept: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Report {
+    pub(super) fn new(targets: &[TargetName], is_json: bool, redactor: Redactor) -> Self {
+        let progress = |name: &TargetName| Progress {
+            label: name.to_string(),
+            id: name.id().map(str::to_owned),
+            stdout: Stream::default(),
+            stderr: Stream::default(),
+            end: None,
+        };
+        Self {
+            targets: targets.iter().map(progress).collect(),
+            is_json,
+            redactor,
+        }
+    }
+
+    /// Takes what a thread tells.
+    pub(super) fn take(&mut self, number: usize, event: Event) -> io::Result<()> {
+        let Some(progress) = self.targets.get_mut(number) else {
+            return Ok(());
+        };
+        match event {
+            Event::Found(target) => {
+                progress.id = Some(target.id().to_owned());
+                Ok(())
+            }
+            Event::Output(output) if self.is_json => {
+                match output {
+                    Output::Stdout(bytes) => progress.stdout.keep(&bytes),
+                    Output::Stderr(bytes) => progress.stderr.keep(&bytes),
+                }
+                Ok(())
+            }
+            Event::Output(output) => progress.show(&output),
+            Event::Ended(result) => {
+                progress.end = Some(match result {
+                    Ok(code) => Ok(to_exit_code(code)),
+                    Err(error) => Err(self.redactor.clean(&text(&error)).into_owned()),
+                });
+                if self.is_json {
+                    write_json(&progress.result())
+                } else {
+                    progress.show_rest()
+                }
+            }
+        }
+    }
+
+    /// Says how it went; the highest exit code.
+    pub(super) fn finish(&self) -> u8 {
+        let code = |progress: &Progress| match progress.end {
+            Some(Ok(code)) => code,
+            Some(Err(_)) | None => UNKNOWN,
+        };
+        let highest = self.targets.iter().map(code).max().unwrap_or_default();
+        let failed = self
+            .targets
+            .iter()
+            .filter(|progress| code(progress) != 0)
+            .count();
+        let succeeded = self.targets.len() - failed;
+        if self.is_json {
+            let end = json!({ "event": "end", "code": highest, "succeeded": succeeded, "failed": failed });
+            // Whoever is gone needs no end.
+            let _ = write_json(&end);
+            return highest;
+        }
+        for progress in &self.targets {
+            let label = &progress.label;
+            match &progress.end {
+                Some(Ok(0)) => {}
+                Some(Ok(code)) => print::complaint(format!("{label}: exit code {code}")),
+                Some(Err(why)) => print::complaint(format!("{label}: {why}")),
+                None => print::complaint(format!("{label}: not started")),
+            }
+        }
+        print::complaint(format!(
+            "{succeeded} of {} targets succeeded",
+            self.targets.len()
+        ));
+        highest
+    }
+}
+
+impl Progress {
+    fn show(&mut self, output: &Output) -> io::Result<()> {
+        let label = &self.label;
+        match output {
+            Output::Stdout(bytes) => show(&mut io::stdout().lock(), label, |line| {
+                self.stdout.lines.push(bytes, line)
+            }),
+            Output::Stderr(bytes) => show(&mut io::stderr().lock(), label, |line| {
+                self.stderr.lines.push(bytes, line)
+            }),
+        }
+    }
+
+    fn show_rest(&mut self) -> io::Result<()> {
+        let label = &self.label;
+        show(&mut io::stdout().lock(), label, |line| {
+            self.stdout.lines.finish(line)
+        })?;
+        show(&mut io::stderr().lock(), label, |line| {
+            self.stderr.lines.finish(line)
+        })
+    }
+
+    fn result(&self) -> Value {
+        let text = |stream: &Stream| String::from_utf8_lossy(&stream.kept).into_owned();
+        let mut result = json!({
+            "event": "result",
+            "name": self.label,
+            "stdout": text(&self.stdout),
+            "stderr": text(&self.stderr),
+        });
+        if let Some(id) = &self.id {
+            result["target"] = json!(id);
+        }
+        if self.stdout.is_cut || self.stderr.is_cut {
+            result["truncated"] = json!(true);
+        }
+        match &self.end {
+            Some(Ok(code)) => result["status"] = json!(code),
+            Some(Err(why)) => result["error"] = json!(why),
+            None => {}
+        }
+        result
+    }
+}
+
+impl Stream {
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MOST_KEPT - self.kept.len();
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.is_cut |= bytes.len() > room;
+    }
+}
+
+/// Writes whole lines, each with its target before it, in one piece.
+fn show(
+    output: &mut impl Write,
+    label: &str,
+    cut: impl FnOnce(&mut dyn FnMut(&[u8])),
+) -> io::Result<()> {
+    let mut text = Vec::new();
+    cut(&mut |line| {
+        text.extend_from_slice(label.as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    });
+    output.write_all(&text)?;
+    output.flush()
+}
+
+fn write_json(object: &Value) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{object}")?;
+    stdout.flush()
+}
+
+fn text(error: &Error) -> String {
+    sanitise::text(&error.to_string())
+}

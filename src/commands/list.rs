@@ -1,0 +1,290 @@
+//! `list`: the managed nodes.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Surroundings;
+use crate::aws::Api;
+use crate::aws::api::{Filter, InstanceFilter, Node};
+use crate::cli::List;
+use crate::error::Error;
+use crate::network::Limit;
+use crate::remarks::Remarks;
+
+/// How long all of it may take.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The most pages, of 50 nodes each.
+const MAXIMUM_PAGES: usize = 1000;
+
+/// A line.
+#[derive(Debug, Serialize)]
+struct Line {
+    id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    agent_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    platform: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    address: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    computer_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// Prints them.
+pub(super) fn run(list: &List, around: &Surroundings) -> Result<u8, Error> {
+    let filters = list
+        .filter
+        .iter()
+        .map(|text| filter(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let client = around.client(&list.account)?;
+    let limit = Limit::within(TIMEOUT);
+    let mut tags = Tags {
+        api: client.api(),
+        remarks: &around.remarks,
+        is_denied: false,
+    };
+    let mut output = io::stdout().lock();
+    let is_table = !list.json && output.is_terminal();
+    let mut table = Vec::new();
+    let mut next: Option<String> = None;
+    for page in 1.. {
+        let nodes = client
+            .api()
+            .nodes_page(&filters, next.as_deref(), &limit)
+            .map_err(|error| Error::Start(error.to_string()))?;
+        let lines = tags.lines(nodes.nodes, &limit);
+        let is_wanted = |line: &Line| {
+            list.pattern
+                .as_deref()
+                .is_none_or(|pattern| line.matches(pattern))
+        };
+        let lines = lines.into_iter().filter(is_wanted);
+        let written = if is_table {
+            table.extend(lines);
+            Ok(())
+        } else {
+            lines
+                .into_iter()
+                .try_for_each(|line| line.write(list.json, &mut output))
+        };
+        if let Some(code) = ended(written)? {
+            return Ok(code);
+        }
+        next = nodes.next;
+        if next.is_none() {
+            break;
+        }
+        if page == MAXIMUM_PAGES {
+            around
+                .remarks
+                .once("there are more nodes than `list` shows: use --filter");
+            break;
+        }
+    }
+    let written = write_table(&table, &mut output).and_then(|()| output.flush());
+    Ok(ended(written)?.unwrap_or(0))
+}
+
+/// Whoever reads the list may have enough of it; everything else is an error.
+fn ended(written: io::Result<()>) -> Result<Option<u8>, Error> {
+    match written {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(0)),
+        Err(error) => Err(Error::Lost(format!("cannot write the list ({error})"))),
+    }
+}
+
+/// `KEY=VALUE,…`
+fn filter(text: &str) -> Result<Filter, Error> {
+    match text.split_once('=') {
+        Some((key, values)) if !key.is_empty() && !values.is_empty() => Ok(Filter {
+            key: key.to_owned(),
+            values: values.split(',').map(str::to_owned).collect(),
+        }),
+        _ => Err(Error::Usage(format!(
+            "--filter {text:?} must be KEY=VALUE, such as tag:Role=db or PingStatus=Online"
+        ))),
+    }
+}
+
+/// Tags, which only EC2 tells; where it may not be asked they are left out.
+struct Tags<'a> {
+    api: &'a Api,
+    remarks: &'a Remarks,
+    is_denied: bool,
+}
+
+impl Tags<'_> {
+    /// The lines of a page.
+    fn lines(&mut self, nodes: Vec<Node>, limit: &Limit) -> Vec<Line> {
+        let mut known = self.of(&nodes, limit);
+        nodes
+            .into_iter()
+            .map(|node| {
+                let tags = known.remove(&node.id);
+                let tag = || tags.as_ref()?.get("Name").cloned();
+                let name = Some(node.name).filter(|name| !name.is_empty()).or_else(tag);
+                Line {
+                    name: name.unwrap_or_else(|| node.computer_name.clone()),
+                    id: node.id,
+                    state: node.state.word(),
+                    agent_version: node.agent_version,
+                    platform: node.platform,
+                    address: node.address,
+                    computer_name: node.computer_name,
+                    tags,
+                }
+            })
+            .collect()
+    }
+
+    fn of(&mut self, nodes: &[Node], limit: &Limit) -> BTreeMap<String, BTreeMap<String, String>> {
+        let ids = nodes.iter().filter(|node| node.is_ec2());
+        let filter = InstanceFilter {
+            name: "instance-id".to_owned(),
+            values: ids.map(|node| node.id.clone()).collect(),
+        };
+        if self.is_denied || filter.values.is_empty() {
+            return BTreeMap::new();
+        }
+        match self.api.ec2_instances(&[filter], limit) {
+            Ok(instances) => {
+                let tags = instances.into_iter();
+                tags.map(|instance| (instance.id, instance.tags)).collect()
+            }
+            Err(error) => {
+                self.is_denied = true;
+                self.remarks.once(&format!(
+                    "names are those of computers, without tags: {error}"
+                ));
+                BTreeMap::new()
+            }
+        }
+    }
+}
+
+impl Line {
+    fn cells(&self) -> [&str; 6] {
+        [
+            &self.id,
+            &self.name,
+            self.state,
+            &self.agent_version,
+            &self.platform,
+            &self.address,
+        ]
+    }
+
+    fn matches(&self, pattern: &str) -> bool {
+        let is_glob = pattern.contains(['*', '?']);
+        [&self.id, &self.name, &self.computer_name, &self.address]
+            .into_iter()
+            .any(|text| match is_glob {
+                true => glob(pattern.as_bytes(), text.as_bytes()),
+                false => text.contains(pattern),
+            })
+    }
+
+    fn write(&self, json: bool, output: &mut impl Write) -> io::Result<()> {
+        if json {
+            serde_json::to_writer(&mut *output, self)?;
+            return writeln!(output);
+        }
+        writeln!(output, "{}", self.cells().join("\t"))
+    }
+}
+
+/// Aligned, with a head.
+fn write_table(lines: &[Line], output: &mut impl Write) -> io::Result<()> {
+    const HEAD: [&str; 6] = ["ID", "NAME", "STATE", "AGENT", "PLATFORM", "ADDRESS"];
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut widths = HEAD.map(str::len);
+    for line in lines {
+        for (width, cell) in widths.iter_mut().zip(line.cells()) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut write = |cells: [&str; 6]| {
+        let mut text = String::new();
+        for (cell, width) in cells.into_iter().zip(widths) {
+            text.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(output, "{}", text.trim_end())
+    };
+    write(HEAD)?;
+    lines.iter().try_for_each(|line| write(line.cells()))
+}
+
+/// Whether a text is what a pattern says: `*` stands for any bytes, `?` for one. Time is bounded by the product of both lengths.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut place) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while place < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, place));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[place] => {
+                at += 1;
+                place += 1;
+            }
+            _ => {
+                let Some((star_at, from)) = star else {
+                    return false;
+                };
+                at = star_at + 1;
+                place = from + 1;
+                star = Some((star_at, from + 1));
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_globs() {
+        for (pattern, text) in [
+            ("web-*", "web-1"),
+            ("*", ""),
+            ("w?b*1", "web-x-1"),
+            ("*-*-1", "a-b-c-1"),
+            ("a**", "a"),
+        ] {
+            assert!(
+                glob(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
+        }
+        for (pattern, text) in [("web-*", "we"), ("?", ""), ("*1", "12"), ("a*b*c", "acb")] {
+            assert!(
+                !glob(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn filters_are_keys_and_values() {
+        let tag = filter("tag:Role=db,web").expect("good");
+        assert_eq!((&*tag.key, tag.values.len()), ("tag:Role", 2));
+        for bad in ["", "x", "=x", "x="] {
+            assert_eq!(filter(bad).expect_err(bad).exit_code(), 2);
+        }
+    }
+}

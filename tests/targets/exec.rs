@@ -1,0 +1,335 @@
+//! `exec` on terminals, in containers, and on several targets.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sandbox::{Failure, Target};
+use serde_json::Value;
+
+use super::*;
+
+fn lines(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn a_command_on_a_pty() {
+    let sandbox = sandbox(three());
+    let running = Plugin::bare([
+        "exec",
+        "-t",
+        "--target",
+        "web-1",
+        "--",
+        "sh",
+        "-c",
+        "test -t 0 && echo on a tty; read x; echo got $x",
+    ])
+    .with_api(&sandbox)
+    .terminal()
+    .spawn();
+    running.terminal.wait_for("on a tty");
+    running.type_in(b"it\r");
+    running.terminal.wait_for("got it");
+    let code = running.wait().code();
+    let said = running
+        .terminal
+        .text()
+        .contains("without the command's exit code");
+    // Where the agent tells none, that is said.
+    assert!(
+        code == Some(0) || (code == Some(255) && said),
+        "{code:?}: {}",
+        running.terminal.text()
+    );
+}
+
+#[test]
+fn a_command_on_the_pty_of_a_container() {
+    let sandbox = sandbox(vec![]);
+    sandbox.change_tasks(|tasks| tasks.push(task('a', "web", &["app", "log"])));
+    let running = Plugin::bare([
+        "exec",
+        "-t",
+        "--target",
+        "ecs:prod/web/log",
+        "--",
+        "sh",
+        "-c",
+        "test -t 0 && echo on a tty",
+    ])
+    .with_api(&sandbox)
+    .terminal()
+    .spawn();
+    running.terminal.wait_for("on a tty");
+    running.wait();
+    assert_eq!(
+        operations(&sandbox)[..3],
+        ["ecs:ListTasks", "ecs:DescribeTasks", "ecs:ExecuteCommand"]
+    );
+    let request = sandbox.events().into_iter().find_map(|event| match event {
+        Event::Api {
+            operation, request, ..
+        } if operation == "ecs:ExecuteCommand" => Some(request),
+        _ => None,
+    });
+    let request = request.expect("the call");
+    assert_eq!(request["container"], "log");
+    assert_eq!(request["interactive"], true);
+}
+
+#[test]
+fn several_targets_each_line_with_its_target() {
+    let sandbox = sandbox(three());
+    let finished = own(
+        &sandbox,
+        &[
+            "exec",
+            "--target",
+            "web-1",
+            "--target",
+            "web-2",
+            "--",
+            "sh",
+            "-c",
+            "echo one; echo two; echo three >&2; printf last",
+        ],
+    )
+    .run(b"");
+    assert_eq!(
+        lines(&finished.stdout),
+        [
+            "web-1: last",
+            "web-1: one",
+            "web-1: two",
+            "web-2: last",
+            "web-2: one",
+            "web-2: two"
+        ],
+        "{finished:?}"
+    );
+    assert_eq!(
+        lines(&finished.stderr),
+        [
+            "session-manager-plugin: 2 of 2 targets succeeded",
+            "web-1: three",
+            "web-2: three"
+        ]
+    );
+    assert_eq!(finished.code(), 0);
+}
+
+#[test]
+fn one_that_is_not_reached_does_not_stop_the_others() {
+    let sandbox = sandbox(three());
+    let finished = own(
+        &sandbox,
+        &[
+            "exec", "--target", "web-1", "--target", "db", "--target", "web-2", "--target",
+            "web-9", "--", "echo", "x",
+        ],
+    )
+    .run(b"");
+    assert_eq!(
+        lines(&finished.stdout),
+        ["web-1: x", "web-2: x"],
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("db: no node that is online"),
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("web-9: no node that is online"),
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("2 of 4 targets succeeded"),
+        "{finished:?}"
+    );
+    assert_eq!(finished.code(), 255);
+}
+
+#[test]
+fn the_exit_code_is_the_highest() {
+    let sandbox = sandbox(three());
+    sandbox.fail_next("ssm:StartSession", 1, Failure::throttled());
+    let finished = own(
+        &sandbox,
+        &[
+            "exec", "--target", "web-1", "--target", "web-2", "--", "sh", "-c", "exit 7",
+        ],
+    )
+    .run(b"");
+    assert_eq!(finished.code(), 7, "{finished:?}");
+    assert!(
+        finished.stderr.contains("web-1: exit code 7"),
+        "{finished:?}"
+    );
+    assert!(
+        finished.stderr.contains("0 of 2 targets succeeded"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn objects_for_programs() {
+    let sandbox = sandbox(three());
+    let finished = own(
+        &sandbox,
+        &[
+            "exec",
+            "--json",
+            "--target",
+            "web-1",
+            "--target",
+            "db",
+            "--",
+            "sh",
+            "-c",
+            "echo out; echo err >&2; exit 3",
+        ],
+    )
+    .run(b"");
+    let objects: Vec<Value> = finished
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    let of = |name: &str| {
+        objects
+            .iter()
+            .find(|object| object["name"] == name)
+            .expect("a result")
+    };
+    assert_eq!(of("web-1")["event"], "result");
+    assert_eq!(of("web-1")["target"], id(1).as_str());
+    assert_eq!(of("web-1")["status"], 3);
+    assert_eq!(of("web-1")["stdout"], "out\n");
+    assert_eq!(of("web-1")["stderr"], "err\n");
+    assert!(
+        of("db")["error"]
+            .as_str()
+            .is_some_and(|why| why.contains("not connected"))
+    );
+    let end = objects.last().expect("an end");
+    assert_eq!(
+        (
+            &end["event"],
+            &end["code"],
+            &end["succeeded"],
+            &end["failed"]
+        ),
+        (&"end".into(), &255.into(), &0.into(), &2.into())
+    );
+    assert_eq!(finished.code(), 255);
+}
+
+#[test]
+fn no_more_at_a_time_than_asked_for() {
+    let targets: Vec<Target> = (1..=6)
+        .map(|number| Target::new(number, &format!("n{number}")))
+        .collect();
+    let sandbox = sandbox(targets);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().display();
+    // Each counts how many are there with it.
+    let script = format!("mkdir {path}/$$; ls {path} | wc -l; sleep 0.2; rmdir {path}/$$");
+    let names: Vec<String> = (1..=6)
+        .map(|number| format!("--target=n{number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let finished = own(
+        &sandbox,
+        &[
+            &["exec", "--parallel", "2"],
+            &*names,
+            &["--", "sh", "-c", &script],
+        ]
+        .concat(),
+    )
+    .run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let most = finished
+        .stdout
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok())
+        .max();
+    assert!(most <= Some(2), "{finished:?}");
+}
+
+#[test]
+fn more_than_fifty_are_for_run() {
+    let sandbox = sandbox(three());
+    let names: Vec<String> = (1..=51)
+        .map(|number| format!("--target=n{number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let finished = own(&sandbox, &[&["exec"], &*names, &["true"]].concat()).run(b"");
+    assert_eq!(finished.code(), 2);
+    assert!(
+        finished.stderr.contains("session-manager-plugin run"),
+        "{finished:?}"
+    );
+    assert!(operations(&sandbox).is_empty());
+}
+
+#[test]
+fn signals_end_all_sessions() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let sandbox = sandbox(three());
+        let running = own(
+            &sandbox,
+            &[
+                "exec",
+                "--target",
+                "web-1",
+                "--target",
+                "web-2",
+                "--",
+                "sh",
+                "-c",
+                "trap '' INT; echo go; while :; do sleep 1; done",
+            ],
+        )
+        .spawn();
+        running.stdout.wait_for("web-1: go");
+        running.stdout.wait_for("web-2: go");
+        running.signal(signal);
+        if signal == Signal::INT {
+            // The first goes over there.
+            assert!(running.wait_within(Duration::from_millis(500)).is_none());
+            running.signal(signal);
+        }
+        let finished = running.finish();
+        assert_eq!(finished.code(), code, "{finished:?}");
+        let ended = operations(&sandbox)
+            .iter()
+            .filter(|name| *name == "ssm:TerminateSession")
+            .count();
+        assert_eq!(ended, 2);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_ends_all() {
+    let sandbox = sandbox(three());
+    let running = own(
+        &sandbox,
+        &[
+            "exec", "--target", "web-1", "--target", "web-2", "--", "yes",
+        ],
+    )
+    .spawn();
+    running.stdout.wait_for("web-1: y");
+    running.close_stdout();
+    let finished = running.finish();
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    assert!(
+        operations(&sandbox)
+            .iter()
+            .any(|name| name == "ssm:TerminateSession")
+    );
+}
