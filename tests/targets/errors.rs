@@ -99,15 +99,13 @@ fn a_signed_upgrade_that_is_forbidden_names_its_action() {
 #[test]
 fn a_call_by_the_contract_is_told_the_same() {
     let sandbox = sandbox(three());
-    sandbox.set_session_config(SessionConfig {
+    let started = sandbox.start_session(SessionConfig {
         gateway: GatewayConfig {
             upgrades: vec![Upgrade::Status(403); 20].into(),
             ..GatewayConfig::default()
         },
         ..SessionConfig::default()
     });
-    let started = sandbox.start_session(sandbox::Document::Shell);
-    started.session.ended();
     let finished = Plugin::new(&sandbox, &started).with_api(&sandbox).run(b"");
     assert_eq!(finished.code(), 1, "{finished:?}");
     let reason = finished

@@ -7,6 +7,7 @@ use sandbox::{Failure, Target};
 use serde_json::Value;
 
 use super::*;
+use crate::support::exit_code;
 
 fn lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
@@ -314,22 +315,28 @@ fn signals_end_all_sessions() {
 }
 
 #[test]
-fn a_reader_that_goes_ends_all() {
-    let sandbox = sandbox(three());
-    let running = own(
-        &sandbox,
-        &[
-            "exec", "--target", "web-1", "--target", "web-2", "--", "yes",
-        ],
-    )
-    .spawn();
-    running.stdout.wait_for("web-1: y");
-    running.close_stdout();
-    let finished = running.finish();
-    assert_eq!(finished.code(), 0, "{}", finished.stderr);
-    assert!(
-        operations(&sandbox)
-            .iter()
-            .any(|name| name == "ssm:TerminateSession")
-    );
+fn a_reader_that_goes_ends_all_and_one_that_is_slow_keeps_no_signal_waiting() {
+    for (signal, code) in [(None, 0), (Some(Signal::TERM), 143)] {
+        let sandbox = sandbox(three());
+        let running = own(
+            &sandbox,
+            &[
+                "exec", "--target", "web-1", "--target", "web-2", "--", "yes",
+            ],
+        )
+        .stdout(Io::HeldPipe)
+        .spawn();
+        // Nearly as much as a pipe takes in pieces of any size.
+        running.wait_for_held(30_000);
+        match signal {
+            Some(signal) => running.signal(signal),
+            None => running.close_stdout(),
+        }
+        assert_eq!(exit_code(running.wait()), code);
+        assert!(
+            operations(&sandbox)
+                .iter()
+                .any(|name| name == "ssm:TerminateSession")
+        );
+    }
 }

@@ -79,7 +79,7 @@ pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, Ta
 
 /// `ip-10-0-0-1.eu-central-1.compute.internal` and the like: they have dots, or begin as EC2's do.
 fn is_dns_name(name: &str) -> bool {
-    name.contains('.') || name.starts_with("ip-") || name.starts_with("i-")
+    name.contains('.') || name.starts_with("ip-")
 }
 
 fn is_denied(error: &ApiError) -> bool {

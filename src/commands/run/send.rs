@@ -141,7 +141,9 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<Plan, Error>
 fn known(nodes: Result<crate::aws::api::Nodes, ApiError>) -> Result<Option<Vec<Node>>, Error> {
     match nodes {
         Ok(nodes) => Ok(Some(nodes.nodes)),
-        Err(ApiError::Refused { operation, refusal, .. }) if refusal.is_denial() => {
+        Err(ApiError::Refused {
+            operation, refusal, ..
+        }) if refusal.is_denial() => {
             log::info!("{operation} is not allowed: nodes are taken for Linux");
             Ok(None)
         }
