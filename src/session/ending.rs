@@ -302,7 +302,7 @@ impl Facts<'_> {
 }
 
 /// The lowest byte, as the system cuts it; but what is not 0 does not become 0.
-pub fn to_exit_code(code: i64) -> u8 {
+pub(crate) fn to_exit_code(code: i64) -> u8 {
     match code.to_le_bytes()[0] {
         0 if code != 0 => 1,
         byte => byte,
