@@ -1,6 +1,7 @@
 //! One local connection after the other, for agents that cannot multiplex: their bytes as they are, and a flag when one ends.
 //!
-//! The agent connects to the destination when the session starts, and again with the first data after a flag. It does not tell when the destination closes.
+//! The agent connects to the destination when the session starts, and again with the first data after a flag. It does not tell when the
+//! destination closes.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,7 +11,7 @@ use bytes::{Buf, Bytes};
 use mio::{Events, Token};
 
 use super::connection::{Connection, Read};
-use super::listening::PortEvent;
+use super::events::PortEvent;
 use super::reactor::Reactor;
 use super::socket::{Peer, Socket, Unread};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
@@ -18,12 +19,13 @@ use crate::message::{Flag, PayloadType};
 
 const CONNECTION: Token = Token(1);
 
-/// What may be kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much again.
+/// What may be kept of what the remote says before somebody connects, or faster than the local side reads, bytes. The channel keeps as much
+/// again.
 const KEPT: usize = 4 << 20;
 /// What a piece costs of that besides its bytes: its place in the queue, and the allocator's part.
 const PIECE_OVERHEAD: usize = 200;
-/// A piece smaller than this is copied, bytes: a slice keeps the whole buffer in memory that it was read into, of which it may be the only part
-/// that is still wanted.
+/// A piece smaller than this is copied, bytes: a slice keeps the whole buffer in memory that it was read into, of which it may be the only
+/// part that is still wanted.
 const COPY_BELOW: usize = 512;
 /// From so much on, all are copied.
 const COPY_FROM: usize = 1 << 20;
@@ -34,24 +36,25 @@ const BATCH: usize = 16 * 1024;
 /// How many pieces one write takes.
 const PIECES: usize = 64;
 /// After the local end: how long the remote may be quiet before it is disconnected (as with the multiplexer).
-const PATIENCE: Duration = Duration::from_secs(5);
+const QUIET_LIMIT: Duration = Duration::from_secs(5);
 /// The same while somebody else waits to connect.
-const PATIENCE_WITH_NEXT: Duration = Duration::from_millis(100);
-/// How often to look, while somebody else waits, whether all has been acknowledged after the local end. That is told as well, but not always.
+const QUIET_LIMIT_WITH_NEXT: Duration = Duration::from_millis(100);
+/// How often to look, while somebody else waits, whether all has been acknowledged after the local end. That is told as well, but not
+/// always.
 const LOOK_WITH_NEXT: Duration = Duration::from_millis(20);
 /// How often to look whether the agent has acknowledged the flag: at first, and at most, doubling between.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 const LOOK_LAST: Duration = Duration::from_secs(1);
-/// Once it has: what it had read before, it may still send, and would be taken for the next connection's. That one begins when nothing came for
-/// so long, or for three times as long as the acknowledgement took: who is slow in one thing is slow in the other.
-const SETTLING: Duration = Duration::from_millis(100);
+/// Once it has: what it had read before, it may still send, and would be taken for the next connection's. That one begins when nothing came
+/// for so long, or for three times as long as the acknowledgement took: who is slow in one thing is slow in the other.
+const DRAINING: Duration = Duration::from_millis(100);
 /// And no longer than this: an acknowledgement that took a minute waited for a broken connection, not for the agent.
-const LONGEST_SETTLING: Duration = Duration::from_secs(2);
+const LONGEST_DRAINING: Duration = Duration::from_secs(2);
 /// After the end of the session: how long to wait for a local socket that takes nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Whose data comes from the agent.
-enum Phase {
+enum DataOwner {
     /// The current connection's, or the next one's if there is none.
     Current,
     /// That of the connection before: the agent may not have heard that it ended.
@@ -61,7 +64,7 @@ enum Phase {
         pause: Duration,
     },
     /// The same: it has heard, and may have something left.
-    Settling { until: Instant, quiet: Duration },
+    Draining { until: Instant, quiet: Duration },
 }
 
 /// The thread's state.
@@ -71,7 +74,7 @@ pub(super) struct Basic {
     current: Option<Connection>,
     /// Accepted, because the current one seems to be over.
     waiting: Option<(Socket, Peer)>,
-    phase: Phase,
+    data_owner: DataOwner,
     /// Whether the agent may have a connection: from the start, and from the first data after a flag.
     is_dialled: bool,
     /// From the agent, not written yet.
@@ -93,7 +96,7 @@ impl Basic {
             channel,
             current: None,
             waiting: None,
-            phase: Phase::Current,
+            data_owner: DataOwner::Current,
             is_dialled: true,
             unread: VecDeque::new(),
             unread_cost: 0,
@@ -156,18 +159,19 @@ impl Basic {
     fn receive(&mut self, now: Instant) {
         // Asked before the queue is emptied: what the agent sent before it acknowledged the flag is in the queue by then.
         let is_acknowledged =
-            matches!(self.phase, Phase::Stale { .. }) && self.channel.is_acknowledged();
-        let is_settled = matches!(self.phase, Phase::Settling { until, .. } if until <= now);
+            matches!(self.data_owner, DataOwner::Stale { .. }) && self.channel.is_acknowledged();
+        let is_drained =
+            matches!(self.data_owner, DataOwner::Draining { until, .. } if until <= now);
         while self.unread_cost < KEPT {
             match self.channel.try_receive() {
                 None => break,
                 Some(Delivery::Payload(PayloadType::Output, data)) => {
                     self.last_activity = now;
                     self.reactor.note_spoken();
-                    match &mut self.phase {
-                        Phase::Current => self.keep(data),
-                        Phase::Stale { .. } => {}
-                        Phase::Settling { until, quiet } => *until = now + *quiet,
+                    match &mut self.data_owner {
+                        DataOwner::Current => self.keep(data),
+                        DataOwner::Stale { .. } => {}
+                        DataOwner::Draining { until, quiet } => *until = now + *quiet,
                     }
                 }
                 Some(Delivery::Payload(PayloadType::Flag, flag)) => {
@@ -183,20 +187,20 @@ impl Basic {
                 }
             }
         }
-        match &mut self.phase {
-            Phase::Stale { since, .. } if is_acknowledged => {
+        match &mut self.data_owner {
+            DataOwner::Stale { since, .. } if is_acknowledged => {
                 let quiet = quiet_for(now.saturating_duration_since(*since));
-                self.phase = Phase::Settling {
+                self.data_owner = DataOwner::Draining {
                     until: now + quiet,
                     quiet,
                 };
             }
-            Phase::Stale { look_at, pause, .. } if *look_at <= now => {
+            DataOwner::Stale { look_at, pause, .. } if *look_at <= now => {
                 *pause = LOOK_LAST.min(*pause * 2);
                 *look_at = now + *pause;
             }
-            Phase::Settling { until, .. } if is_settled && *until <= now => {
-                self.phase = Phase::Current;
+            DataOwner::Draining { until, .. } if is_drained && *until <= now => {
+                self.data_owner = DataOwner::Current;
             }
             _ => {}
         }
@@ -262,7 +266,7 @@ impl Basic {
             if is_over && self.waiting.is_none() {
                 self.waiting = self.reactor.accept(now);
             }
-            if self.current.is_some() || !matches!(self.phase, Phase::Current) {
+            if self.current.is_some() || !matches!(self.data_owner, DataOwner::Current) {
                 return false;
             }
             let Some((socket, peer)) = self.waiting.take() else {
@@ -351,18 +355,18 @@ impl Basic {
     }
 
     /// When the local side has ended: when to look whether the remote has been quiet for long enough.
-    fn lingers_until(&self, now: Instant) -> Option<Instant> {
+    fn half_closed_until(&self, now: Instant) -> Option<Instant> {
         if !self.current.as_ref()?.at_end {
             return None;
         }
         let has_next = self.waiting.is_some();
         if self.is_heard() {
-            let patience = if has_next {
-                PATIENCE_WITH_NEXT
+            let quiet_limit = if has_next {
+                QUIET_LIMIT_WITH_NEXT
             } else {
-                PATIENCE
+                QUIET_LIMIT
             };
-            Some(self.last_activity + patience)
+            Some(self.last_activity + quiet_limit)
         } else {
             let look = if has_next { LOOK_WITH_NEXT } else { LOOK_LAST };
             // The end of an outage is told.
@@ -380,7 +384,7 @@ impl Basic {
         } else if !self.is_heard() {
             // The remote cannot have answered yet, or the local side has not taken it.
             self.last_activity = now;
-        } else if self.lingers_until(now).is_some_and(|at| at <= now) {
+        } else if self.half_closed_until(now).is_some_and(|at| at <= now) {
             self.disconnect(now);
         }
     }
@@ -394,7 +398,7 @@ impl Basic {
         self.taken = 0;
         if self.ended.is_none() && std::mem::take(&mut self.is_dialled) {
             self.channel.send_flag(Flag::DisconnectToPort);
-            self.phase = Phase::Stale {
+            self.data_owner = DataOwner::Stale {
                 since: now,
                 look_at: now,
                 pause: LOOK_FIRST,
@@ -406,15 +410,17 @@ impl Basic {
         if let Some((_, deadline)) = self.ended {
             return Some(deadline);
         }
-        let look_at = match self.phase {
-            Phase::Current => None,
-            Phase::Stale { look_at: at, .. } | Phase::Settling { until: at, .. } => Some(at),
+        let look_at = match self.data_owner {
+            DataOwner::Current => None,
+            DataOwner::Stale { look_at: at, .. } | DataOwner::Draining { until: at, .. } => {
+                Some(at)
+            }
         };
         let retry_at = self
             .reactor
             .retry_at()
             .filter(|_| self.current.is_none() && self.waiting.is_none());
-        [self.lingers_until(now), look_at, retry_at]
+        [self.half_closed_until(now), look_at, retry_at]
             .into_iter()
             .flatten()
             .min()
@@ -425,7 +431,7 @@ impl Basic {
 fn quiet_for(acknowledgement: Duration) -> Duration {
     acknowledgement
         .saturating_mul(3)
-        .clamp(SETTLING, LONGEST_SETTLING)
+        .clamp(DRAINING, LONGEST_DRAINING)
 }
 
 #[cfg(test)]
@@ -434,9 +440,9 @@ mod tests {
 
     #[test]
     fn p21_an_outage_does_not_keep_the_next_connection_waiting() {
-        assert_eq!(quiet_for(Duration::from_millis(1)), SETTLING);
+        assert_eq!(quiet_for(Duration::from_millis(1)), DRAINING);
         let slow = Duration::from_millis(200);
         assert_eq!(quiet_for(slow), slow * 3);
-        assert_eq!(quiet_for(Duration::from_secs(60)), LONGEST_SETTLING);
+        assert_eq!(quiet_for(Duration::from_secs(60)), LONGEST_DRAINING);
     }
 }

@@ -8,10 +8,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell};
 use super::basic::Basic;
+pub(super) use super::events::{PortEvent, PortOrder};
 use super::listen::{Bound, Listener, Place};
 use super::mux::Mux;
 use super::reactor::Reactor;
-use super::{Context, DIAL_TIMEOUT, Ending, Leaving, Outcome, RemoteEnd, Stage};
+use super::version::DIAL_TIMEOUT;
+use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;
 use crate::sanitise;
@@ -21,7 +23,8 @@ use crate::waker::{Mailbox, MailboxReceiver, mailbox};
 
 /// What may wait to be printed; more is not worth it.
 const EVENTS: usize = 256;
-/// How many open files are asked for where the limit was left lower, as far as it may be raised. macOS's default is 256, and each local connection is one.
+/// How many open files are asked for where the limit was left lower, as far as it may be raised. macOS's default is 256, and each local
+/// connection is one.
 const OPEN_FILES: u64 = 10_240;
 
 /// How many local connections at a time.
@@ -34,35 +37,6 @@ pub(super) enum Listening {
         /// Whether the agent wants signs of life.
         keepalive: bool,
     },
-}
-
-/// What the thread that moves the bytes tells.
-#[derive(Debug)]
-pub(super) enum PortEvent {
-    /// Somebody connected, for the first time.
-    Accepted,
-    /// The agent could not reach the destination.
-    Refused,
-    /// A line for stderr.
-    Complaint(String),
-    /// The last event.
-    Ended {
-        /// How the session ended; nothing when the thread was stopped.
-        end: Option<End>,
-        /// Whether anything ever came from the remote.
-        has_spoken: bool,
-    },
-}
-
-/// What the thread that moves the bytes is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PortOrder {
-    /// End.
-    Stop,
-    /// The data channel has lost its connection, for long enough to be noticed.
-    Disconnected,
-    /// It has another one.
-    Connected,
 }
 
 /// Listens, and runs the session to its end.

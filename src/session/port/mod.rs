@@ -9,6 +9,7 @@
 mod accept;
 mod basic;
 mod connection;
+mod events;
 mod listen;
 mod listening;
 mod mux;
@@ -20,7 +21,6 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::asked::LOCAL_PORT_FORWARDING;
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
@@ -28,10 +28,6 @@ use crate::datachannel::Started;
 use crate::error::Error;
 use listen::Place;
 use listening::Listening;
-
-/// How long an agent that connects to the destination first, and says nothing if that worked, may take to say that it did not: a destination that
-/// does not answer is given up by the agent's system after 127 s (Linux).
-const DIAL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Whether stdout carries the session's bytes, so that nothing of ours may go there.
 pub fn uses_stdout(started: &Started) -> bool {

@@ -9,8 +9,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::accept::Acceptor;
+use super::events::{PortEvent, PortOrder};
 use super::listen::Listener;
-use super::listening::{PortEvent, PortOrder};
 use super::socket::{Peer, Socket};
 use crate::datachannel::End;
 use crate::error::Error;

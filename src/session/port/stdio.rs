@@ -9,7 +9,8 @@ use crossbeam_channel::{at, never, select};
 
 use super::super::conclude::{finish_output, stop_output};
 use super::super::context::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
-use super::{Context, DIAL_TIMEOUT, Ending, Leaving, Outcome, RemoteEnd};
+use super::version::DIAL_TIMEOUT;
+use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
@@ -18,9 +19,9 @@ use crate::terminal::output::{OutputEvent, Piece, Writer};
 use crate::terminal::signals::Signal;
 
 /// After the end of stdin: how long the remote may be quiet that has said something since.
-const PATIENCE: Duration = Duration::from_secs(10);
+const QUIET_LIMIT: Duration = Duration::from_secs(10);
 /// The same for one that has not: it may still be working on what it got.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_QUIET_LIMIT: Duration = Duration::from_secs(60);
 /// After the end of stdin: how often to look whether that is over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -129,8 +130,8 @@ fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Op
 /// Whether the remote, quiet since `last_output`, has had its time since stdin ended.
 fn is_enough(ended_at: Option<Instant>, last_output: Option<Instant>, now: Instant) -> bool {
     ended_at.is_some_and(|ended_at| match last_output {
-        Some(output) if output > ended_at => output + PATIENCE <= now,
-        _ => ended_at + FIRST_PATIENCE <= now,
+        Some(output) if output > ended_at => output + QUIET_LIMIT <= now,
+        _ => ended_at + FIRST_QUIET_LIMIT <= now,
     })
 }
 

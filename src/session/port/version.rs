@@ -1,4 +1,6 @@
-//! What an agent can do, by its version.
+//! What an agent can do, by its version, and how long it takes for what it does.
+
+use std::time::Duration;
 
 /// Mux from the version after this one (the original's `TCPMultiplexingSupportedAfterThisAgentVersion`).
 const MULTIPLEXING_AFTER: [u32; 4] = [3, 0, 196, 0];
@@ -6,6 +8,10 @@ const MULTIPLEXING_AFTER: [u32; 4] = [3, 0, 196, 0];
 const NO_KEEPALIVE_AFTER: [u32; 4] = [3, 1, 1511, 0];
 /// The TerminateSession flag from the version after this one.
 const TERMINATE_FLAG_AFTER: [u32; 4] = [2, 3, 722, 0];
+
+/// How long an agent that connects to the destination first, and says nothing if that worked, may take to say that it did not: a
+/// destination that does not answer is given up by the agent's system after 127 s (Linux).
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Whether many connections at a time can be had. Both ends must come to the same answer.
 pub fn can_multiplex(agent: &str) -> bool {
