@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::session::announce::Announcer;
-use crate::session::{Caller, Context, out_of_resources};
+use crate::session::{Caller, Context, OutageLine, out_of_resources};
 use crate::settings::{Environment, Settings};
 use crate::terminal::raw;
 use crate::terminal::signals::{Parent, Signals};
@@ -59,5 +59,6 @@ pub(crate) fn context(
         environment: Arc::new(environment),
         caller,
         terminate: session.terminate().cloned(),
+        outage: OutageLine::default(),
     }
 }

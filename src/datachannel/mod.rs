@@ -79,7 +79,7 @@
 //! | an answer of AWS's API, of a proxy, of a credential process | 1 MiB, 16 KiB, 256 KiB | an error |
 //! | the log | two files of 8 MiB | the older is overwritten |
 //! | tokens and orders between threads | one token each; orders are as many as the user gives | |
-//! | threads | websocket, acknowledge, retransmit, signals, one that watches the parent; input and output, or port; while they last one each for the start, the data key, a name's look-up, the end of the session | |
+//! | threads | websocket, acknowledge, retransmit, signals, one that watches the parent; input and output, or port; while they last one each for the start, the data key, a name's look-up, an outage's line, the end of the session | |
 
 mod ack_loss;
 mod ack_watchdog;
@@ -104,6 +104,7 @@ mod sent_message;
 mod sequence_state;
 mod session_type;
 mod shared;
+mod status;
 mod timeouts;
 mod timers;
 mod websocket;
@@ -126,6 +127,7 @@ pub use send_window::MAXIMUM_BYTES;
 pub use sent_message::Urgency;
 pub use sequence_state::{SequenceState, SessionKey};
 pub use session_type::{SessionType, UnknownSessionType};
+pub use status::{ChannelStatus, OutageStatus};
 pub use timers::{Timer, TimerTable};
 pub use websocket::{Config, MakeKey};
 
@@ -266,6 +268,16 @@ impl DataChannel {
     /// Sends a flag, in order with the data already taken. Never blocks.
     pub fn send_flag(&self, flag: Flag) {
         self.0.change(|sequence| sequence.send_flag(flag));
+    }
+
+    /// How the connection is at the moment.
+    pub fn status(&self) -> ChannelStatus {
+        self.0.sequence().status()
+    }
+
+    /// Makes another connection at once, whether there is one or not.
+    pub fn reconnect(&self) {
+        self.0.change(|sequence| sequence.recovery().hurry());
     }
 
     /// Whether all that was taken is acknowledged.

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Notice;
+use super::{Notice, OutageStatus};
 use crate::error::{Failure, Meaning};
 
 /// An established session is worth an hour of trying: laptops sleep, networks come back.
@@ -86,6 +86,10 @@ pub struct Recovery {
     outage: Option<Outage>,
     silent: SilentConnections,
     notices: VecDeque<Notice>,
+    /// Connections so far.
+    connections: u32,
+    /// Whether the user wants another connection at once.
+    is_hurried: bool,
 }
 
 /// A connection that is up.
@@ -151,6 +155,8 @@ impl Recovery {
             has_sign: false,
             messages: 0,
         });
+        self.connections = self.connections.saturating_add(1);
+        self.is_hurried = false;
         if let Some(outage) = &mut self.outage {
             outage.refusals = 0;
         }
@@ -212,6 +218,9 @@ impl Recovery {
 
     /// When the next try begins. `chance` is from 0 to 1, and counts once a try.
     pub fn next_try(&mut self, chance: f64, now: Instant) -> Instant {
+        if self.is_hurried {
+            return now;
+        }
         let outage = self.outage.get_or_insert_with(|| Outage::new(false, now));
         outage.next_try(chance, now)
     }
@@ -225,6 +234,7 @@ impl Recovery {
         if now >= outage.until {
             return Err(outage.gave_up(now));
         }
+        self.is_hurried = false;
         let most = if outage.tries == 0 {
             (outage.began + FIRST_TRY_TIME).saturating_duration_since(now)
         } else {
@@ -236,6 +246,30 @@ impl Recovery {
         outage.worked = false;
         outage.next_try = None;
         Ok(most.min(outage.until.saturating_duration_since(now)))
+    }
+
+    /// The user wants another connection at once, however soon that is after the last (`~r`).
+    pub const fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    /// Whether the present connection is to be given up for another.
+    pub const fn is_to_break(&self) -> bool {
+        self.is_hurried && self.connection.is_some()
+    }
+
+    /// The outage, while there is no connection.
+    pub fn status(&self) -> Option<OutageStatus> {
+        let outage = self.outage.as_ref().filter(|_| self.connection.is_none())?;
+        Some(OutageStatus {
+            began: outage.notice_at() - UNNOTICED,
+            next_try: outage.next_try,
+        })
+    }
+
+    /// Connections after the first.
+    pub const fn reconnects(&self) -> u32 {
+        self.connections.saturating_sub(1)
     }
 
     /// When trying ends; none while nothing is broken.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderName, HeaderValue};
+use rustix::event::{PollFd, PollFlags};
 
 use super::End;
 use super::reconnect::{FirstTries, GaveUp, Recovery};
@@ -12,6 +13,7 @@ use crate::error::{Error, Failure, Meaning};
 use crate::network::{Cancel, ConnectError, Limit};
 use crate::random;
 use crate::secret::Secret;
+use crate::waker::WakeReceiver;
 
 /// All tries of the first connection together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -173,6 +175,7 @@ impl Reconnector {
         &mut self,
         broken: &Broken,
         shared: &ChannelState,
+        wake_receiver: &WakeReceiver,
     ) -> Result<Option<Connection>, End> {
         let failure = broken.failure();
         if self.resume.is_none() {
@@ -183,12 +186,7 @@ impl Reconnector {
         shared.or_end(broke)?;
         let mut was_denied = false;
         loop {
-            let (at, until) = shared.with_recovery(|recovery| {
-                let at = recovery.next_try(random::share(), Instant::now());
-                (at, recovery.ends_at().unwrap_or(at))
-            });
-            let limit = Limit::until(until).or_cancelled(&shared.cancel);
-            let _ = limit.pause(at.saturating_duration_since(Instant::now()));
+            let limit = shared.wait_for_try(wake_receiver);
             if shared.cancel.is_cancelled() {
                 return Ok(None);
             }
@@ -256,6 +254,32 @@ impl Reconnector {
 }
 
 impl ChannelState {
+    /// Sleeps until the next try begins: when its time has come, or the user wants it. The end of all tries.
+    fn wait_for_try(&self, wake_receiver: &WakeReceiver) -> Limit {
+        loop {
+            let now = Instant::now();
+            let (at, until) = {
+                // Nobody needs to be told of this.
+                let mut sequence = self.sequence();
+                let recovery = sequence.recovery();
+                let at = recovery.next_try(random::share(), now);
+                (at, recovery.ends_at().unwrap_or(at))
+            };
+            let limit = Limit::until(until).or_cancelled(&self.cancel);
+            if at <= now || self.cancel.is_cancelled() {
+                return limit;
+            }
+            if wake_receiver.arm() {
+                let mut woken = vec![PollFd::new(wake_receiver, PollFlags::IN)];
+                let ended = limit.poll(&mut woken, Some(at - now)).is_err();
+                wake_receiver.disarm();
+                if ended {
+                    return limit;
+                }
+            }
+        }
+    }
+
     fn with_recovery<T>(&self, decide: impl FnOnce(&mut Recovery) -> T) -> T {
         self.change(|sequence| decide(sequence.recovery()))
     }

@@ -75,6 +75,11 @@ impl RttEstimator {
         self.doublings
     }
 
+    /// The smoothed round trip, once it was measured.
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.smoothed)
+    }
+
     /// How long to wait for an acknowledgement.
     pub(super) fn timeout(&self) -> Duration {
         let base = self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {

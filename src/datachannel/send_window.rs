@@ -410,6 +410,11 @@ impl SendWindow {
         (self.unacknowledged, self.bytes)
     }
 
+    /// The smoothed round trip, once it was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.rtt.smoothed()
+    }
+
     /// The current timeout.
     pub fn timeout(&self) -> Duration {
         self.rtt.timeout()

@@ -76,6 +76,8 @@ pub(super) struct Driver {
 enum Flow {
     Goes,
     Over,
+    /// On another connection.
+    Breaks,
 }
 
 impl Driver {
@@ -127,7 +129,10 @@ impl Driver {
             if self.dispatch() == Flow::Over {
                 return Ok(());
             }
-            connection = match self.reconnector.reconnect(&broken, &self.shared)? {
+            let reconnected =
+                self.reconnector
+                    .reconnect(&broken, &self.shared, &self.wake_receiver)?;
+            connection = match reconnected {
                 Some(connection) => connection,
                 None => return Ok(()),
             };
@@ -171,9 +176,16 @@ impl Driver {
                 self.acknowledge
                     .hand_over(std::mem::take(&mut self.received));
             }
-            if flow == Flow::Over {
-                connection.close();
-                return Ok(());
+            match flow {
+                Flow::Goes => {}
+                Flow::Over => {
+                    connection.close();
+                    return Ok(());
+                }
+                Flow::Breaks => {
+                    connection.close();
+                    return Err(Broken::new("another connection was asked for"));
+                }
             }
             // What was in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
             let has_opened = self.turn_gate(&mut liveness, now);
@@ -283,11 +295,16 @@ impl Driver {
         }
         self.shared.tell(&mut sequence);
         let is_over = sequence.has_ended() || self.shared.cancel.is_cancelled();
+        let breaks = self.reconnector.resume.is_some() && sequence.recovery().is_to_break();
         drop(sequence);
         let read = std::mem::take(&mut self.bytes_read);
         self.shared.inbox.push(&mut self.deliveries, read);
         self.deliveries.shrink_to(USUAL_DELIVERIES);
-        if is_over { Flow::Over } else { Flow::Goes }
+        match (is_over, breaks) {
+            (true, _) => Flow::Over,
+            (false, true) => Flow::Breaks,
+            (false, false) => Flow::Goes,
+        }
     }
 
     /// Has a data key made by a thread of its own: KMS is asked over HTTP, and reading must go on.

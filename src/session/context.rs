@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::announce::Announcer;
 use super::asked::Asked;
 use super::ending::{self, Command, Stage};
+use super::outage::OutageLine;
 use crate::datachannel::{DataChannel, Notice};
 use crate::error::Error;
 use crate::sanitise;
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub caller: Caller,
     /// Nothing where there are no credentials to do it with.
     pub terminate: Option<Arc<TerminateSession>>,
+    /// What is shown of an outage.
+    pub outage: OutageLine,
 }
 
 /// Who called us, as far as sessions care.

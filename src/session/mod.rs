@@ -5,6 +5,7 @@ mod asked;
 mod conclude;
 mod context;
 mod ending;
+mod outage;
 mod port;
 mod shell;
 
@@ -16,12 +17,14 @@ pub(crate) use asked::Asked;
 pub(crate) use conclude::{Outcome, give_up};
 pub(crate) use context::{Caller, Context, out_of_resources};
 pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, to_exit_code};
+pub(crate) use outage::OutageLine;
 
 use crate::datachannel::{Delivery, End, SessionType, Started};
 use crate::error::Error;
 use crate::terminal::signals::Signal;
 use crate::terminal::size;
-use context::{JOIN_TIMEOUT, spawn, tell};
+use context::{JOIN_TIMEOUT, spawn};
+use outage::tell_on_terminal;
 
 /// Runs a session whose channel is being opened, to its end. The exit code.
 ///
@@ -46,6 +49,7 @@ pub(crate) fn run(context: &Context) -> Result<u8, Error> {
         }
         Err(end) => Outcome::new(Ending::Over(end), Stage::Opening),
     };
+    context.outage.stop();
     log::info!("the session ends: {outcome:?}");
     let code = conclude::conclude(context, outcome);
     context.channel.close();
@@ -80,7 +84,7 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
                 }
             }
             recv(notices) -> notice => match notice {
-                Ok(notice) => tell(&notice, "Ctrl-C leaves"),
+                Ok(notice) => tell_on_terminal(context, &notice, "Ctrl-C leaves"),
                 // Cannot be: the channel holds the sender.
                 Err(_) => notices = never(),
             },
@@ -103,7 +107,7 @@ fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
     match started.session_type {
         SessionType::StandardStream
         | SessionType::InteractiveCommands
-        | SessionType::NonInteractiveCommands => shell::run(context, started.session_type),
+        | SessionType::NonInteractiveCommands => shell::run(context, started),
         SessionType::Port => port::run(context, started),
     }
 }

@@ -12,6 +12,10 @@ pub enum Escape {
     Help,
     /// `~-`: no more escapes from here on.
     Off,
+    /// `~r`: make another connection at once.
+    Reconnect,
+    /// `~s`: show how the connection is.
+    Status,
 }
 
 /// The most bytes that one read brings of what somebody types; more at once is pasted, or sent by a program. A key of the keyboard sends up
@@ -80,9 +84,13 @@ impl Escapes {
                         report(Escape::Terminate);
                         return;
                     }
-                    b'?' => {
+                    b'?' | b'r' | b's' => {
                         self.position = Position::LineStart;
-                        report(Escape::Help);
+                        report(match byte {
+                            b'?' => Escape::Help,
+                            b'r' => Escape::Reconnect,
+                            _ => Escape::Status,
+                        });
                     }
                     b'-' => {
                         self.position = Position::Off;
@@ -181,6 +189,8 @@ pub fn help(character: u8) -> String {
     format!(
         "\r\nEscapes, at the start of a line:\r\n \
          {c}.  end the session\r\n \
+         {c}r  reconnect at once\r\n \
+         {c}s  state of the connection\r\n \
          {c}-  no more escapes\r\n \
          {c}?  this help\r\n \
          {c}{c}  send one {c}\r\n"
@@ -218,6 +228,7 @@ mod tests {
             (b"\r~x~.", b"\r~x~.", &[]),
             (b"\r~\r~.", b"\r~\r", &[Escape::Terminate]),
             (b"\r~?~.", b"\r", &[Escape::Help, Escape::Terminate]),
+            (b"\r~s~r", b"\r", &[Escape::Status, Escape::Reconnect]),
             (b"\r~-~.\r~.", b"\r~.\r~.", &[Escape::Off]),
             (b"\r~", b"\r", &[]),
         ] {
@@ -291,6 +302,8 @@ mod tests {
             (b"~.", true),
             (b"~?", true),
             (b"~-", true),
+            (b"~r", true),
+            (b"~s", true),
             (b"~~", true),
             (b"~x", false),
             (b"a~.", false),

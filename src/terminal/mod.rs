@@ -9,4 +9,5 @@ pub mod print;
 pub mod raw;
 pub mod signals;
 pub mod size;
+pub mod status_line;
 pub mod unread;

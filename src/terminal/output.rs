@@ -14,6 +14,7 @@ use rustix::net::{SendFlags, send};
 use rustix::pipe::PIPE_BUF;
 use rustix::stdio::{stderr, stdout};
 
+use super::status_line;
 use crate::waker::{Mailbox, MailboxReceiver, Waker, mailbox};
 
 /// Small messages are written together up to this size, in bytes: what a pipe holds on Linux.
@@ -184,6 +185,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     }
 
     fn write(&self, to: &Descriptor, mut bytes: &[u8]) -> Result<(), WriteStop> {
+        status_line::hide();
         while !bytes.is_empty() {
             let mut polled = [
                 PollFd::from_borrowed_fd(to.descriptor, PollFlags::OUT),

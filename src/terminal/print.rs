@@ -9,7 +9,7 @@ use rustix::pipe::PIPE_BUF;
 
 use crate::waker::timespec;
 
-use super::raw;
+use super::{raw, status_line};
 use crate::sanitise;
 
 /// How long a line of ours may wait for its reader.
@@ -17,11 +17,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
+    status_line::hide();
     write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// Prints to stderr.
 pub fn to_stderr(text: &str) {
+    status_line::hide();
+    draw(text);
+}
+
+/// Prints to stderr as it is, whatever stands there.
+pub(super) fn draw(text: &str) {
     write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
 }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use sandbox::{AgentConfig, Config, Document, GatewayConfig, Sandbox, SessionConfig, Started};
 
-use crate::support::{Plugin, Running, TIMEOUT, wait_until};
+use crate::support::gateway::{Answer, Gateway};
+use crate::support::{Plugin, Running, TIMEOUT, exit_code, wait_until};
 
 const IP: &str = "/usr/sbin/ip";
 /// What the log says when a path is dead.
@@ -373,4 +374,100 @@ fn without_default_route(is_talking: bool) {
         Some(seconds(20)),
     );
     assert!(noticed < seconds(5), "{noticed:?}");
+}
+
+/// A shell on a terminal whose lines can be drawn over, and whose connection is gone from the beginning; the API gives no token for so many
+/// calls.
+fn outage(failures: usize) -> (Gateway, Running) {
+    let gateway = Gateway::start(|dial| {
+        let number = dial.number;
+        let mut peer = dial.accept()?;
+        if number == 0 {
+            peer.output(b"$ ")?;
+            peer.close(1000, "Bye")?;
+            return peer.serve();
+        }
+        peer.set_next(1);
+        peer.output(b"it goes on ")?;
+        peer.serve()
+    });
+    gateway.api.on("ResumeSession", move |call| {
+        if call.before < failures {
+            return Answer::error(500, "InternalServerError", "busy");
+        }
+        Answer::Json(200, serde_json::json!({ "TokenValue": "token-of-resume" }))
+    });
+    let plugin = gateway.plugin().env("TERM", "xterm").terminal().spawn();
+    plugin.terminal.wait_for("$ ");
+    (gateway, plugin)
+}
+
+fn leave(plugin: &Running) {
+    // What is read together with what was typed before counts as a paste: then once more.
+    wait_until("its end", || {
+        plugin.type_in(b"\r~.");
+        plugin.try_wait().is_some()
+    });
+    assert_eq!(exit_code(plugin.wait()), 0);
+}
+
+/// What stands in the line at the end: what was drawn into it last.
+fn last_line(text: &str) -> &str {
+    let drawn = text.rsplit("\x1b[K").next().unwrap_or_default();
+    drawn.split("\x1b8").next().unwrap_or_default()
+}
+
+#[test]
+fn p72_on_a_terminal_an_outage_is_one_line_that_goes_with_it() {
+    let (_gateway, plugin) = outage(5);
+    plugin.terminal.wait_for("reconnecting, 3 s, ");
+    plugin.terminal.wait_for("reconnecting, 4 s, ");
+    let text = plugin.terminal.text();
+    assert!(last_line(&text).contains("Enter ~. leaves ("), "{text:?}");
+    assert!(text.contains("next try in "), "{text:?}");
+    assert!(last_line(&text).chars().count() < 80, "{text:?}");
+    plugin.terminal.wait_for("it goes on");
+    wait_until("the line to go", || {
+        last_line(&plugin.terminal.text()).is_empty()
+    });
+    let text = plugin.terminal.text();
+    assert!(!text.contains("the connection is back"), "{text:?}");
+    // Nothing of it is left when what the remote says comes.
+    let before = text.split("it goes on").next().expect("the beginning");
+    assert_eq!(last_line(before), "", "{text:?}");
+    leave(&plugin);
+}
+
+#[test]
+fn p72_escapes_reconnect_at_once_and_show_the_state() {
+    // As many as the pacing has in more than half a minute.
+    let (gateway, plugin) = outage(14);
+    let begin = Instant::now();
+    plugin.type_in(b"\r~?");
+    plugin.terminal.wait_for("~r  reconnect at once");
+    plugin.terminal.wait_for("~s  state of the connection");
+    plugin.type_in(b"\r~s");
+    plugin.terminal.wait_for("connection      reconnecting, ");
+    plugin.terminal.wait_for("reconnects      0");
+    let tries = || gateway.api.count("ResumeSession");
+    while tries() < 14 {
+        let before = tries();
+        plugin.type_in(b"\r~r");
+        wait_until("another try", || tries() > before);
+    }
+    let (age, paced) = (begin.elapsed(), seconds(25));
+    assert!(age < paced, "{age:?}: not sooner than without");
+    plugin.type_in(b"\r~r");
+    plugin.terminal.wait_for("it goes on");
+    // And with a connection.
+    let dials = gateway.dials();
+    plugin.type_in(b"\r~r");
+    wait_until("another connection", || gateway.dials() > dials);
+    wait_until("the state to say so", || {
+        plugin.type_in(b"\r~s");
+        let text = plugin.terminal.text();
+        text.contains("connection      connected") && text.contains("reconnects      2")
+    });
+    plugin.terminal.wait_for("Session user-0123456789abcdef0:");
+    leave(&plugin);
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell};
+use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage};
+use super::super::outage::tell_on_terminal;
 use super::basic::Basic;
 pub(super) use super::events::{PortEvent, PortOrder};
 use super::listen::{Bound, Listener, Place};
@@ -175,7 +176,7 @@ impl<'a> Session<'a> {
             Notice::Reconnected => self.orders.post(PortOrder::Connected),
             Notice::Silent | Notice::Unacknowledged => {}
         }
-        tell(notice, "Ctrl-C leaves");
+        tell_on_terminal(self.context, notice, "Ctrl-C leaves");
     }
 
     fn accepted(&self) -> String {

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::conclude::{Outcome, finish_output, stop_output};
-use super::context::{
-    Context, JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, stage, tell, unwritable,
-};
+use super::context::{Context, JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, stage, unwritable};
 use super::ending::{Command, Ending, Leaving, RemoteEnd};
-use crate::datachannel::{End, Notice, SessionType, Urgency};
+use super::outage::{self, tell_on_terminal};
+use crate::datachannel::{End, Notice, SessionType, Started, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};
 use crate::terminal::input::{InputEvent, Pump, Source};
@@ -41,11 +40,12 @@ const FOREGROUND_CHECK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When threads or descriptors are not to be had.
-pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcome, Error> {
+pub(super) fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
     let since = Instant::now();
     let findings = Arc::new(Findings::default());
-    let mut shell = Shell::start(context, session_type, &findings)?;
+    let mut shell = Shell::start(context, started, &findings)?;
     let ending = shell.serve();
+    context.outage.stop();
     let Shell {
         raw, pump, writer, ..
     } = shell;
@@ -84,6 +84,8 @@ pub(super) fn run(context: &Context, session_type: SessionType) -> Result<Outcom
 struct Shell<'a> {
     context: &'a Context,
     session_type: SessionType,
+    /// From outside: sanitise it.
+    agent_version: &'a str,
     findings: &'a Findings,
     /// Stdin is a terminal, and this is what it takes to leave it as it was.
     raw: Option<raw::RawMode>,
@@ -100,9 +102,10 @@ struct Shell<'a> {
 impl<'a> Shell<'a> {
     fn start(
         context: &'a Context,
-        session_type: SessionType,
+        started: &'a Started,
         findings: &'a Arc<Findings>,
     ) -> Result<Self, Error> {
+        let session_type = started.session_type;
         let unavailable = |error: std::io::Error| out_of_resources(&error);
         let mut mode = None;
         let mut source = match context.caller.command {
@@ -147,6 +150,7 @@ impl<'a> Shell<'a> {
         Ok(Self {
             context,
             session_type,
+            agent_version: &started.agent_version,
             findings,
             is_background: mode.is_some() && !raw::in_foreground(),
             raw: mode,
@@ -242,6 +246,13 @@ impl<'a> Shell<'a> {
                     print::to_stderr(&escape::help(character));
                 }
             }
+            InputEvent::Escape(Escape::Reconnect) => self.context.channel.reconnect(),
+            InputEvent::Escape(Escape::Status) => {
+                let status = self.context.channel.status();
+                let id = self.context.announcer.session_id();
+                let text = outage::describe(&status, id, self.agent_version, Instant::now());
+                print::to_stderr(&text);
+            }
             InputEvent::Escape(Escape::Terminate | Escape::Off) => {}
             InputEvent::Unread => print::notice(
                 "data came on stdin after the command was started: exec does not read it, and the command does not get it",
@@ -253,7 +264,7 @@ impl<'a> Shell<'a> {
     fn handle_notice(&self, notice: &Notice) {
         // In a terminal the user sees for himself that nothing happens.
         if *notice != Notice::Unacknowledged || self.raw.is_none() {
-            tell(notice, &self.how_to_leave());
+            tell_on_terminal(self.context, notice, &self.how_to_leave());
         }
     }
 
