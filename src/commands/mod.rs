@@ -48,7 +48,7 @@ pub(crate) fn run(
         Own::Session(command) => session::run(&command, around),
         Own::List(list) => list::run(&list, &around),
         Own::SshConfig(config) => ssh_config::run(&config),
-        Own::Run(run) => run::run(&run, &around),
-        Own::Doctor(doctor) => doctor::run(&doctor, &around),
+        Own::Run(run) => Ok(run::run(&run, &around)),
+        Own::Doctor(doctor) => Ok(doctor::run(&doctor, &around)),
     }
 }

@@ -95,7 +95,7 @@ fn all_is_well() {
     }
     assert_eq!(
         json.stdout.lines().last(),
-        Some(r#"{"code":0,"event":"end"}"#)
+        Some(r#"{"event":"end","code":0}"#)
     );
     let is_end = |event: &Event| matches!(event, Event::Api { operation, .. } if operation == "ssm:TerminateSession");
     assert_eq!(

@@ -113,6 +113,8 @@ fn words_reach_the_program_as_they_are_and_json_has_all() {
     let end = events.last().unwrap();
     let expected = serde_json::json!({ "event": "end", "code": 0, "succeeded": 1, "failed": 0 });
     assert_eq!(*end, expected);
+    let lines = finished.stdout.lines();
+    assert!(lines.clone().all(|line| line.starts_with("{\"event\":")));
 }
 
 #[test]
@@ -448,8 +450,31 @@ fn arguments_that_cannot_be_meant_are_usage() {
     ] {
         let finished = run(&sandbox, arguments);
         assert_eq!(finished.code(), 2, "{arguments:?} {finished:?}");
+        assert_eq!(finished.stdout, "", "{arguments:?}");
         assert!(finished.stderr.contains(text), "{arguments:?} {finished:?}");
     }
+    let data = plugin(&sandbox, &["--target", "node-1", "--json", "--", "cat"])
+        .stdin(Io::File({
+            let path = sandbox.ca_file().with_file_name("data");
+            std::fs::write(&path, "data").unwrap();
+            path
+        }))
+        .spawn()
+        .finish();
+    assert_eq!(data.code(), 2, "{data:?}");
+    let told = events(&data);
+    assert!(
+        told[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("data on stdin"),
+        "{data:?}"
+    );
+    assert!(
+        data.stdout.starts_with("{\"event\":\"error\",")
+            && data.stdout.ends_with("{\"event\":\"end\",\"code\":2}\n"),
+        "{data:?}"
+    );
     assert_eq!(calls(&sandbox, "SendCommand"), 0);
     let with_variable = plugin(&sandbox, &["--", "echo here"])
         .env("SSM_PLUGIN_TARGET", "node-1")

@@ -1,6 +1,6 @@
 //! What a step found, and what to do next.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::redactor::Redactor;
 use crate::sanitise;
@@ -10,9 +10,11 @@ use crate::terminal::print;
 const NAME_WIDTH: usize = 13;
 
 /// Whether a step went well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
     /// It did.
+    #[serde(rename = "ok")]
     Fine,
     /// It is not as it should be, and sessions work all the same, or it could not be found out.
     Warning,
@@ -21,14 +23,16 @@ pub(super) enum Outcome {
 }
 
 /// One step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     /// `credentials` and the like.
     pub(super) name: &'static str,
+    #[serde(rename = "result")]
     pub(super) outcome: Outcome,
     /// What was found.
     pub(super) detail: String,
     /// What to do, where something is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_step: Option<String>,
 }
 
@@ -63,23 +67,6 @@ impl Check {
             outcome: Outcome::Problem,
             ..Self::warning(name, detail, next_step)
         }
-    }
-
-    fn event(&self) -> Value {
-        let mut event = json!({
-            "event": "check",
-            "name": self.name,
-            "result": match self.outcome {
-                Outcome::Fine => "ok",
-                Outcome::Warning => "warning",
-                Outcome::Problem => "problem",
-            },
-            "detail": self.detail,
-        });
-        if let Some(next_step) = &self.next_step {
-            event["next_step"] = json!(next_step);
-        }
-        event
     }
 
     fn text(&self) -> String {
@@ -125,7 +112,7 @@ impl Report {
             next_step: check.next_step.as_deref().map(clean),
         };
         if self.json {
-            print::to_stdout(&format!("{}\n", check.event()));
+            event(&Event::Check(&check));
         } else {
             print::to_stdout(&check.text());
         }
@@ -135,8 +122,7 @@ impl Report {
     pub(super) fn end(self) -> u8 {
         let code = u8::from(self.worst == Outcome::Problem);
         if self.json {
-            let event = json!({ "event": "end", "code": code });
-            print::to_stdout(&format!("{event}\n"));
+            event(&Event::End { code });
         } else {
             print::to_stdout(match self.worst {
                 Outcome::Fine => "\nNothing stands in the way.\n",
@@ -147,5 +133,20 @@ impl Report {
             });
         }
         code
+    }
+}
+
+/// A line of JSON.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Check(&'a Check),
+    End { code: u8 },
+}
+
+fn event(event: &Event<'_>) {
+    // Texts and numbers can always be written so.
+    if let Ok(line) = serde_json::to_string(event) {
+        print::to_stdout(&format!("{line}\n"));
     }
 }

@@ -12,22 +12,18 @@ use std::thread;
 use super::Surroundings;
 use crate::aws::Api;
 use crate::cli::Doctor;
-use crate::error::Error;
 use check::{Check, Report};
 use reach::Place;
 
 /// Runs it; the exit code.
-///
-/// # Errors
-/// None: what is wrong is a part of what it tells.
-pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> Result<u8, Error> {
+pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> u8 {
     let mut report = Report::new(doctor.json, around.redactor.clone());
     if let Some(api) = setup::examine(doctor, around, &mut report) {
         ask(&api, doctor, around, &mut report);
     }
     report.add(&machine::terminal(&around.environment));
     report.add(&machine::limits());
-    Ok(report.end())
+    report.end()
 }
 
 /// The steps that ask others.

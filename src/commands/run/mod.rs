@@ -33,6 +33,7 @@ use crate::remarks::Remarks;
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal, Signals};
+use crate::terminal::unread::{self, UnreadInput};
 use call::{Answer, Calls};
 use send::Plan;
 use show::{Show, Unwritable};
@@ -60,11 +61,22 @@ enum Outcome {
 }
 
 /// Runs it; the exit code.
-///
-/// # Errors
-/// That nothing was sent, or that it cannot be followed to its end.
-pub(super) fn run(run: &Run, around: &Surroundings) -> Result<u8, Error> {
+pub(super) fn run(run: &Run, around: &Surroundings) -> u8 {
+    carry_out(run, around).unwrap_or_else(|error| {
+        show::failed(run.json, &error);
+        error.exit_code()
+    })
+}
+
+/// An error says that nothing was sent, or that it cannot be followed to its end.
+fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     let order = run.order(&around.environment)?;
+    if matches!(order, Order::Send(_)) && unread::look(Instant::now()) == UnreadInput::Data {
+        return Err(Error::Usage(
+            "there is data on stdin, but run does not read stdin and the command would not get it: add </dev/null if it is not for the command"
+                .to_owned(),
+        ));
+    }
     let client = around.client(&run.account)?;
     let plan = match &order {
         // Signals end the program meanwhile: nothing was sent.

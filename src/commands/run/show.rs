@@ -7,11 +7,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
 use rustix::termios::{isatty, tcgetwinsize};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::ended::Ended;
 use super::send::Left;
 use super::watch::Counts;
+use crate::error::Error;
 use crate::sanitise;
 use crate::terminal::print;
 use crate::terminal::signals::Signals;
@@ -69,11 +70,10 @@ impl<'a> Show<'a> {
     /// A command that was sent, or that is followed again.
     pub(super) fn command(&mut self, id: &str, document: Option<&str>) -> Result<(), Unwritable> {
         if self.json {
-            let mut event = json!({ "event": "command", "command_id": id });
-            if let Some(document) = document {
-                event["document"] = json!(document);
-            }
-            return self.event(&event);
+            return self.event(&Event::Command {
+                command_id: id,
+                document,
+            });
         }
         let document = document.map_or(String::new(), |document| format!(" ({document})"));
         print::complaint(format!("command {id}{document}"));
@@ -91,7 +91,7 @@ impl<'a> Show<'a> {
             is_success: ended.is_success(),
         });
         if self.json {
-            return self.event(&result(ended));
+            return self.event(&Event::of(ended));
         }
         let end = match ended.code {
             Some(code) if ended.is_success() || ended.how == "Failed" => {
@@ -137,13 +137,18 @@ impl<'a> Show<'a> {
             is_success: false,
         });
         if self.json {
-            return self.event(&json!({
-                "event": "result",
-                "target": left.node,
-                "name": left.name,
-                "state": "NotSent",
-                "reason": left.why,
-            }));
+            return self.event(&Event::Result {
+                target: &left.node,
+                name: &left.name,
+                state: "NotSent",
+                status: None,
+                reason: Some(&left.why),
+                stdout: None,
+                stderr: None,
+                stdout_cut: false,
+                stderr_cut: false,
+                places: &[],
+            });
         }
         print::complaint(format!("{} {}", left.name, left.why));
         Ok(())
@@ -189,12 +194,11 @@ impl<'a> Show<'a> {
         let code = u8::from(self.failed > 0 || self.succeeded == 0);
         let (succeeded, failed) = (self.succeeded, self.failed);
         if self.json {
-            self.event(&json!({
-                "event": "end",
-                "code": code,
-                "succeeded": succeeded,
-                "failed": failed,
-            }))?;
+            self.event(&Event::End {
+                code,
+                succeeded: Some(succeeded),
+                failed: Some(failed),
+            })?;
             return Ok(code);
         }
         print::to_stderr(&table(&self.rows));
@@ -237,8 +241,9 @@ impl<'a> Show<'a> {
         shown
     }
 
-    fn event(&self, event: &Value) -> Result<(), Unwritable> {
-        self.write(&format!("{event}\n"))
+    fn event(&self, event: &Event<'_>) -> Result<(), Unwritable> {
+        let line = serde_json::to_string(event).map_err(|_| Unwritable)?;
+        self.write(&format!("{line}\n"))
     }
 
     /// Writes to stdout, however long its reader takes, but no longer than until a signal comes.
@@ -265,30 +270,82 @@ impl<'a> Show<'a> {
     }
 }
 
-fn result(ended: &Ended) -> Value {
-    let mut event = json!({
-        "event": "result",
-        "target": ended.node,
-        "name": ended.name,
-        "state": ended.how,
-        "stdout": ended.stdout,
-        "stderr": ended.stderr,
-    });
-    let mut set = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            event[name] = value;
+/// It could not be done, or not be followed to its end.
+pub(super) fn failed(json: bool, error: &Error) {
+    print::complaint(error);
+    if json {
+        let message = sanitise::text(&error.to_string());
+        let events = [
+            Event::Error { message: &message },
+            Event::End {
+                code: error.exit_code(),
+                succeeded: None,
+                failed: None,
+            },
+        ];
+        for line in events.iter().flat_map(serde_json::to_string) {
+            print::to_stdout(&format!("{line}\n"));
         }
-    };
-    set("status", ended.code.map(Value::from));
-    let [stdout, stderr] = ended.is_cut;
-    set("stdout_cut", stdout.then(|| true.into()));
-    set("stderr_cut", stderr.then(|| true.into()));
-    set(
-        "places",
-        (!ended.places.is_empty()).then(|| json!(ended.places)),
-    );
-    set("reason", ended.unread.clone().map(Value::from));
-    event
+    }
+}
+
+/// A line of JSON.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Command {
+        command_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        document: Option<&'a str>,
+    },
+    Result {
+        target: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        name: &'a str,
+        state: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<i32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stdout: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stderr: Option<&'a str>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stdout_cut: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stderr_cut: bool,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        places: &'a [String],
+    },
+    Error {
+        message: &'a str,
+    },
+    End {
+        code: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        succeeded: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<u64>,
+    },
+}
+
+impl<'a> Event<'a> {
+    fn of(ended: &'a Ended) -> Self {
+        let [stdout_cut, stderr_cut] = ended.is_cut;
+        Self::Result {
+            target: &ended.node,
+            name: &ended.name,
+            state: &ended.how,
+            status: ended.code,
+            reason: ended.unread.as_deref(),
+            stdout: Some(&ended.stdout),
+            stderr: Some(&ended.stderr),
+            stdout_cut,
+            stderr_cut,
+            places: &ended.places,
+        }
+    }
 }
 
 /// Aligned, with a head; nothing for no rows.
