@@ -365,6 +365,9 @@ fn throttling_is_waited_out_and_denials_name_their_action() {
             finished.stderr.contains(&format!("ssm:{operation}")),
             "{finished:?}"
         );
+        let was_sent = operation != "SendCommand";
+        assert_eq!(finished.stderr.contains("AWS-RunShellScript"), was_sent);
+        assert_eq!(finished.stderr.contains("succeeded"), code == 0);
         let can_come_back = operation.starts_with("List");
         assert_eq!(
             finished.stderr.contains("--attach"),

@@ -89,6 +89,11 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
         Order::Send(_) => send(&client, &plan, &mut show),
         Order::Attach(ids) => attach(ids, &mut show),
     };
+    if commands.ids.is_empty()
+        && let Some(trouble) = trouble
+    {
+        return Err(trouble);
+    }
     // From here on something runs that its user must be able to come back to.
     let outcome = follow(&client, &commands, &signals, &mut show, &around.remarks);
     let come_back = |what: &str| {

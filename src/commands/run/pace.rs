@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Between two calls at least: ten a second.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Between two calls at most, however often the service says that it is too much.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// When the next call may be made: further apart when the service throttles, closer again when it does not.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Pace {
 
     /// The service took a call.
     pub(super) fn accepted(&mut self) {
-        self.interval = (self.interval - self.interval / 20).max(SHORTEST);
+        self.interval = (self.interval * 3 / 4).max(SHORTEST);
     }
 
     /// The service did not take a call because there were too many.
@@ -61,7 +61,7 @@ mod tests {
             pace.throttled(start);
         }
         assert_eq!(pace.next(), Some(start + LONGEST));
-        for _ in 0..200 {
+        for _ in 0..20 {
             pace.accepted();
         }
         pace.called(start);
