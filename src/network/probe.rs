@@ -22,22 +22,17 @@ pub struct Probe {
 }
 
 impl Network {
-    /// Connects to a host, with TLS if `secure`, and lets go of it.
-    ///
-    /// # Errors
-    /// What did not work, after what did.
+    /// Connects to a host, with TLS if `secure`, and lets go of it: the steps that were taken, and what did not work after them.
     pub fn probe(
         &self,
         secure: bool,
         host: &str,
         port: u16,
         limit: &Limit,
-    ) -> Result<Probe, (Probe, ConnectError)> {
+    ) -> (Probe, Result<(), ConnectError>) {
         let mut probe = Probe::default();
         let result = self.probe_steps(&mut probe, secure, bare(host), port, limit);
-        result
-            .map(|()| probe.clone())
-            .map_err(|error| (probe, error))
+        (probe, result)
     }
 
     fn probe_steps(

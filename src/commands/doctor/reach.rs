@@ -59,9 +59,10 @@ pub(super) fn reach(api: &Api, place: &Place) -> Check {
     let limit = Limit::within(REACH_TIME);
     let to = format!("{}:{}", place.host, place.port);
     let network = api.network();
-    match network.probe(place.secure, &place.host, place.port, &limit) {
-        Ok(probe) => Check::fine(place.name, format!("{to}: {}", steps(&probe))),
-        Err((probe, error)) => {
+    let (probe, result) = network.probe(place.secure, &place.host, place.port, &limit);
+    match result {
+        Ok(()) => Check::fine(place.name, format!("{to}: {}", steps(&probe))),
+        Err(error) => {
             let done = steps(&probe);
             let detail = if done.is_empty() {
                 error.to_string()

@@ -54,7 +54,7 @@ impl Service {
     fn answer(&mut self, watch: &mut Watch, ask: Ask) {
         self.calls.push(ask.clone());
         if let Some(every) = self.throttles
-            && self.calls.len() % every == 0
+            && self.calls.len().is_multiple_of(every)
         {
             watch.failed(ask, Trouble::Throttled, self.now).unwrap();
             return;
