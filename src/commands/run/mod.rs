@@ -73,7 +73,8 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     let order = run.order(&around.environment)?;
     if matches!(order, Order::Send(_)) && unread::look(Instant::now()) == UnreadInput::Data {
         return Err(Error::Usage(
-            "there is data on stdin, but run does not read stdin and the command would not get it: add </dev/null if it is not for the command"
+            "there is data on stdin, but run does not read stdin and the command would not get it: \
+             add </dev/null if it is not for the command"
                 .to_owned(),
         ));
     }

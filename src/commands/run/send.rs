@@ -127,8 +127,8 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<Plan, Error>
             };
             if has_others && windows.len() > MOST_NAMED {
                 return Err(Error::Usage(format!(
-                    "{} nodes run Windows and others do not: give --targets that leave one kind out, as more than {MOST_NAMED} cannot be named in \
-                     one command",
+                    "{} nodes run Windows and others do not: give --targets that leave one kind out, \
+                     as more than {MOST_NAMED} cannot be named in one command",
                     windows.len()
                 )));
             }
