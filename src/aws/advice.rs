@@ -1,6 +1,6 @@
 //! What to do about AWS's errors: the one place that adds it to their own words.
 
-use super::error::Refusal;
+use super::refusal::Refusal;
 
 /// What helps against the refusal of a call, if that is known. IAM's actions have the names of service and operation.
 pub(super) fn of(service: &str, operation: &str, refusal: &Refusal) -> Option<String> {

@@ -7,8 +7,9 @@ use http::{Request, Uri};
 
 use super::clock::Clock;
 use super::credentials::Credentials;
-use super::error::{ApiError, Refusal};
+use super::error::ApiError;
 use super::exchange::{Answer, exchange, host_header};
+use super::refusal::Refusal;
 use super::sigv4;
 use crate::error::Meaning;
 use crate::network::{Limit, Network};

@@ -9,6 +9,7 @@ pub mod credentials;
 mod endpoint;
 mod error;
 mod exchange;
+mod refusal;
 mod service;
 pub mod sigv4;
 #[cfg(test)]
@@ -22,7 +23,8 @@ pub use api::{Api, DataKey, Options, ResumedSession, StartRequest, StartedSessio
 pub use configured::Configured;
 #[doc(hidden)]
 pub use endpoint::standard_host;
+pub use error::ApiError;
 #[doc(hidden)]
 pub use error::judge_answer;
-pub use error::{ApiError, Refusal};
 pub use exchange::HttpError;
+pub use refusal::Refusal;

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 
 use super::account::Account;
-use super::own::usage;
+use super::usage::usage;
 use crate::client::target::TargetName;
 use crate::environment::Environment;
 use crate::error::Error;

@@ -4,7 +4,8 @@ use clap::Args;
 use clap::error::ErrorKind;
 
 use super::connection::{Starting, targets};
-use super::own::{Start, parameters_of, usage};
+use super::start::{Start, parameters_of};
+use super::usage::usage;
 use crate::client::exec::command_line;
 use crate::client::target::TargetName;
 use crate::environment::Environment;

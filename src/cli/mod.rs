@@ -11,6 +11,8 @@ mod parameters;
 pub mod run;
 mod shorthand;
 mod ssh;
+mod start;
+mod usage;
 
 use std::ffi::OsString;
 
@@ -20,10 +22,11 @@ pub use contract::{Call, response_variable};
 pub use doctor::Doctor;
 pub use exec::Exec;
 pub use list::List;
-pub use own::{Own, SessionCommand, Start, command};
+pub use own::{Own, SessionCommand, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 pub use run::Run;
 pub use ssh::{Key, PushKey, SshConfig, SshProxy};
+pub use start::Start;
 
 use zeroize::Zeroizing;
 

@@ -3,14 +3,15 @@
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::connection::{Connection, Starting};
+use super::connection::Connection;
 use super::doctor::Doctor;
 use super::exec::Exec;
 use super::list::List;
-use super::parameters::{self, Parameters};
+use super::parameters;
 use super::run::Run;
 use super::ssh::{SshConfig, SshProxy};
-use crate::client::target::TargetName;
+use super::start::Start;
+use super::usage::{usage, usage_error};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -94,21 +95,6 @@ pub enum SessionCommand {
     },
     /// Carry an SSH connection over stdin and stdout, for ssh's ProxyCommand
     SshProxy(SshProxy),
-}
-
-/// What StartSession is called with.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// The target.
-    pub target: TargetName,
-    /// How its session is started.
-    pub starting: Starting,
-    /// The session document; a shell without it.
-    pub document_name: Option<String>,
-    /// The document's parameters.
-    pub parameters: Parameters,
-    /// What runs on the pty of a container instead, by ECS's own call.
-    pub ecs_command: Option<String>,
 }
 
 /// A local port, 0 for any, and a remote one.
@@ -201,14 +187,6 @@ impl SessionCommand {
     }
 }
 
-/// Parameters with one value each.
-pub(super) fn parameters_of<const N: usize>(parameters: [(&str, String); N]) -> Parameters {
-    let parameters = parameters.into_iter();
-    parameters
-        .map(|(name, value)| (name.to_owned(), vec![value]))
-        .collect()
-}
-
 /// The definition of our own subcommands, for completions and the manual page.
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -235,17 +213,6 @@ pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Error> {
         Err(error) if !error.use_stderr() => Ok(Parsed::Help(error.to_string())),
         Err(error) => Err(usage_error(&error)),
     }
-}
-
-pub(super) fn usage(kind: ErrorKind, why: &str) -> Error {
-    usage_error(&Arguments::command().error(kind, why))
-}
-
-fn usage_error(error: &clap::Error) -> Error {
-    let text = error.to_string();
-    // Whoever shows it says who speaks.
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    Error::Usage(text.trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -279,6 +246,13 @@ mod tests {
             .map(|subcommand| subcommand.get_name().to_owned())
             .collect();
         assert_eq!(names, OWN[..names.len()]);
+    }
+
+    #[test]
+    fn usage_errors_are_those_of_the_definition() {
+        let kind = ErrorKind::ArgumentConflict;
+        let expected = usage_error(&Arguments::command().error(kind, "why"));
+        assert_eq!(usage(kind, "why"), expected);
     }
 
     #[test]

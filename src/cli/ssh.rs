@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::account::Account;
 use super::connection::Connection;
-use super::own::{Start, parameters_of};
+use super::start::{Start, parameters_of};
 use crate::environment::Environment;
 use crate::error::Error;
 

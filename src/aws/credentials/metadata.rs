@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use super::search::Search;
 use super::{Credentials, CredentialsError};
-use crate::aws::error::Refusal;
 use crate::aws::exchange::{Answer, HttpError, exchange};
+use crate::aws::refusal::Refusal;
 use crate::aws::time;
 use crate::error::{Failure, Meaning};
 use crate::network::{ConnectError, Limit};

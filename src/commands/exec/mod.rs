@@ -14,14 +14,14 @@ use super::session::{STDIN_TIMEOUT, refuse_unread};
 use super::{Surroundings, catch_signals};
 use crate::cli::Exec;
 use crate::client::Client;
-use crate::client::exec::{Output, command_line};
-use crate::client::target::{Target, TargetName};
+use crate::client::exec::command_line;
+use crate::client::target::TargetName;
 use crate::datachannel::{DataChannel, Urgency};
 use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::session_api::TerminateSession;
 use crate::terminal::signals::{Parent, Signal};
-use report::Report;
+use report::{Report, TargetEvent};
 
 /// How long a target may take to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,31 +30,21 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pieces of output on their way to stdout: behind a reader who is slow, commands wait.
 const QUEUE: usize = 64;
 
-/// What a thread tells of its target.
-enum Event {
-    /// The target is known by now.
-    Found(Target),
-    /// A piece of output.
-    Output(Output),
-    /// It is over: the exit code, or why there is none.
-    Ended(Result<i64, Error>),
-}
-
 /// A session that runs, and how it is ended.
 #[derive(Clone)]
-struct Running {
+struct RunningSession {
     channel: DataChannel,
     terminate: Option<Arc<TerminateSession>>,
 }
 
 /// What all threads share.
-struct Shared {
+struct ExecState {
     client: Client,
     line: String,
     reason: Option<String>,
     wait: Option<Duration>,
     /// By the targets' numbers.
-    running: Mutex<HashMap<usize, Running>>,
+    running: Mutex<HashMap<usize, RunningSession>>,
 }
 
 /// Runs the command; the highest exit code.
@@ -64,7 +54,7 @@ pub(super) fn run(exec: &Exec, around: &Surroundings) -> Result<u8, Error> {
     let client = around.client(&exec.starting.account)?;
     refuse_unread(began + STDIN_TIMEOUT)?;
     let signals = catch_signals(Parent::MayGo)?;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ExecState {
         client,
         line: command_line(&exec.command),
         reason: exec.starting.reason.clone(),
@@ -101,13 +91,13 @@ pub(super) fn run(exec: &Exec, around: &Surroundings) -> Result<u8, Error> {
     loop {
         select! {
             recv(finished) -> end => match end {
-                Ok(Written::All(code)) => return Ok(code),
+                Ok(ReportWritten::All(code)) => return Ok(code),
                 // Nobody reads what comes.
-                Ok(Written::ReaderGone) => {
+                Ok(ReportWritten::ReaderGone) => {
                     shared.end_all();
                     return Ok(0);
                 }
-                Ok(Written::Failed(error)) => {
+                Ok(ReportWritten::Failed(error)) => {
                     shared.end_all();
                     return Err(Error::Lost(format!("cannot write the output ({error})")));
                 }
@@ -132,7 +122,7 @@ pub(super) fn run(exec: &Exec, around: &Surroundings) -> Result<u8, Error> {
 }
 
 /// How writing ended.
-enum Written {
+enum ReportWritten {
     /// All of it is written; the exit code.
     All(u8),
     /// Nobody wants it.
@@ -142,15 +132,17 @@ enum Written {
 }
 
 /// Writes what the threads tell, until they have all come to their end.
-fn write(mut report: Report, events: &Receiver<(usize, Event)>) -> Written {
+fn write(mut report: Report, events: &Receiver<(usize, TargetEvent)>) -> ReportWritten {
     for (number, event) in events {
         match report.take(number, event) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Written::ReaderGone,
-            Err(error) => return Written::Failed(error),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ReportWritten::ReaderGone;
+            }
+            Err(error) => return ReportWritten::Failed(error),
         }
     }
-    Written::All(report.finish())
+    ReportWritten::All(report.finish())
 }
 
 /// A thread is gone that never goes.
@@ -165,9 +157,9 @@ fn drop_all(tasks: &Receiver<(usize, TargetName)>) {
     while tasks.try_recv().is_ok() {}
 }
 
-impl Shared {
+impl ExecState {
     /// Runs the command on one target.
-    fn run_one(&self, number: usize, name: &TargetName, events: &Sender<(usize, Event)>) {
+    fn run_one(&self, number: usize, name: &TargetName, events: &Sender<(usize, TargetEvent)>) {
         // Nobody listens any more when all is being ended.
         let tell = |event| {
             let _ = events.send((number, event));
@@ -178,23 +170,23 @@ impl Shared {
         });
         let (target, exec) = match reached {
             Ok(reached) => reached,
-            Err(error) => return tell(Event::Ended(Err(error.into_error()))),
+            Err(error) => return tell(TargetEvent::Ended(Err(error.into_error()))),
         };
-        tell(Event::Found(target));
+        tell(TargetEvent::Found(target));
         let session = exec.session();
-        let running = Running {
+        let running = RunningSession {
             channel: session.channel().clone(),
             terminate: session.terminate().cloned(),
         };
         self.running().insert(number, running);
         let result = exec.run(Instant::now() + BEGIN_TIMEOUT, |output| {
-            tell(Event::Output(output))
+            tell(TargetEvent::Output(output))
         });
         self.running().remove(&number);
-        tell(Event::Ended(result));
+        tell(TargetEvent::Ended(result));
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Running>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<usize, RunningSession>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -209,7 +201,7 @@ impl Shared {
     /// Ends every session over there, all at once.
     fn end_all(&self) {
         let deadline = Instant::now() + TERMINATE_TIMEOUT;
-        let all: Vec<Running> = self.running().drain().map(|(_, running)| running).collect();
+        let all: Vec<RunningSession> = self.running().drain().map(|(_, running)| running).collect();
         let (done, is_done) = bounded::<()>(0);
         for running in all {
             let done = done.clone();

@@ -4,10 +4,9 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::Event;
 use super::lines::Lines;
 use crate::client::exec::Output;
-use crate::client::target::TargetName;
+use crate::client::target::{Target, TargetName};
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
@@ -18,6 +17,16 @@ use crate::terminal::print;
 const MOST_KEPT: usize = 4 * 1024 * 1024;
 /// The exit code of a target that was not reached, or told none: as of ssh.
 const UNKNOWN: u8 = 255;
+
+/// What a thread tells of its target.
+pub(super) enum TargetEvent {
+    /// The target is known by now.
+    Found(Target),
+    /// A piece of output.
+    Output(Output),
+    /// It is over: the exit code, or why there is none.
+    Ended(Result<i64, Error>),
+}
 
 /// What is known of all targets.
 pub(super) struct Report {
@@ -30,14 +39,14 @@ pub(super) struct Report {
 struct Progress {
     label: String,
     id: Option<String>,
-    stdout: Stream,
-    stderr: Stream,
+    stdout: KeptStream,
+    stderr: KeptStream,
     end: Option<Result<u8, String>>,
 }
 
 /// One of its streams.
 #[derive(Default)]
-struct Stream {
+struct KeptStream {
     lines: Lines,
     kept: Vec<u8>,
     is_cut: bool,
@@ -48,8 +57,8 @@ impl Report {
         let progress = |name: &TargetName| Progress {
             label: name.to_string(),
             id: name.id().map(str::to_owned),
-            stdout: Stream::default(),
-            stderr: Stream::default(),
+            stdout: KeptStream::default(),
+            stderr: KeptStream::default(),
             end: None,
         };
         Self {
@@ -60,24 +69,24 @@ impl Report {
     }
 
     /// Takes what a thread tells.
-    pub(super) fn take(&mut self, number: usize, event: Event) -> io::Result<()> {
+    pub(super) fn take(&mut self, number: usize, event: TargetEvent) -> io::Result<()> {
         let Some(progress) = self.targets.get_mut(number) else {
             return Ok(());
         };
         match event {
-            Event::Found(target) => {
+            TargetEvent::Found(target) => {
                 progress.id = Some(target.id().to_owned());
                 Ok(())
             }
-            Event::Output(output) if self.is_json => {
+            TargetEvent::Output(output) if self.is_json => {
                 match output {
                     Output::Stdout(bytes) => progress.stdout.keep(&bytes),
                     Output::Stderr(bytes) => progress.stderr.keep(&bytes),
                 }
                 Ok(())
             }
-            Event::Output(output) => progress.show(&output),
-            Event::Ended(result) => {
+            TargetEvent::Output(output) => progress.show(&output),
+            TargetEvent::Ended(result) => {
                 progress.end = Some(match result {
                     Ok(code) => Ok(to_exit_code(code)),
                     Err(error) => Err(self.redactor.clean(&text(&error)).into_owned()),
@@ -151,7 +160,7 @@ impl Progress {
     }
 
     fn result(&self) -> Value {
-        let text = |stream: &Stream| String::from_utf8_lossy(&stream.kept).into_owned();
+        let text = |stream: &KeptStream| String::from_utf8_lossy(&stream.kept).into_owned();
         let mut result = json!({
             "event": "result",
             "name": self.label,
@@ -173,7 +182,7 @@ impl Progress {
     }
 }
 
-impl Stream {
+impl KeptStream {
     fn keep(&mut self, bytes: &[u8]) {
         let room = MOST_KEPT - self.kept.len();
         self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
