@@ -64,7 +64,8 @@ impl<'a> Pump<'a> {
 
 /// Cuts output so that no message ends inside a UTF-8 sequence: what may be the beginning of one waits for the rest.
 ///
-/// Like the real agent, what still waits at the end of the output is lost. Bytes that are no UTF-8 pass unchanged.
+/// Like the real agent, what still waits at the end of the output is lost, and U+FFFD, which it takes for the sign of an error, becomes its
+/// first byte. Other bytes that are no UTF-8 pass unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Recutter {
     waiting: Vec<u8>,
@@ -78,23 +79,32 @@ impl Recutter {
     pub(super) fn cut(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.waiting);
         bytes.extend_from_slice(piece);
-        let end = complete(&bytes);
-        self.waiting = bytes.split_off(end);
-        bytes
-    }
-}
-
-/// The first invalid byte among the last three, or the end.
-fn complete(bytes: &[u8]) -> usize {
-    let mut start = 0;
-    while let Err(error) = std::str::from_utf8(&bytes[start..]) {
-        let invalid = start + error.valid_up_to();
-        if bytes.len() - invalid < LONGEST {
-            return invalid;
+        let mut cut = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        for chunk in bytes.utf8_chunks() {
+            for (index, good) in chunk.valid().split('\u{fffd}').enumerate() {
+                if index > 0 {
+                    if bytes.len() - at < LONGEST {
+                        self.waiting = bytes[at..].to_vec();
+                        return cut;
+                    }
+                    cut.push(bytes[at]);
+                    at += '\u{fffd}'.len_utf8();
+                }
+                cut.extend_from_slice(good.as_bytes());
+                at += good.len();
+            }
+            for byte in chunk.invalid() {
+                if bytes.len() - at < LONGEST {
+                    self.waiting = bytes[at..].to_vec();
+                    return cut;
+                }
+                cut.push(*byte);
+                at += 1;
+            }
         }
-        start = invalid + 1;
+        cut
     }
-    bytes.len()
 }
 
 #[cfg(test)]
@@ -120,5 +130,15 @@ mod tests {
         let mut out = recutter.cut(b"\xff\xfeabc\x80");
         out.extend(recutter.cut(b"defg"));
         assert_eq!(out, b"\xff\xfeabc\x80defg");
+    }
+
+    #[test]
+    fn the_replacement_character_becomes_one_byte() {
+        let mut recutter = Recutter::default();
+        let mut out = recutter.cut("a\u{fffd}bcde".as_bytes());
+        out.extend(recutter.cut("fgh\u{fffd}".as_bytes()));
+        // The last one waits for what follows, and nothing does.
+        assert_eq!(out, b"a\xefbcdefgh");
+        assert_eq!(recutter.cut(b"ijk"), b"\xefijk");
     }
 }
