@@ -3,6 +3,7 @@
 mod account;
 mod connection;
 mod contract;
+pub mod cp;
 mod doctor;
 mod exec;
 mod list;
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 pub use account::Account;
 pub use connection::{Connection, Starting};
 pub use contract::{Call, response_variable};
+pub use cp::{Cp, Order as CpOrder};
 pub use doctor::Doctor;
 pub use exec::Exec;
 pub use list::List;
@@ -73,7 +75,11 @@ impl Invocation {
             return Ok(Self::Installed);
         };
         if first.to_str().is_some_and(own::is_own) {
-            return Ok(match own::parse(&texts(arguments)?)? {
+            // Only names of files may be any bytes.
+            if !first.to_str().is_some_and(own::takes_bytes) {
+                texts(arguments)?;
+            }
+            return Ok(match own::parse(arguments)? {
                 own::Parsed::Own(own) => Self::Own(own),
                 own::Parsed::Help(text) => Self::Help(text),
             });

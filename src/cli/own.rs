@@ -1,9 +1,12 @@
 //! Subcommands of our own, for where there is no AWS CLI.
 
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::connection::Connection;
+use super::cp::Cp;
 use super::doctor::Doctor;
 use super::exec::Exec;
 use super::list::List;
@@ -16,13 +19,14 @@ use crate::environment::Environment;
 use crate::error::Error;
 
 /// First arguments that are ours. A list of its own, as building the definition takes longer than all else that `--version` does.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "start-session",
     "exec",
     "port-forward",
     "ssh-proxy",
     "list",
     "ssh-config",
+    "cp",
     "run",
     "doctor",
     "help",
@@ -55,6 +59,8 @@ pub enum Own {
     List(List),
     /// Print the block for ~/.ssh/config with which ssh, scp, rsync and git reach targets
     SshConfig(SshConfig),
+    /// Copy files to and from a target that has nothing but a shell
+    Cp(Cp),
     /// Run a command on many nodes by Run Command, which goes on without us
     Run(Run),
     /// Find out what stands in the way of a session
@@ -205,10 +211,16 @@ pub(super) enum Parsed {
     Help(String),
 }
 
+/// Whether arguments of a command may be bytes that are no text.
+pub(super) fn takes_bytes(first: &str) -> bool {
+    first == "cp"
+}
+
 /// Reads the arguments of one of our subcommands.
-pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Error> {
-    let program = std::iter::once("session-manager-plugin");
-    match Arguments::try_parse_from(program.chain(arguments.iter().map(String::as_str))) {
+pub(super) fn parse<T: Into<OsString> + Clone>(arguments: &[T]) -> Result<Parsed, Error> {
+    let program = std::iter::once(OsString::from("session-manager-plugin"));
+    let arguments = arguments.iter().cloned().map(Into::into);
+    match Arguments::try_parse_from(program.chain(arguments)) {
         Ok(arguments) => Ok(Parsed::Own(Box::new(arguments.command))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Help(error.to_string())),
         Err(error) => Err(usage_error(&error)),

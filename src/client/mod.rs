@@ -3,6 +3,7 @@
 //! Nothing here belongs to the process as a whole: no signals, no terminal, no stdout, and no variable that the caller did not give. Calls
 //! block, threads are inside, and deadlines are arguments.
 
+pub mod copy;
 pub mod exec;
 mod session;
 pub mod target;

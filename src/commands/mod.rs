@@ -1,5 +1,6 @@
 //! Our own commands, one file or folder each: stdout, signals, the terminal, exit codes and `--json`.
 
+mod cp;
 mod doctor;
 mod exec;
 mod list;
@@ -48,6 +49,7 @@ pub(crate) fn run(
         Own::Session(command) => session::run(&command, around),
         Own::List(list) => list::run(&list, &around),
         Own::SshConfig(config) => ssh_config::run(&config),
+        Own::Cp(cp) => cp::run(&cp, &around),
         Own::Run(run) => Ok(run::run(&run, &around)),
         Own::Doctor(doctor) => Ok(doctor::run(&doctor, &around)),
     }

@@ -6,7 +6,6 @@ mod container;
 mod environment;
 mod instance;
 mod kept;
-mod login;
 mod metadata;
 mod process;
 mod profile;

@@ -1,6 +1,5 @@
 //! Every source once, and what goes wrong with it.
 
-mod login;
 mod machine;
 mod process;
 mod roles;

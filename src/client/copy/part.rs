@@ -1,0 +1,110 @@
+//! The local file beside the one that is to be, and what becomes of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::CopyError;
+use super::reply::Facts;
+
+/// `NAME.part`, open and locked.
+pub(super) struct Part {
+    pub file: File,
+    path: PathBuf,
+    /// Where it is to go.
+    to: PathBuf,
+}
+
+impl Part {
+    /// Opens what is there, or makes it.
+    pub fn open(to: &Path) -> Result<Self, CopyError> {
+        // A link stays one: what it leads to is replaced.
+        let to = match fs::symlink_metadata(to) {
+            Ok(found) if found.is_symlink() => {
+                fs::canonicalize(to).map_err(|error| CopyError::local(to, &error))?
+            }
+            _ => to.to_owned(),
+        };
+        match fs::metadata(&to) {
+            Ok(found) if found.is_dir() => {
+                return Err(CopyError::local(&to, &io::ErrorKind::IsADirectory.into()));
+            }
+            Ok(found) if !found.is_file() => {
+                let error = io::Error::other("it is no regular file");
+                return Err(CopyError::local(&to, &error));
+            }
+            _ => {}
+        }
+        let mut path = to.clone().into_os_string();
+        path.push(".part");
+        let path = PathBuf::from(path);
+        let failed = |error: io::Error| CopyError::local(&path, &error);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+            .open(&path)
+            .map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no regular file")));
+        }
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| failed(io::Error::other("another copy writes it at the moment")))?;
+        Ok(Self { file, path, to })
+    }
+
+    /// How much is there.
+    pub fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |found| found.len())
+    }
+
+    /// What could not be done with it.
+    pub fn failed(&self, error: &io::Error) -> CopyError {
+        CopyError::local(&self.path, error)
+    }
+
+    /// It is whole: gives it its permissions, its time and its name.
+    pub fn finish(self, facts: Facts, preserve: bool) -> Result<(), CopyError> {
+        let found = fs::metadata(&self.to).ok();
+        let mode = match (facts.mode, &found) {
+            (Some(mode), _) if preserve => mode & 0o777,
+            (_, Some(found)) => found.mode() & 0o7777,
+            (mode, None) => mode.unwrap_or(0o666) & 0o777 & !umask(),
+        };
+        let finish = || {
+            self.file
+                .set_permissions(fs::Permissions::from_mode(mode))?;
+            if let Some(modified) = facts.modified.filter(|_| preserve) {
+                let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified));
+                self.file
+                    .set_modified(time.ok_or(io::ErrorKind::InvalidData)?)?;
+            }
+            fs::rename(&self.path, &self.to)
+        };
+        finish().map_err(|error| self.failed(&error))
+    }
+
+    /// Nothing of it is worth keeping.
+    pub fn discard_if_empty(&self) {
+        if self.length() == 0 {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Bits that files of this process do not get. Asking the system would change it for a moment; Linux tells it in a file as well.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    digits
+        .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok())
+        .unwrap_or(0o022)
+}

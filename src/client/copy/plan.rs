@@ -1,0 +1,188 @@
+//! Which ranges of a file are still to be carried: a state machine without I/O or clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::script::{BLOCK, HASHED};
+
+/// So many failures one after the other without a byte in between are the end: fewer where nothing ever worked.
+const FRUITLESS: u32 = 8;
+const FRUITLESS_AT_FIRST: u32 = 4;
+/// The wait after the first of them; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// A piece of a file; it begins at a multiple of [`BLOCK`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Range {
+    pub fn len(self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Who carries a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(u64);
+
+/// More came for a range than there is of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMuch;
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Go on, after a wait.
+    After(Duration),
+    /// Nothing helps.
+    GiveUp,
+}
+
+#[derive(Debug)]
+struct Active {
+    /// What is left of it.
+    left: Range,
+    has_progress: bool,
+}
+
+/// The ranges of one file.
+#[derive(Debug)]
+pub(super) struct Plan {
+    waiting: VecDeque<Range>,
+    active: HashMap<Ticket, Active>,
+    tickets: u64,
+    fruitless: u32,
+    has_worked: bool,
+}
+
+impl Plan {
+    /// All of a file of this size but for the pieces of [`HASHED`] bytes that are there already, in ranges of at most `longest`, which is a
+    /// multiple of [`BLOCK`].
+    pub fn new(size: u64, longest: u64, is_good: impl Fn(u64) -> bool) -> Self {
+        let mut waiting: VecDeque<Range> = VecDeque::new();
+        let longest = longest.max(BLOCK) / BLOCK * BLOCK;
+        for index in 0..size.div_ceil(HASHED) {
+            if is_good(index) {
+                continue;
+            }
+            let piece = Range {
+                start: index * HASHED,
+                end: size.min((index + 1).saturating_mul(HASHED)),
+            };
+            match waiting.back_mut() {
+                Some(last) if last.end == piece.start => last.end = piece.end,
+                _ => waiting.push_back(piece),
+            }
+        }
+        let cut = waiting.into_iter().flat_map(|whole| {
+            let count = whole.len().div_ceil(longest);
+            (0..count).map(move |index| Range {
+                start: whole.start + index * longest,
+                end: whole.end.min(whole.start + (index + 1) * longest),
+            })
+        });
+        Self {
+            waiting: cut.collect(),
+            active: HashMap::new(),
+            tickets: 0,
+            fruitless: 0,
+            has_worked: false,
+        }
+    }
+
+    /// Bytes that nobody has carried yet.
+    pub fn left(&self) -> u64 {
+        let active = self.active.values().map(|active| active.left.len());
+        let waiting = self.waiting.iter().map(|range| range.len());
+        active.chain(waiting).sum()
+    }
+
+    /// How many ranges wait for somebody.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next range, for somebody who carries it.
+    pub fn take(&mut self) -> Option<(Ticket, Range)> {
+        let left = self.waiting.pop_front()?;
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let active = Active {
+            left,
+            has_progress: false,
+        };
+        self.active.insert(ticket, active);
+        Some((ticket, left))
+    }
+
+    /// So many further bytes of it are there.
+    pub fn advance(&mut self, ticket: Ticket, bytes: u64) -> Result<(), TooMuch> {
+        let active = self.active.get_mut(&ticket).ok_or(TooMuch)?;
+        if bytes > active.left.len() {
+            return Err(TooMuch);
+        }
+        active.left.start += bytes;
+        active.has_progress |= bytes > 0;
+        Ok(())
+    }
+
+    /// Whether all of it is there.
+    pub fn is_carried(&self, ticket: Ticket) -> bool {
+        self.active
+            .get(&ticket)
+            .is_none_or(|active| active.left.len() == 0)
+    }
+
+    /// All of it is there; nothing happens if that is not so.
+    pub fn finish(&mut self, ticket: Ticket) {
+        if self.is_carried(ticket) {
+            self.active.remove(&ticket);
+            self.fruitless = 0;
+            self.has_worked = true;
+        }
+    }
+
+    /// Whoever carries it has failed: what is left of it, from the last multiple of [`BLOCK`] on, is for the next.
+    pub fn fail(&mut self, ticket: Ticket) -> Next {
+        let Some(Active { left, has_progress }) = self.active.remove(&ticket) else {
+            return Next::After(Duration::ZERO);
+        };
+        if left.len() > 0 {
+            self.waiting.push_front(Range {
+                start: left.start / BLOCK * BLOCK,
+                end: left.end,
+            });
+        }
+        self.failed(has_progress)
+    }
+
+    /// Something failed that carries no range.
+    pub fn failed(&mut self, has_progress: bool) -> Next {
+        if has_progress {
+            self.fruitless = 0;
+            self.has_worked = true;
+            return Next::After(Duration::ZERO);
+        }
+        self.fruitless += 1;
+        let most = match self.has_worked {
+            true => FRUITLESS,
+            false => FRUITLESS_AT_FIRST,
+        };
+        if self.fruitless >= most {
+            return Next::GiveUp;
+        }
+        Next::After(FIRST_WAIT * 2_u32.pow(self.fruitless - 1))
+    }
+
+    /// Whether all is there.
+    pub fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,369 @@
+//! A session with one of the scripts at its far end.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rustix::event::{PollFd, PollFlags};
+
+use super::CopyError;
+use super::digest::Kind;
+use super::pace::Pace;
+use super::reply::{Decoder, Reply};
+use crate::aws::StartRequest;
+use crate::client::{Client, Session};
+use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::error::{Error, Meaning};
+use crate::message::PayloadType;
+use crate::network::{Cancel, Limit, Stop};
+use crate::sanitise;
+use crate::waker::{WakeReceiver, waker};
+
+/// StartSession with all its retries, waits for a throttled account among them.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a session may take from there to its first word.
+const STANDS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one may be silent where it has something to say. Reconnecting counts.
+pub(super) const SILENCE: Duration = Duration::from_secs(180);
+/// How long it may be silent where it reads all of a file.
+pub(super) const READING: Duration = Duration::from_secs(4 * 3600);
+/// How long a session may take to be ended.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is kept of what a script's tools complain of, in bytes.
+const COMPLAINT: usize = 1000;
+
+/// What sessions are started with.
+#[derive(Clone)]
+pub(super) struct Starter {
+    pub client: Client,
+    pub target: String,
+    pub reason: Option<String>,
+    pub cancel: Cancel,
+    pub ender: Sender<Session>,
+}
+
+/// Which document runs the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// stdout and stderr apart, not paced, and no stdin.
+    Out,
+    /// A terminal.
+    Terminal,
+}
+
+/// Ends sessions in a thread of its own: nobody waits for the API while there is something to carry.
+pub(super) struct Ender {
+    sender: Sender<Session>,
+    done: Receiver<()>,
+}
+
+impl Ender {
+    pub fn start() -> std::io::Result<Self> {
+        let (sender, sessions) = unbounded::<Session>();
+        let (alive, done) = bounded(0);
+        std::thread::Builder::new()
+            .name("end-sessions".to_owned())
+            .spawn(move || {
+                for session in sessions {
+                    end(&session);
+                }
+                drop(alive);
+            })?;
+        Ok(Self { sender, done })
+    }
+
+    pub fn sender(&self) -> Sender<Session> {
+        self.sender.clone()
+    }
+
+    /// Waits until all are ended whose [`Remote`]s are gone.
+    pub fn finish(self) {
+        drop(self.sender);
+        let _ = self.done.recv_timeout(END_TIMEOUT);
+    }
+}
+
+fn end(session: &Session) {
+    if let Some(terminate) = session.terminate()
+        && let Err(error) = terminate(Instant::now() + END_TIMEOUT)
+    {
+        log::info!("a remote session could not be ended: {error}");
+    }
+}
+
+/// A session whose script runs. It is ended when this goes.
+pub(super) struct Remote {
+    /// Taken when it goes.
+    session: Option<Session>,
+    channel: DataChannel,
+    wake_receiver: WakeReceiver,
+    cancel: Cancel,
+    ender: Sender<Session>,
+    decoder: Decoder,
+    has_said: bool,
+    /// Where output is not paced.
+    pace: Option<Pace>,
+    complaint: Vec<u8>,
+}
+
+impl Remote {
+    /// Starts a session with this script, and waits until it stands.
+    pub fn start(starter: &Starter, way: Way, script: String) -> Result<Self, CopyError> {
+        let (document, more) = match way {
+            Way::Out => (
+                "AWS-StartNonInteractiveCommand",
+                Some(("separateOutputStream", "True")),
+            ),
+            Way::Terminal => ("AWS-StartInteractiveCommand", None),
+        };
+        let mut parameters = std::collections::BTreeMap::new();
+        parameters.insert("command".to_owned(), vec![script]);
+        if let Some((name, value)) = more {
+            parameters.insert(name.to_owned(), vec![value.to_owned()]);
+        }
+        let request = StartRequest {
+            target: starter.target.clone(),
+            document_name: Some(document.to_owned()),
+            parameters,
+            reason: starter.reason.clone(),
+        };
+        let limit = Limit::within(START_TIMEOUT).or_cancelled(&starter.cancel);
+        let session = starter.client.start(&request, &limit).map_err(|error| {
+            let failure = error.failure();
+            if starter.cancel.is_cancelled() {
+                CopyError::Cancelled
+            } else if failure.meaning == Meaning::Temporary {
+                CopyError::Broken(failure.reason)
+            } else {
+                CopyError::Start(failure.reason)
+            }
+        })?;
+        log::info!("session {} is started", sanitise::line(session.id()));
+        let (waker, wake_receiver) = match waker() {
+            Ok(pair) => pair,
+            Err(error) => {
+                let _ = starter.ender.send(session);
+                return Err(CopyError::resources(&error));
+            }
+        };
+        session.channel().on_readable(waker.clone());
+        session.channel().on_writable(waker);
+        let mut remote = Self {
+            channel: session.channel().clone(),
+            session: Some(session),
+            wake_receiver,
+            cancel: starter.cancel.clone(),
+            ender: starter.ender.clone(),
+            decoder: Decoder::default(),
+            has_said: false,
+            pace: (way == Way::Out).then(|| Pace::new(Instant::now())),
+            complaint: Vec::new(),
+        };
+        match remote.receive(STANDS_TIMEOUT)? {
+            Delivery::Started(_) => Ok(remote),
+            Delivery::Ended(end) => Err(remote.ended(&end)),
+            Delivery::Payload(..) => Err(remote.garbled()),
+        }
+    }
+
+    /// Waits for a script on a terminal to take orders, and has it begin. Which hash it can make.
+    pub fn begin(&mut self) -> Result<Kind, CopyError> {
+        let line = self.line(STANDS_TIMEOUT)?;
+        let kind = line.strip_prefix("ready ").and_then(Kind::parse);
+        let kind = kind.ok_or_else(|| self.garbled())?;
+        // The first one ends whatever a profile typed.
+        self.order("")?;
+        self.order("begin")?;
+        Ok(kind)
+    }
+
+    /// Sends an order. The script reads it from a pipe: on a terminal bash would read on beyond its end.
+    pub fn order(&mut self, order: &str) -> Result<(), CopyError> {
+        log::debug!("order: {order}");
+        self.send(format!("{order}\n").as_bytes())
+    }
+
+    /// The next thing that is said, if there is one. An error of the script's is an error.
+    pub fn try_next(&mut self) -> Result<Option<Reply>, CopyError> {
+        loop {
+            if let Some(reply) = self.decoder.next() {
+                self.has_said = true;
+                if let Reply::Line(line) = &reply {
+                    log::debug!("the target says {}", sanitise::line(line));
+                }
+                return match reply {
+                    Reply::Line(line) => match line.strip_prefix("error ") {
+                        Some(error) => Err(CopyError::of_script(error)),
+                        None => Ok(Some(Reply::Line(line))),
+                    },
+                    data @ Reply::Data(_) => Ok(Some(data)),
+                };
+            }
+            let Some(delivery) = self.channel.try_receive() else {
+                return Ok(None);
+            };
+            self.take(delivery)?;
+        }
+    }
+
+    /// The next thing that is said.
+    pub fn next(&mut self, silence: Duration) -> Result<Reply, CopyError> {
+        loop {
+            if let Some(reply) = self.try_next()? {
+                return Ok(reply);
+            }
+            let delivery = self.receive(silence)?;
+            self.take(delivery)?;
+        }
+    }
+
+    /// The next line; bytes have no business here.
+    pub fn line(&mut self, silence: Duration) -> Result<String, CopyError> {
+        match self.next(silence)? {
+            Reply::Line(line) => Ok(line),
+            Reply::Data(_) => Err(self.garbled()),
+        }
+    }
+
+    /// Sends all of it, as the window takes it.
+    pub fn send(&mut self, mut data: &[u8]) -> Result<(), CopyError> {
+        while !data.is_empty() {
+            let sent = self.channel.send(data, Urgency::Bulk);
+            match sent {
+                Ok(0) => self.wait(SILENCE)?,
+                Ok(count) => data = &data[count..],
+                Err(_) => return Err(self.look_for_end()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen on either way, or for a descriptor of the caller's.
+    pub fn wait_with(
+        &self,
+        time: Duration,
+        other: Option<BorrowedFd<'_>>,
+    ) -> Result<(), CopyError> {
+        let limit = Limit::within(time).or_cancelled(&self.cancel);
+        let mut polled = vec![PollFd::new(&self.wake_receiver, PollFlags::IN)];
+        polled.extend(other.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
+        let result = limit.poll(&mut polled, None);
+        drop(polled);
+        // Whatever it was about is looked at after this.
+        self.wake_receiver.clear();
+        result.map_err(|error| match Stop::of(&error) {
+            Some(Stop::Cancelled) => CopyError::Cancelled,
+            Some(Stop::TimedOut) => {
+                CopyError::Broken("the target has been silent for too long".to_owned())
+            }
+            None => CopyError::resources(&error),
+        })
+    }
+
+    fn wait(&self, time: Duration) -> Result<(), CopyError> {
+        self.wait_with(time, None)
+    }
+
+    fn receive(&mut self, silence: Duration) -> Result<Delivery, CopyError> {
+        let mut now = Instant::now();
+        let deadline = now + silence;
+        if silence == READING
+            && let Some(pace) = &mut self.pace
+        {
+            pace.restart(now);
+        }
+        loop {
+            if let Some(delivery) = self.channel.try_receive() {
+                return Ok(delivery);
+            }
+            let mut until = deadline;
+            if silence < READING
+                && let Some(pace) = &mut self.pace
+            {
+                if pace.is_stalled(now) {
+                    return Err(CopyError::Broken("the session has stalled".to_owned()));
+                }
+                until = until.min(pace.next_look());
+            }
+            if now >= deadline {
+                return Err(CopyError::Broken(
+                    "the target has been silent for too long".to_owned(),
+                ));
+            }
+            match self.wait(until.saturating_duration_since(now)) {
+                // It is looked at above.
+                Ok(()) | Err(CopyError::Broken(_)) => {}
+                Err(error) => return Err(error),
+            }
+            now = Instant::now();
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery) -> Result<(), CopyError> {
+        match delivery {
+            Delivery::Payload(PayloadType::Output, bytes) => {
+                if let Some(pace) = &mut self.pace {
+                    pace.note(bytes.len());
+                }
+                self.decoder.feed(&bytes).map_err(|_| self.garbled())
+            }
+            Delivery::Payload(PayloadType::StdErr, bytes) => {
+                let room = COMPLAINT.saturating_sub(self.complaint.len());
+                self.complaint
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                Ok(())
+            }
+            Delivery::Ended(end) => Err(self.ended(&end)),
+            Delivery::Payload(..) | Delivery::Started(_) => Ok(()),
+        }
+    }
+
+    /// Nothing can be sent any more: why.
+    fn look_for_end(&mut self) -> CopyError {
+        loop {
+            match self.next(END_TIMEOUT) {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn ended(&self, end: &End) -> CopyError {
+        let mut reason = match end {
+            End::Closed { output } if output.trim().is_empty() => {
+                "the session ended early".to_owned()
+            }
+            End::Closed { output } => sanitise::line(output.trim()),
+            End::TimedOut => "the session timed out".to_owned(),
+            // Where no session can be had now, none can be had a moment later, and the user knows best.
+            End::Failed(Error::Start(reason)) => return CopyError::Start(reason.clone()),
+            End::Failed(error) => error.to_string(),
+        };
+        let complaint = String::from_utf8_lossy(&self.complaint);
+        if !complaint.trim().is_empty() {
+            reason.push_str(": ");
+            reason.push_str(&sanitise::line(complaint.trim()));
+        }
+        CopyError::Broken(reason)
+    }
+
+    /// What came is not what a script says.
+    pub fn garbled(&self) -> CopyError {
+        CopyError::Broken(if self.has_said {
+            "what came from the target is damaged".to_owned()
+        } else {
+            "the target answers with something else: is it a machine with a POSIX shell?".to_owned()
+        })
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        // The API ends it: what still comes is for nobody.
+        self.channel.close();
+        if let Some(session) = self.session.take() {
+            // The thread that ends them lives as long as somebody may send.
+            let _ = self.ender.send(session);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the scripts say: lines that begin with `!`, and base64 between them.
+
+use std::collections::VecDeque;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The longest line, in bytes: two names of 4,096 bytes each as base64, and a little.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// One piece of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A line without its `!`.
+    Line(String),
+    /// Decoded bytes, in any pieces.
+    Data(Vec<u8>),
+}
+
+/// It is not what the scripts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Garbled;
+
+/// Takes output apart, in any pieces.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// A line that is not whole, with its `!`.
+    line: Vec<u8>,
+    /// Base64 that is no whole group of four.
+    group: Vec<u8>,
+    replies: VecDeque<Reply>,
+    /// What comes before the first `!` is passed over: a profile may have its say on a terminal.
+    has_begun: bool,
+}
+
+impl Decoder {
+    /// Takes a piece of output.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
+        if !self.has_begun {
+            let Some(first) = bytes.iter().position(|byte| *byte == b'!') else {
+                return Ok(());
+            };
+            bytes = &bytes[first..];
+            self.has_begun = true;
+        }
+        while !bytes.is_empty() {
+            if !self.line.is_empty() || bytes[0] == b'!' {
+                let end = bytes.iter().position(|byte| *byte == b'\n');
+                let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+                self.line.extend_from_slice(piece);
+                if self.line.len() > LONGEST_LINE {
+                    return Err(Garbled);
+                }
+                bytes = rest;
+                if end.is_some() {
+                    bytes = &bytes[1..];
+                    self.end_of_line()?;
+                }
+                continue;
+            }
+            let end = bytes.iter().position(|byte| *byte == b'!');
+            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            bytes = rest;
+            self.decode(piece)?;
+        }
+        Ok(())
+    }
+
+    fn end_of_line(&mut self) -> Result<(), Garbled> {
+        if !self.group.is_empty() {
+            return Err(Garbled);
+        }
+        let line = String::from_utf8_lossy(&self.line[1..])
+            .trim_end()
+            .to_owned();
+        self.line.clear();
+        self.replies.push_back(Reply::Line(line));
+        Ok(())
+    }
+
+    fn decode(&mut self, piece: &[u8]) -> Result<(), Garbled> {
+        let is_digit = |byte: &&u8| !matches!(byte, b'\n' | b'\r');
+        self.group.extend(piece.iter().filter(is_digit));
+        let whole = self.group.len() / 4 * 4;
+        if whole == 0 {
+            return Ok(());
+        }
+        let data = STANDARD.decode(&self.group[..whole]).map_err(|_| Garbled)?;
+        self.group.drain(..whole);
+        self.replies.push_back(Reply::Data(data));
+        Ok(())
+    }
+
+    /// The next of what was taken apart.
+    pub fn next(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+}
+
+/// What is known of a file over there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// In bytes.
+    pub size: u64,
+    /// Permission bits, where they could be had.
+    pub mode: Option<u32>,
+    /// In seconds since 1970, likewise.
+    pub modified: Option<u64>,
+}
+
+impl Facts {
+    /// Reads `SIZE MODE MODIFIED`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let size = words.next()?.parse().ok()?;
+        let mode = words.next()?;
+        let modified = words.next()?;
+        Some(Self {
+            size,
+            mode: u32::from_str_radix(mode, 8).ok().map(|mode| mode & 0o7777),
+            modified: modified.parse().ok(),
+        })
+    }
+}
+
+/// Reads a name as `shown` prints it.
+pub(super) fn shown(word: &str) -> Option<Vec<u8>> {
+    match word.split_at_checked(1)? {
+        ("=", plain) => Some(plain.as_bytes().to_vec()),
+        ("+", encoded) => STANDARD.decode(encoded).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(output: &[u8], piece: usize) -> Result<(Vec<String>, Vec<u8>), Garbled> {
+        let mut decoder = Decoder::default();
+        let (mut lines, mut data) = (Vec::new(), Vec::new());
+        for piece in output.chunks(piece) {
+            decoder.feed(piece)?;
+            while let Some(reply) = decoder.next() {
+                match reply {
+                    Reply::Line(line) => lines.push(line),
+                    Reply::Data(bytes) => data.extend(bytes),
+                }
+            }
+        }
+        Ok((lines, data))
+    }
+
+    #[test]
+    fn lines_and_base64_come_apart_in_any_pieces() {
+        let output =
+            b"profile says hi\r\n!facts 4 644 1\nAAEC\n/w==\n\n!done\n!hash sha256 x\nYWI=\n!end\n";
+        for piece in 1..output.len() {
+            let (lines, data) = all(output, piece).expect("good output");
+            assert_eq!(lines, ["facts 4 644 1", "done", "hash sha256 x", "end"]);
+            assert_eq!(data, [0, 1, 2, 255, b'a', b'b']);
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_noticed() {
+        for bad in [
+            &b"!a\nAA*A\n"[..],
+            b"!a\nAAA\n!b\n",
+            b"!a\nA===\n",
+            b"!a\nAA==AAAA\n",
+        ] {
+            assert_eq!(all(bad, 100), Err(Garbled), "{bad:?}");
+        }
+        assert_eq!(all(&[b'!'; 20_000], 1000), Err(Garbled));
+    }
+
+    #[test]
+    fn facts_and_names_are_read() {
+        let facts = Facts::parse("12 4755 99").expect("facts");
+        assert_eq!(
+            (facts.size, facts.mode, facts.modified),
+            (12, Some(0o4755), Some(99))
+        );
+        let facts = Facts::parse("12 - -").expect("facts");
+        assert_eq!((facts.mode, facts.modified), (None, None));
+        for bad in ["", "x 1 1", " - -", "-1 2 3", "99999999999999999999 1 1"] {
+            assert_eq!(Facts::parse(bad), None, "{bad}");
+        }
+        assert_eq!(shown("=a/b"), Some(b"a/b".to_vec()));
+        assert_eq!(shown("+/w=="), Some(vec![255]));
+        assert_eq!(shown("a"), None);
+        assert_eq!(shown(""), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! `cp`: files to and from a target. What carries them is [`client::copy`](crate::client::copy); here are stdin, stdout, signals, what the
+//! user sees, and the exit code.
+//!
+//! It needs `ssm:StartSession` (with the documents AWS-StartNonInteractiveCommand and AWS-StartInteractiveCommand),
+//! `ssmmessages:OpenDataChannel` and `ssm:TerminateSession`.
+
+mod copying;
+mod show;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{after, bounded, never, select, unbounded};
+
+use super::{Surroundings, catch_signals};
+use crate::cli::{Cp, CpOrder};
+use crate::client::copy::{Copier, CopyOptions};
+use crate::client::target::TargetError;
+use crate::error::Error;
+use crate::network::{Cancel, Limit};
+use crate::session::out_of_resources;
+use crate::terminal::print;
+use crate::terminal::signals::{Parent, Signal};
+use copying::{Event, Summary};
+use show::Show;
+
+/// How long the look-up of a name may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often progress is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it may take to end all sessions after a signal.
+const END_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Runs it; the exit code.
+///
+/// # Errors
+/// What keeps it from beginning.
+pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
+    let order = cp.order(&around.environment)?;
+    let client = around.client(&cp.account)?;
+    let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
+    let options = CopyOptions {
+        sessions: cp.sessions,
+        preserve: cp.preserve,
+        reason: cp.reason.clone(),
+    };
+    let (CpOrder::Down { target, .. } | CpOrder::Up { target, .. }) = &order;
+    // Signals end the program meanwhile: there is nothing to clean up.
+    let target = target
+        .resolve(client.api(), &Limit::within(LOOK_UP_TIMEOUT))
+        .map_err(TargetError::into_error)?;
+    let signals = catch_signals(Parent::MayGo)?;
+    let copier = Copier::new(&client, target.id(), options, &cancel)
+        .map_err(|error| Error::Start(error.to_string()))?;
+    let mut show = Show::new(cp, copier.progress());
+    let (sender, events) = unbounded();
+    let (finished, done) = bounded(1);
+    let recursive = cp.recursive;
+    let can_go_on = copying::can_go_on(&order);
+    thread::Builder::new()
+        .name("copy".to_owned())
+        .spawn(move || {
+            let mut tell = |event: Event| {
+                // Nobody listens any more after a signal.
+                let _ = sender.send(event);
+            };
+            let summary = copying::run(&copier, &order, recursive, &mut tell);
+            drop(sender);
+            copier.finish();
+            let _ = finished.send(summary);
+        })
+        .map_err(|error| out_of_resources(&error))?;
+    let mut events = events;
+    let mut tick = show.interval().map_or_else(never, after);
+    let mut ended_by: Option<Signal> = None;
+    let mut give_up = never();
+    let summary = loop {
+        select! {
+            recv(events) -> event => match event {
+                Ok(event) => show.event(event),
+                Err(_) => events = never(),
+            },
+            recv(done) -> summary => break summary.ok(),
+            recv(signals.incoming()) -> signal => match (signal, ended_by) {
+                (Ok(Signal::WindowChange | Signal::Continue | Signal::Stop), _) | (Err(_), _) => {}
+                (Ok(signal), None) => {
+                    ended_by = Some(signal);
+                    cancel.cancel();
+                    give_up = after(END_TIMEOUT);
+                }
+                (Ok(_), Some(_)) => break None,
+            },
+            recv(give_up) -> _ => break None,
+            recv(tick) -> _ => {
+                show.progress();
+                tick = show.interval().map_or_else(never, after);
+            }
+        }
+    };
+    // What it said just before its end.
+    while let Ok(event) = events.try_recv() {
+        show.event(event);
+    }
+    let code = match (ended_by, &summary) {
+        (Some(signal), _) => {
+            show.clear();
+            if can_go_on {
+                print::complaint("interrupted; the same command goes on from where it was");
+            }
+            Error::Signal(signal.number()).exit_code()
+        }
+        (None, Some(Summary { failed: 0 })) => 0,
+        _ => 1,
+    };
+    show.end(code);
+    Ok(code)
+}
+
+/// A rate, for people.
+fn rate(bytes: u64, since: Instant) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+    let bytes = bytes as f64;
+    bytes / since.elapsed().as_secs_f64().max(0.001)
+}
