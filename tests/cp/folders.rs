@@ -1,0 +1,131 @@
+//! Folders.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::{Ground, assert_same, random};
+
+fn fill(root: &Path) {
+    fs::create_dir_all(root.join("a/b/empty")).expect("folders");
+    for index in 0..60 {
+        fs::write(root.join(format!("a/file {index}")), random(index, 3_000)).expect("a file");
+    }
+    fs::write(root.join("a/b/.hidden"), "x").expect("a file");
+    fs::write(root.join("a/b/new\nline"), "").expect("a file");
+    fs::write(root.join("large"), random(99, 3_000_000)).expect("a file");
+    symlink("../nowhere to be", root.join("a/link")).expect("a link");
+    symlink("b", root.join("a/folder link")).expect("a link");
+    fs::set_permissions(root.join("a/b"), fs::Permissions::from_mode(0o750)).expect("a mode");
+    let fifo = rustix::fs::CWD;
+    rustix::fs::mknodat(
+        fifo,
+        root.join("a/fifo"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .expect("a FIFO");
+}
+
+fn assert_tree(one: &Path, other: &Path) {
+    for entry in fs::read_dir(one).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let other = other.join(entry.file_name());
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_symlink() {
+            assert_eq!(
+                fs::read_link(entry.path()).expect("a link"),
+                fs::read_link(&other).expect("a link")
+            );
+        } else if kind.is_dir() {
+            assert_tree(&entry.path(), &other);
+        } else if kind.is_file() {
+            assert_same(&entry.path(), &other);
+        } else {
+            assert!(fs::symlink_metadata(&other).is_err());
+        }
+    }
+}
+
+fn there_and_back(ground: &Ground) {
+    fill(&ground.here("tree"));
+    let finished = ground
+        .cp([
+            "-rp".into(),
+            ground.here("tree").into_os_string(),
+            ground.at(""),
+        ])
+        .run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    assert!(finished.stderr.contains("fifo: skipped"), "{finished:?}");
+    assert_tree(&ground.here("tree"), &ground.far("tree"));
+    assert_eq!(
+        fs::metadata(ground.far("tree/a/b"))
+            .expect("a folder")
+            .mode()
+            & 0o777,
+        0o750
+    );
+
+    ground.copy([
+        "-rp".into(),
+        ground.at("tree"),
+        ground.here("back").into_os_string(),
+    ]);
+    assert_tree(&ground.far("tree"), &ground.here("back"));
+    assert_eq!(
+        fs::metadata(ground.here("back/a/b"))
+            .expect("a folder")
+            .mode()
+            & 0o777,
+        0o750
+    );
+    // Again, over what is there.
+    ground.copy([
+        "-r".into(),
+        ground.at("tree"),
+        ground.here("").into_os_string(),
+    ]);
+    assert_tree(&ground.far("tree"), &ground.here("tree"));
+    ground.assert_all_ended();
+}
+
+#[test]
+fn a_folder_goes_there_and_back_in_dash() {
+    there_and_back(&Ground::with_shell("dash").0);
+}
+
+#[test]
+fn a_folder_goes_there_and_back_in_bash() {
+    there_and_back(&Ground::with_shell("bash").0);
+}
+
+#[test]
+fn a_folder_goes_there_and_back_in_busybox() {
+    let (ground, _tools) = Ground::with_shell("busybox");
+    there_and_back(&ground);
+}
+
+#[test]
+fn many_small_files_share_sessions() {
+    let ground = Ground::new();
+    fs::create_dir(ground.here("many")).expect("a folder");
+    for index in 0..300_u32 {
+        fs::write(ground.here(format!("many/{index}")), index.to_string()).expect("a file");
+    }
+    ground.copy([
+        "-r".into(),
+        ground.here("many").into_os_string(),
+        ground.at(""),
+    ]);
+    assert_eq!(ground.sessions(), 1);
+    ground.copy([
+        "-r".into(),
+        ground.at("many"),
+        ground.here("back").into_os_string(),
+    ]);
+    assert_eq!(ground.sessions(), 2);
+    assert_tree(&ground.here("many"), &ground.here("back"));
+}

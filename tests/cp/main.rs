@@ -1,0 +1,138 @@
+//! `cp` and `exec -i`: the built program against the sandbox, whose agent paces itself as the real one.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod contents;
+mod folders;
+mod killed;
+mod refused;
+mod streams;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sandbox::{AgentConfig, Config, Event, KmsConfig, Sandbox, SessionConfig};
+
+use support::{Finished, Plugin};
+
+/// A sandbox, and a folder for each side.
+struct Ground {
+    sandbox: Sandbox,
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        Self::with(AgentConfig::default())
+    }
+
+    fn with(agent: AgentConfig) -> Self {
+        let sandbox = Sandbox::start(Config {
+            session: SessionConfig {
+                agent,
+                record: sandbox::Record::Nothing,
+                ..SessionConfig::default()
+            },
+            ..Config::default()
+        });
+        let ground = Self {
+            sandbox: sandbox.expect("a sandbox"),
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        for side in ["far", "here"] {
+            fs::create_dir(ground.folder.path().join(side)).expect("a folder");
+        }
+        ground
+    }
+
+    /// With one of the shells as `sh`, and its tools first.
+    fn with_shell(shell: &str) -> (Self, tempfile::TempDir) {
+        let tools = tempfile::tempdir().expect("a folder");
+        if shell == "busybox" {
+            let mut install = Command::new("busybox");
+            let done = install.args(["--install", "-s"]).arg(tools.path()).status();
+            assert!(done.expect("busybox-static").success());
+        } else {
+            let link = std::os::unix::fs::symlink(format!("/bin/{shell}"), tools.path().join("sh"));
+            link.expect("a link");
+        }
+        let path = format!("{}:/usr/bin:/bin", tools.path().display());
+        let ground = Self::with(AgentConfig {
+            environment: vec![("PATH".into(), path)],
+            ..AgentConfig::default()
+        });
+        (ground, tools)
+    }
+
+    fn with_kms() -> Self {
+        Self::with(AgentConfig {
+            kms: Some(KmsConfig::default()),
+            ..AgentConfig::default()
+        })
+    }
+
+    fn far(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join("far").join(name)
+    }
+
+    fn here(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join("here").join(name)
+    }
+
+    /// The operand for a path over there.
+    fn at(&self, name: impl AsRef<Path>) -> std::ffi::OsString {
+        let mut operand = std::ffi::OsString::from("i-0123456789abcdef0:");
+        operand.push(self.far(name));
+        operand
+    }
+
+    fn cp<A: Into<std::ffi::OsString>>(&self, operands: impl IntoIterator<Item = A>) -> Plugin {
+        let operands = operands.into_iter().map(Into::into);
+        Plugin::bare(std::iter::once("cp".into()).chain(operands)).with_api(&self.sandbox)
+    }
+
+    /// Copies, and it must go well.
+    fn copy<A: Into<std::ffi::OsString>>(&self, operands: impl IntoIterator<Item = A>) -> Finished {
+        let finished = self.cp(operands).run(b"");
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        assert_eq!(finished.stderr, "");
+        finished
+    }
+
+    fn sessions(&self) -> usize {
+        let events = self.sandbox.events();
+        let is_start = |event: &&Event| matches!(event, Event::SessionStarted { .. });
+        events.iter().filter(is_start).count()
+    }
+
+    /// All that were started are terminated by us.
+    fn assert_all_ended(&self) {
+        for event in self.sandbox.events() {
+            if let Event::SessionStarted { session, .. } = event {
+                let session = self.sandbox.session(&session).expect("a session");
+                assert!(session.ended().is_some(), "{} goes on", session.id());
+            }
+        }
+    }
+}
+
+/// Bytes by chance.
+fn random(seed: u64, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}
+
+/// The same bytes, without printing them where they are not.
+fn assert_same(one: &Path, other: &Path) {
+    let read =
+        |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(
+        read(one) == read(other),
+        "{} and {} differ",
+        one.display(),
+        other.display()
+    );
+}

@@ -1,0 +1,138 @@
+//! What cannot be copied is told, and nothing half-written gets a name.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use sandbox::AgentConfig;
+
+use super::{Ground, random};
+
+#[test]
+fn what_is_not_there_is_told_with_its_name() {
+    let ground = Ground::new();
+    fs::create_dir(ground.far("folder")).expect("a folder");
+    fs::create_dir(ground.here("directory")).expect("a folder");
+    let here = || ground.here("").into_os_string();
+    let down = |name: &str| [ground.at(name), here()];
+    let up = |name: &str, to: &str| [ground.here(name).into_os_string(), ground.at(to)];
+    fs::write(ground.here("file"), "x").expect("a file");
+    for (operands, expected) in [
+        (down("nothing"), "no such file"),
+        (down("folder"), "-r copies directories"),
+        (up("nothing", "x"), "No such file"),
+        (up("directory", "x"), "-r copies directories"),
+        (up("file", "no/such/folder/x"), "on the target: "),
+        (up("file", "name/"), "no directory"),
+    ] {
+        let what = format!("{operands:?}");
+        let finished = ground.cp(operands).run(b"");
+        assert_eq!(finished.code(), 1, "{what}: {finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{what}: {finished:?}");
+        assert!(finished.stderr.contains(expected), "{what}: {finished:?}");
+    }
+    assert_eq!(fs::read_dir(ground.far("")).expect("a folder").count(), 1);
+    assert_eq!(fs::read_dir(ground.here("")).expect("a folder").count(), 2);
+    ground.assert_all_ended();
+}
+
+#[test]
+fn a_wrong_use_is_refused_before_anything_is_started() {
+    let ground = Ground::new();
+    for operands in [
+        &["a", "b"][..],
+        &["a"],
+        &["i-1:a", "i-2:b", "c"],
+        &["i-1:a", "b", "i-1:c"],
+        &["-", "-"],
+        &["-r", "i-1:a", "-"],
+        &["--sessions", "0", "i-1:a", "b"],
+    ] {
+        let finished = ground.cp(operands.iter().copied()).run(b"");
+        assert_eq!(finished.code(), 2, "{operands:?}: {finished:?}");
+    }
+    assert_eq!(ground.sessions(), 0);
+}
+
+#[test]
+fn a_full_disk_over_there_is_told() {
+    let ground = Ground::new();
+    fs::write(ground.here("file"), random(1, 3_000_000)).expect("a file");
+    // Writing to it always says that the disk is full.
+    if symlink("/dev/full", ground.far("full.part")).is_ok() {
+        let finished = ground
+            .cp([ground.here("file").into_os_string(), ground.at("full")])
+            .run(b"");
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        assert!(!ground.far("full").exists());
+    }
+    // And one that is really too small for it.
+    let limited = Ground::with(AgentConfig {
+        shell: limited_shell(&ground),
+        ..AgentConfig::default()
+    });
+    fs::write(limited.here("file"), random(1, 3_000_000)).expect("a file");
+    let finished = limited
+        .cp([limited.here("file").into_os_string(), limited.at("file")])
+        .run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(finished.stderr.contains("on the target: "), "{finished:?}");
+    assert!(!limited.far("file").exists());
+    limited.assert_all_ended();
+}
+
+/// A shell whose files cannot grow beyond a megabyte, and that does not die of it.
+fn limited_shell(ground: &Ground) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = ground.here("limited");
+    fs::write(
+        &path,
+        "#!/bin/sh\ntrap '' XFSZ\nulimit -f 2048\nexec /bin/sh \"$@\"\n",
+    )
+    .expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    path.to_str().expect("a path").to_owned()
+}
+
+#[test]
+fn a_shell_in_odd_surroundings_does_as_well() {
+    let ground = Ground::with(AgentConfig {
+        environment: vec![
+            ("PATH".into(), "/nowhere:/bin".into()),
+            ("IFS".into(), "/:a".into()),
+            ("ENV".into(), "/nowhere".into()),
+            ("TMPDIR".into(), "/nowhere".into()),
+            ("LC_ALL".into(), "xx_XX.UTF-8".into()),
+            ("POSIXLY_CORRECT".into(), "1".into()),
+        ],
+        ..AgentConfig::default()
+    });
+    fs::write(ground.here("file"), random(2, 400_000)).expect("a file");
+    ground.copy([ground.here("file").into_os_string(), ground.at("file")]);
+    ground.copy([ground.at("file"), ground.here("back").into_os_string()]);
+    super::assert_same(&ground.here("file"), &ground.here("back"));
+}
+
+#[test]
+fn a_far_side_cannot_write_elsewhere() {
+    let ground = Ground::new();
+    fs::create_dir_all(ground.far("tree/d")).expect("folders");
+    fs::write(ground.far("tree/d/file"), "evil").expect("a file");
+    // Here the folder is a link that leads out.
+    fs::create_dir_all(ground.here("tree")).expect("a folder");
+    fs::create_dir_all(ground.here("outside")).expect("a folder");
+    symlink(ground.here("outside"), ground.here("tree/d")).expect("a link");
+    let finished = ground
+        .cp([
+            "-r".into(),
+            ground.at("tree"),
+            ground.here("").into_os_string(),
+        ])
+        .run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert_eq!(
+        fs::read_dir(ground.here("outside"))
+            .expect("a folder")
+            .count(),
+        0
+    );
+}
