@@ -16,7 +16,7 @@ use super::reconnect::{GaveUp, Recovery};
 use super::reorder::{Accepted, ReorderBuffer};
 use super::send_window::SendWindow;
 use super::sent_message::{Reservation, Urgency};
-use super::{Delivery, End, Notice, Started};
+use super::{ChannelStatus, Delivery, End, Notice, Started};
 use crate::encryption::Encrypter;
 use crate::error::{Error, Failure};
 use crate::message::content::{
@@ -398,6 +398,16 @@ impl SequenceState {
             self.deliveries.shrink_to(USUAL_DELIVERIES);
         }
         delivery
+    }
+
+    /// What can be told of the connection.
+    pub fn status(&self) -> ChannelStatus {
+        ChannelStatus {
+            outage: self.recovery.status(),
+            round_trip: self.window.round_trip(),
+            unacknowledged: self.window.kept(),
+            reconnects: self.recovery.reconnects(),
+        }
     }
 
     /// What the user may want to know.

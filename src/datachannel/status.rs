@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::SequenceState;
-
 /// How a channel is at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelStatus {
@@ -24,16 +22,4 @@ pub struct OutageStatus {
     pub began: Instant,
     /// When the next is tried; none while one is.
     pub next_try: Option<Instant>,
-}
-
-impl SequenceState {
-    /// What can be told of the connection.
-    pub fn status(&self) -> ChannelStatus {
-        ChannelStatus {
-            outage: self.recovery.status(),
-            round_trip: self.window.round_trip(),
-            unacknowledged: self.window.kept(),
-            reconnects: self.recovery.reconnects(),
-        }
-    }
 }

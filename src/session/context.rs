@@ -10,13 +10,13 @@ use super::announce::Announcer;
 use super::asked::Asked;
 use super::ending::{self, Command, Stage};
 use super::outage::OutageLine;
+pub(super) use super::outage::tell;
 use crate::datachannel::{DataChannel, Notice};
 use crate::error::Error;
-use crate::sanitise;
 use crate::session_api::TerminateSession;
 use crate::settings::{Environment, Settings};
-use crate::terminal::print;
 use crate::terminal::signals::Signals;
+use crate::terminal::status_line;
 
 /// How long threads may take to end when the session has.
 pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,21 +57,20 @@ pub(crate) struct Caller {
     pub asked: Option<Asked>,
 }
 
-/// One line on stderr about the connection.
-pub(super) fn tell(notice: &Notice, how_to_leave: &str) {
+/// Like [`tell`], with an outage on a line of its own where there is a terminal for it.
+pub(super) fn tell_on_terminal(context: &Context, notice: &Notice, how_to_leave: &str) {
     match notice {
-        Notice::Silent => print::notice(format!(
-            "the target has not said anything for 15 seconds; still waiting ({how_to_leave})"
-        )),
-        Notice::Unacknowledged => print::notice(
-            "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying",
-        ),
-        Notice::Reconnecting { reason } => print::notice(format!(
-            "the connection is broken ({}); reconnecting ({how_to_leave})",
-            sanitise::line(reason)
-        )),
-        Notice::Reconnected => print::notice("the connection is back"),
+        Notice::Reconnecting { reason } => {
+            context.outage.stop();
+            let is_possible = status_line::is_possible(context.environment.get("TERM"));
+            if is_possible && context.outage.start(&context.channel, reason, how_to_leave) {
+                return;
+            }
+        }
+        Notice::Reconnected if context.outage.stop() => return,
+        Notice::Reconnected | Notice::Silent | Notice::Unacknowledged => {}
     }
+    tell(notice, how_to_leave);
 }
 
 /// A thread with a name.

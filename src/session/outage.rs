@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::context::{Context, tell};
 use crate::datachannel::{ChannelStatus, DataChannel, Notice};
 use crate::sanitise;
-use crate::terminal::status_line;
+use crate::terminal::{print, status_line};
 
 /// How often the line is drawn.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ struct Drawing {
 }
 
 impl OutageLine {
-    fn start(&self, channel: &DataChannel, reason: &str, how_to_leave: &str) -> bool {
+    pub(super) fn start(&self, channel: &DataChannel, reason: &str, how_to_leave: &str) -> bool {
         let (going, over) = bounded(0);
         let channel = channel.clone();
         let (reason, how_to_leave) = (sanitise::line(reason), how_to_leave.to_owned());
@@ -71,20 +70,21 @@ impl OutageLine {
     }
 }
 
-/// Like [`tell`], with an outage on a line of its own where there is a terminal for it.
-pub(super) fn tell_on_terminal(context: &Context, notice: &Notice, how_to_leave: &str) {
+/// One line on stderr about the connection.
+pub(super) fn tell(notice: &Notice, how_to_leave: &str) {
     match notice {
-        Notice::Reconnecting { reason } => {
-            context.outage.stop();
-            let is_possible = status_line::is_possible(context.environment.get("TERM"));
-            if is_possible && context.outage.start(&context.channel, reason, how_to_leave) {
-                return;
-            }
-        }
-        Notice::Reconnected if context.outage.stop() => return,
-        Notice::Reconnected | Notice::Silent | Notice::Unacknowledged => {}
+        Notice::Silent => print::notice(format!(
+            "the target has not said anything for 15 seconds; still waiting ({how_to_leave})"
+        )),
+        Notice::Unacknowledged => print::notice(
+            "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying",
+        ),
+        Notice::Reconnecting { reason } => print::notice(format!(
+            "the connection is broken ({}); reconnecting ({how_to_leave})",
+            sanitise::line(reason)
+        )),
+        Notice::Reconnected => print::notice("the connection is back"),
     }
-    tell(notice, how_to_leave);
 }
 
 fn line(status: &ChannelStatus, reason: &str, how_to_leave: &str, now: Instant) -> String {

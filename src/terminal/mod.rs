@@ -1,5 +1,6 @@
 //! The terminal and the three standard descriptors: raw mode, size, escapes, signals, input and output.
 
+mod bounded_write;
 pub mod escape;
 pub mod input;
 mod last_resort;

@@ -1,19 +1,10 @@
 //! Our own lines on stdout and stderr. They never block for long: who does not read them loses them, and the session goes on.
 
-use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::pipe::PIPE_BUF;
-
-use crate::waker::timespec;
-
+use super::bounded_write::{WRITE_TIMEOUT, draw, write};
 use super::{raw, status_line};
 use crate::sanitise;
-
-/// How long a line of ours may wait for its reader.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
@@ -25,11 +16,6 @@ pub fn to_stdout(text: &str) {
 pub fn to_stderr(text: &str) {
     status_line::hide();
     draw(text);
-}
-
-/// Prints to stderr as it is, whatever stands there.
-pub(super) fn draw(text: &str) {
-    write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// A line of the log on stderr: at once, or not at all.
@@ -50,30 +36,5 @@ pub fn notice(what: impl std::fmt::Display) {
         to_stderr(&format!("\r\nsession-manager-plugin: {what}\r\n"));
     } else {
         complaint(what);
-    }
-}
-
-fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], timeout: Duration) {
-    let deadline = Instant::now() + timeout;
-    while !bytes.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = timespec(left);
-        let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(0) => return,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-        if !polled[0].revents().contains(PollFlags::OUT) {
-            if polled[0].revents().is_empty() && !left.is_zero() {
-                continue;
-            }
-            return;
-        }
-        match rustix::io::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(_) => return,
-        }
     }
 }

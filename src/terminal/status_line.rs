@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{isatty, tcgetwinsize};
 
-use super::{print, raw};
+use super::bounded_write::draw;
+use super::raw;
 use crate::sanitise;
 
 /// Where the terminal does not know its width, in columns.
@@ -34,7 +35,7 @@ pub fn show(text: &str) {
     // The last column stays free: some terminals wrap when it is written. What is cut ends with one character more.
     let text = sanitise::line_within(text, width.saturating_sub(2));
     IS_SHOWN.store(true, Ordering::SeqCst);
-    print::draw(&format!("{BEGIN}{text}{END}"));
+    draw(&format!("{BEGIN}{text}{END}"));
 }
 
 /// Removes it, if it is there.
@@ -44,6 +45,6 @@ pub fn hide() {
     }
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     if IS_SHOWN.swap(false, Ordering::SeqCst) {
-        print::draw(&format!("{BEGIN}{END}"));
+        draw(&format!("{BEGIN}{END}"));
     }
 }

@@ -144,6 +144,9 @@ fn a_thousand_nodes_with_failures_are_told_once_each() {
         ],
     );
     let running = plugin.spawn();
+    running.stdout.wait_for("\"result\"");
+    let peak = running.usage().peak;
+    assert!(peak < 32 << 20, "{peak} bytes");
     running.stdout.wait_for("\"end\"");
     let finished = running.finish();
     assert_eq!(finished.code(), 1);
@@ -307,6 +310,24 @@ fn it_is_left_running_without_a_terminal_and_attached_again() {
     );
     assert_eq!(unknown.code(), 1);
     assert!(unknown.stderr.contains("InvalidCommandId"), "{unknown:?}");
+}
+
+#[test]
+fn it_is_left_running_when_nobody_reads_what_it_tells() {
+    let sandbox = sandbox((1..=20).map(node).collect());
+    let arguments = ["--targets", "tag:Fleet=a", "--", "seq 1 4000"];
+    // The pipe is full long before the end.
+    for signal in [None, Some(Signal::INT)] {
+        let running = plugin(&sandbox, &arguments).stdout(Io::HeldPipe).spawn();
+        running.wait_for_held(4096);
+        match signal {
+            None => running.close_stdout(),
+            Some(signal) => running.signal(signal),
+        }
+        let status = running.wait();
+        assert_eq!(status.code(), Some(if signal.is_some() { 130 } else { 1 }));
+        running.stderr.wait_for("run --attach");
+    }
 }
 
 #[test]

@@ -236,15 +236,23 @@ impl Api {
             limit,
         )?;
         let invocations = answer.command_invocations.into_iter().map(|one| {
-            // The documents that are sent have one plugin each.
-            let plugin = one.command_plugins.into_iter().next();
+            // The documents that are sent have one plugin each; others' documents may have several.
+            let plugins = one.command_plugins;
+            let code = plugins
+                .iter()
+                .filter_map(|plugin| plugin.response_code)
+                .max();
+            let outputs: Vec<String> = plugins
+                .into_iter()
+                .filter_map(|plugin| plugin.output)
+                .collect();
             CommandInvocation {
                 node: line(one.instance_id),
                 name: line(one.instance_name),
                 status: line(one.status),
                 details: line(one.status_details),
-                code: plugin.as_ref().and_then(|plugin| plugin.response_code),
-                output: plugin.and_then(|plugin| plugin.output).unwrap_or_default(),
+                code,
+                output: outputs.join("\n"),
             }
         });
         Ok(CommandInvocations {

@@ -6,6 +6,7 @@ mod container;
 mod environment;
 mod instance;
 mod kept;
+mod login;
 mod metadata;
 mod process;
 mod profile;

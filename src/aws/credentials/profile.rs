@@ -2,7 +2,9 @@
 
 use super::config::Section;
 use super::search::{Found, Search};
-use super::{Credentials, CredentialsError, container, environment, instance, process, sso, sts};
+use super::{
+    Credentials, CredentialsError, container, environment, instance, login, process, sso, sts,
+};
 
 /// What a profile says; none if it says nothing about credentials.
 pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
@@ -40,6 +42,9 @@ fn resolve(search: &Search<'_>, name: &str, profile: &Section, path: &mut Vec<St
         return Ok(Some(found));
     }
     if let Some(found) = keys(name, profile)? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = login::find(search, name, profile)? {
         return Ok(Some(found));
     }
     match profile.get("credential_process") {

@@ -201,14 +201,13 @@ fn follow(
                 let Ok(signal) = signal else { continue };
                 show.clear_progress();
                 if signal != Signal::Interrupt || !question.ask() {
-                    let code = 128 + signal.number();
-                    return Ok(Outcome::Left(u8::try_from(code).unwrap_or(1)));
+                    return Ok(Outcome::Left(code_of(signal)));
                 }
             }
             recv(question.answer()) -> answer => {
                 question.close();
                 if answer != Ok(true) {
-                    return Ok(Outcome::Left(130));
+                    return Ok(Outcome::Left(code_of(Signal::Interrupt)));
                 }
                 cancel(client, commands);
                 watch.look_soon(Instant::now());
@@ -217,10 +216,16 @@ fn follow(
         }
         while let Some(ended) = watch.take_ended() {
             if show.ended(&ended) == Err(Unwritable) {
-                return Ok(Outcome::Left(1));
+                let signal = signals.incoming().try_recv().ok();
+                return Ok(Outcome::Left(signal.map_or(1, code_of)));
             }
         }
     }
+}
+
+/// The exit code of who is ended by a signal.
+fn code_of(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.number()).unwrap_or(u8::MAX)
 }
 
 fn take(watch: &mut Watch, answer: Answer, remarks: &Remarks) -> Result<(), String> {

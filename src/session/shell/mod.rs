@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::conclude::{Outcome, finish_output, stop_output};
+use super::context::tell_on_terminal;
 use super::context::{Context, JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, stage, unwritable};
 use super::ending::{Command, Ending, Leaving, RemoteEnd};
-use super::outage::{self, tell_on_terminal};
+use super::outage;
 use crate::datachannel::{End, Notice, SessionType, Started, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};

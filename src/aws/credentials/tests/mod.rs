@@ -1,5 +1,6 @@
 //! Every source once, and what goes wrong with it.
 
+mod login;
 mod machine;
 mod process;
 mod roles;

@@ -69,7 +69,7 @@ fn p26_a_credential_process_that_hangs_is_stopped() {
 
 #[test]
 fn the_aws_cli_is_the_last_resort() {
-    let user = User::new("[profile p]\nlogin_session=x\n");
+    let user = User::new("[profile p]\nsource_of_the_future=x\n");
     let answer = r#"{"Version":1,"AccessKeyId":"ASIACLI","SecretAccessKey":"SECRET"}"#;
     user.program(
         "bin/aws",

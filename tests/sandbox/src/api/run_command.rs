@@ -13,8 +13,9 @@ use crate::sandbox::Shared;
 use crate::target::{Platform, Target, TargetState};
 use crate::threads::lock;
 
-/// Characters of output that GetCommandInvocation gives, and that a plugin in ListCommandInvocations gives.
+/// Characters of stdout and stderr that GetCommandInvocation gives, and of both that a plugin in ListCommandInvocations gives.
 const OUTPUT: usize = 24_000;
+const ERRORS: usize = 8_000;
 const PLUGIN_OUTPUT: usize = 2_500;
 
 pub(super) fn send(input: &Value, shared: &Shared) -> Answer {
@@ -366,7 +367,7 @@ pub(super) fn get_invocation(input: &Value, shared: &Shared) -> Answer {
         "StatusDetails": details,
         "StandardOutputContent": cut(&one.stdout, OUTPUT),
         "StandardOutputUrl": "",
-        "StandardErrorContent": cut(&one.stderr, OUTPUT),
+        "StandardErrorContent": cut(&one.stderr, ERRORS),
         "StandardErrorUrl": "",
     }))
 }

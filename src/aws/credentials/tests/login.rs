@@ -1,0 +1,74 @@
+//! `aws login`.
+
+use serde_json::json;
+
+use super::*;
+
+const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/Admin/me";
+/// SHA-256 of the session's name, as botocore 1.43.11 makes it.
+const FILE: &str =
+    ".aws/login/cache/46f66c2f31010ce9cc081bfd94060fab8ad70f51b5ef005c364d71f1294360ad.json";
+
+fn user() -> User {
+    User::new(&format!("[profile P]\nlogin_session={SESSION}\n"))
+}
+
+/// As the AWS CLI writes it (the fields of botocore's LoginCredentialFetcher).
+fn token(expires: &str) -> String {
+    json!({
+        "accessToken": {"accessKeyId": "ASIALOGIN", "secretAccessKey": "SECRETkey", "sessionToken": "SECRETtoken",
+                        "accountId": "111122223333", "expiresAt": expires},
+        "tokenType": "aws_sigv4",
+        "refreshToken": "SECRETrefresh",
+        "idToken": "SECRETid",
+        "clientId": "arn:aws:signin:::devtools/same-device",
+        "dpopKey": "-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----\n",
+    })
+    .to_string()
+}
+
+#[test]
+fn a_session_that_lasts_is_used() {
+    let user = user();
+    user.write(FILE, &token(&in_an_hour()));
+    let found = user.find(Some("P")).unwrap();
+    assert_eq!(found.access_key_id, "ASIALOGIN");
+    assert!(found.expires.is_some());
+    let elsewhere = user.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::rename(
+        user.path(FILE),
+        elsewhere.join(FILE.rsplit('/').next().unwrap()),
+    )
+    .unwrap();
+    assert!(user.error(Some("P")).contains("aws login --profile P"));
+    let user = user.with("AWS_LOGIN_CACHE_DIRECTORY", elsewhere.to_str().unwrap());
+    assert_eq!(key(user.find(Some("P"))), "ASIALOGIN");
+}
+
+#[test]
+fn one_that_has_expired_says_how_to_log_in() {
+    let user = user();
+    let hint = "run `aws login --profile P`";
+    assert!(user.error(Some("P")).contains(hint));
+    for bad in ["{}", "x", &token("2020-01-01T00:00:00Z"), &token("soon")] {
+        user.write(FILE, bad);
+        assert!(user.error(Some("P")).contains(hint), "{bad}");
+    }
+}
+
+#[test]
+fn the_aws_cli_renews_it() {
+    let user = user();
+    user.write(FILE, &token("2020-01-01T00:00:00Z"));
+    let expires = in_an_hour();
+    user.program(
+        "bin/aws",
+        &format!(
+            "echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIANEW\", \"SecretAccessKey\": \"x\", \"SessionToken\": \"y\", \"Expiration\": \"{expires}\"}}'"
+        ),
+    );
+    let path = format!("{}:/usr/bin:/bin", user.path("bin").display());
+    let user = user.with("PATH", &path);
+    assert_eq!(key(user.find(Some("P"))), "ASIANEW");
+}

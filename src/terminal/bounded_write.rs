@@ -1,0 +1,44 @@
+//! Writes of our own that never block for long.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::pipe::PIPE_BUF;
+
+use crate::waker::timespec;
+
+/// How long a line of ours may wait for its reader.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Prints to stderr as it is, whatever is there.
+pub(super) fn draw(text: &str) {
+    write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
+}
+
+/// Writes what its reader takes within this time.
+pub(super) fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    while !bytes.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = timespec(left);
+        let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        if !polled[0].revents().contains(PollFlags::OUT) {
+            if polled[0].revents().is_empty() && !left.is_zero() {
+                continue;
+            }
+            return;
+        }
+        match rustix::io::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return,
+        }
+    }
+}
