@@ -194,6 +194,8 @@ fn objects_for_programs() {
         ],
     )
     .run(b"");
+    let has_event_first = |line: &str| line.starts_with("{\"event\":");
+    assert!(finished.stdout.lines().all(has_event_first), "{finished:?}");
     let objects: Vec<Value> = finished
         .stdout
         .lines()

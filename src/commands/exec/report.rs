@@ -1,8 +1,9 @@
 //! What is shown of several targets: lines as they come, or an object for each, and how it went.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::lines::Lines;
 use crate::client::exec::Output;
@@ -114,7 +115,12 @@ impl Report {
             .count();
         let succeeded = self.targets.len() - failed;
         if self.is_json {
-            let end = json!({ "event": "end", "code": highest, "succeeded": succeeded, "failed": failed });
+            let end = EndEvent {
+                event: "end",
+                code: highest,
+                succeeded,
+                failed,
+            };
             // Whoever is gone needs no end.
             let _ = write_json(&end);
             return highest;
@@ -159,27 +165,57 @@ impl Progress {
         })
     }
 
-    fn result(&self) -> Value {
-        let text = |stream: &KeptStream| String::from_utf8_lossy(&stream.kept).into_owned();
-        let mut result = json!({
-            "event": "result",
-            "name": self.label,
-            "stdout": text(&self.stdout),
-            "stderr": text(&self.stderr),
-        });
-        if let Some(id) = &self.id {
-            result["target"] = json!(id);
+    fn result(&self) -> ResultEvent<'_> {
+        let (status, error) = match &self.end {
+            Some(Ok(code)) => (Some(*code), None),
+            Some(Err(why)) => (None, Some(why.as_str())),
+            None => (None, None),
+        };
+        ResultEvent {
+            event: "result",
+            target: self.id.as_deref(),
+            name: &self.label,
+            status,
+            stdout: String::from_utf8_lossy(&self.stdout.kept),
+            stderr: String::from_utf8_lossy(&self.stderr.kept),
+            stdout_cut: self.stdout.is_cut,
+            stderr_cut: self.stderr.is_cut,
+            error,
         }
-        if self.stdout.is_cut || self.stderr.is_cut {
-            result["truncated"] = json!(true);
-        }
-        match &self.end {
-            Some(Ok(code)) => result["status"] = json!(code),
-            Some(Err(why)) => result["error"] = json!(why),
-            None => {}
-        }
-        result
     }
+}
+
+/// The object of a target.
+#[derive(Serialize)]
+struct ResultEvent<'a> {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u8>,
+    stdout: Cow<'a, str>,
+    stderr: Cow<'a, str>,
+    #[serde(skip_serializing_if = "is_false")]
+    stdout_cut: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    stderr_cut: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// The object of the end.
+#[derive(Serialize)]
+struct EndEvent {
+    event: &'static str,
+    code: u8,
+    succeeded: usize,
+    failed: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl KeptStream {
@@ -207,9 +243,10 @@ fn show(
     output.flush()
 }
 
-fn write_json(object: &Value) -> io::Result<()> {
+fn write_json(object: &impl Serialize) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{object}")?;
+    serde_json::to_writer(&mut stdout, object)?;
+    stdout.write_all(b"\n")?;
     stdout.flush()
 }
 
