@@ -162,7 +162,7 @@ def measure(name, environment):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         ports = f"0:{server.server_address[1]}"
-        command = [BINARY, "port-forward", "--target", "i-0123456789abcdef0", ports]
+        command = [BINARY, "port-forward", "--once", "--target", "i-0123456789abcdef0", ports]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as session:
             opened = None
             while opened is None:

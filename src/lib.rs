@@ -8,8 +8,8 @@
 //! | `program` | from the arguments to the exit code |
 //! | `commands` | our own commands: list, exec and so on |
 //! | `cli` | the command line |
-//! | `session` | what a person does with the stream: shells, commands, ports |
 //! | `client` | the library: sessions for programs, without anything of the process as a whole |
+//! | `session` | what a person does with the stream: shells, commands, ports |
 //! | `session_api` | what a session wants of AWS |
 //! | `logging`, `log_file` | the log, and the file it goes to |
 //! | `terminal` | raw mode, size, escapes, signals, stdin and stdout |

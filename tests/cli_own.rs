@@ -128,7 +128,7 @@ fn port_forward_opens_a_port() {
     let sandbox = strict();
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("an address").port();
-    let plugin = own(&sandbox, "port-forward", &[&port.to_string()]).spawn();
+    let plugin = own(&sandbox, "port-forward", &["--once", &port.to_string()]).spawn();
     plugin.stdout.wait_for("Waiting for connections...");
     let text = plugin.stdout.text();
     let local = text

@@ -11,6 +11,7 @@ use super::doctor::Doctor;
 use super::exec::Exec;
 use super::list::List;
 use super::parameters;
+use super::port_forward::PortForward;
 use super::run::Run;
 use super::ssh::{SshConfig, SshProxy};
 use super::start::Start;
@@ -87,43 +88,10 @@ pub enum SessionCommand {
     },
     /// Run one command; stdout, stderr and the exit code are the command's
     Exec(Exec),
-    /// Forward a local port to a port of the target, or of a host that it reaches
-    PortForward {
-        /// Where.
-        #[command(flatten)]
-        connection: Connection,
-        /// A host that the target reaches; the target itself without it
-        #[arg(long)]
-        host: Option<String>,
-        /// LOCAL:REMOTE, or REMOTE alone for a local port that is free
-        #[arg(value_parser = ports)]
-        ports: Ports,
-    },
+    /// Forward local ports to ports of the target, or of hosts that it reaches
+    PortForward(PortForward),
     /// Carry an SSH connection over stdin and stdout, for ssh's ProxyCommand
     SshProxy(SshProxy),
-}
-
-/// A local port, 0 for any, and a remote one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
-    local: u16,
-    remote: u16,
-}
-
-fn ports(text: &str) -> Result<Ports, String> {
-    let port = |digits: &str| {
-        digits
-            .parse::<u16>()
-            .map_err(|_| format!("{digits:?} is no port"))
-    };
-    let (local, remote) = match text.split_once(':') {
-        Some((local, remote)) => (port(local)?, port(remote)?),
-        None => (0, port(text)?),
-    };
-    if remote == 0 {
-        return Err("the remote port cannot be 0".to_owned());
-    }
-    Ok(Ports { local, remote })
 }
 
 impl SessionCommand {
@@ -153,25 +121,24 @@ impl SessionCommand {
             }
             Self::Exec(exec) => return exec.start(environment),
             Self::SshProxy(proxy) => return proxy.start(environment),
-            Self::PortForward {
-                connection,
-                host,
-                ports,
-            } => {
-                let mut parameters = vec![
-                    ("portNumber", ports.remote.to_string()),
-                    ("localPortNumber", ports.local.to_string()),
-                ];
+            Self::PortForward(forward) => {
+                let (host, mut parameters) = forward.as_session().ok_or_else(|| {
+                    Error::Usage("port-forward is more than one session".to_owned())
+                })?;
                 match host {
                     Some(host) => {
-                        parameters.push(("host", host.clone()));
+                        parameters.push(("host", host.to_owned()));
                         (
-                            connection,
+                            &forward.connection,
                             "AWS-StartPortForwardingSessionToRemoteHost",
                             parameters,
                         )
                     }
-                    None => (connection, "AWS-StartPortForwardingSession", parameters),
+                    None => (
+                        &forward.connection,
+                        "AWS-StartPortForwardingSession",
+                        parameters,
+                    ),
                 }
             }
         };
@@ -185,6 +152,14 @@ impl SessionCommand {
                 .collect(),
             ecs_command: None,
         })
+    }
+
+    /// Forwards that are more than one session.
+    pub fn forwards(&self) -> Option<&PortForward> {
+        match self {
+            Self::PortForward(forward) if forward.as_session().is_none() => Some(forward),
+            _ => None,
+        }
     }
 
     /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
@@ -320,26 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_local_and_remote() {
-        assert_eq!(
-            ports("80"),
-            Ok(Ports {
-                local: 0,
-                remote: 80
-            })
-        );
-        assert_eq!(
-            ports("8080:80"),
-            Ok(Ports {
-                local: 8080,
-                remote: 80
-            })
-        );
-        for bad in ["", ":", "80:", "x:80", "80:0", "0", "1:65536"] {
-            assert!(ports(bad).is_err(), "{bad}");
-        }
+    fn port_forward_that_ends_with_its_session_is_one() {
         let own = own(&[
             "port-forward",
+            "--once",
             "--target",
             "i-1",
             "--host",
@@ -374,7 +333,7 @@ mod tests {
             (&["start-session"][..], "i-2"),
             (&["exec", "ls"], "i-2"),
             (&["ssh-proxy"], "i-2"),
-            (&["port-forward", "--target", "i-1", "80"], "i-1"),
+            (&["port-forward", "--once", "--target", "i-1", "80"], "i-1"),
         ] {
             let own = own(arguments).expect("good arguments");
             let started = own.start(&environment).expect("a target");

@@ -5,6 +5,7 @@
 
 pub mod copy;
 pub mod exec;
+pub mod forward;
 mod session;
 pub mod target;
 

@@ -1,7 +1,7 @@
 //! A session that was started: its data channel, and its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 
@@ -9,10 +9,14 @@ use crate::aws::{Api, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
 use crate::datachannel::{Config, DataChannel, Delivery, End, Notice, Reconnector, Started};
 use crate::error::Error;
+use crate::message::Flag;
 use crate::network::Network;
 use crate::remarks::Remarks;
 use crate::session_api::{self, SessionApi, TerminateSession};
 use crate::settings::Settings;
+
+/// How long the TerminateSession flag and all before it may take to be acknowledged.
+const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session. When it is dropped its data channel is closed; the remote session goes on until it is [terminated](Self::terminate) or has
 /// been idle for its time.
@@ -109,6 +113,20 @@ impl Session {
     /// Ends the remote session by the API. Nothing where there are no credentials to do it with.
     pub fn terminate(&self) -> Option<&Arc<TerminateSession>> {
         self.terminate.as_ref()
+    }
+
+    /// Ends the remote session: the agent is told in the stream, and the service is where the agent does not acknowledge that within a second.
+    ///
+    /// # Errors
+    /// When neither worked by the deadline. The session then ends when it has been idle for its time.
+    pub fn end(&self, deadline: Instant) -> Result<(), Error> {
+        self.channel.send_flag(Flag::TerminateSession);
+        let flag_deadline = deadline.min(Instant::now() + FLAG_TIMEOUT);
+        let is_done = self.channel.wait_acknowledged(flag_deadline);
+        match &self.terminate {
+            Some(terminate) if !is_done && !self.channel.has_ended() => terminate(deadline),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.

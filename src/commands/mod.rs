@@ -4,6 +4,7 @@ mod cp;
 mod doctor;
 mod exec;
 mod list;
+mod port_forward;
 mod public_key;
 mod refusal;
 mod run;
@@ -46,7 +47,10 @@ pub(crate) fn run(
         {
             exec::run(&exec, &around)
         }
-        Own::Session(command) => session::run(&command, around),
+        Own::Session(command) => match command.forwards() {
+            Some(forward) => port_forward::run(forward, &around),
+            None => session::run(&command, around),
+        },
         Own::List(list) => list::run(&list, &around),
         Own::SshConfig(config) => ssh_config::run(&config),
         Own::Cp(cp) => cp::run(&cp, &around),

@@ -39,7 +39,7 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
         stderr_to_stdout: false,
         command: match own {
             SessionCommand::Exec(_) => Command::Exec,
-            SessionCommand::PortForward { .. } => Command::PortForward,
+            SessionCommand::PortForward(_) => Command::PortForward,
             SessionCommand::SshProxy(_) => Command::SshProxy,
             SessionCommand::StartSession { .. } => Command::StartSession,
         },

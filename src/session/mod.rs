@@ -6,7 +6,7 @@ mod conclude;
 mod context;
 mod ending;
 mod outage;
-mod port;
+pub mod port;
 mod shell;
 
 use std::time::Instant;

@@ -1,11 +1,15 @@
 //! Signals as messages in a channel, and the end of the parent with them.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
-use signal_hook::iterator::{Handle, Signals as Incoming};
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
+use signal_hook::low_level::siginfo::Cause;
 
 use super::parent;
 use crate::signal_mask;
@@ -78,6 +82,7 @@ pub struct Signals {
     handle: Handle,
     incoming: Receiver<Signal>,
     ignored: Ignored,
+    is_typed: Arc<AtomicBool>,
     /// While it is here the parent is watched.
     _parent: Option<parent::Watch>,
 }
@@ -90,7 +95,7 @@ impl Signals {
     /// When handlers or the threads cannot be set up.
     pub fn start(parent: Parent) -> io::Result<Self> {
         let ignored = Ignored::at_start();
-        let mut signals = Incoming::new([SIGINT, SIGQUIT, SIGTERM])?;
+        let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGQUIT, SIGTERM])?;
         let handle = signals.handle();
         if !ignored.contains(Signal::HangUp) {
             handle.add_signal(SIGHUP)?;
@@ -106,13 +111,16 @@ impl Signals {
             }
             Parent::MayGo => None,
         };
+        let is_typed = Arc::<AtomicBool>::default();
+        let typed = Arc::clone(&is_typed);
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for number in &mut signals {
+                for origin in &mut signals {
                     let signal = Signal::ALL
                         .into_iter()
-                        .find(|signal| signal.number() == number);
+                        .find(|signal| signal.number() == origin.signal);
+                    typed.store(origin.cause == Cause::Kernel, Ordering::SeqCst);
                     if let Some(signal) = signal
                         && sender.send(signal).is_err()
                     {
@@ -124,6 +132,7 @@ impl Signals {
             handle,
             incoming,
             ignored,
+            is_typed,
             _parent: parent,
         })
     }
@@ -141,6 +150,11 @@ impl Signals {
     /// Where they come out.
     pub fn incoming(&self) -> &Receiver<Signal> {
         &self.incoming
+    }
+
+    /// Whether the newest signal was made by the terminal, which sends it to all of its foreground group, and not by another process for us.
+    pub fn is_typed(&self) -> bool {
+        self.is_typed.load(Ordering::SeqCst)
     }
 
     /// Does with a caught signal what would have happened if it had not been caught: ignores it if that was inherited, else what the system

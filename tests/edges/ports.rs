@@ -329,9 +329,13 @@ fn p85_another_kind_of_session_than_asked_for_is_refused() {
         (&["exec", "--", "id"], "InteractiveCommands", Value::Null),
         (&["exec", "--", "id"], "Port", json!({ "portNumber": "22" })),
         (&["exec", "--", "id"], "Port", listens()),
-        (&["port-forward", "0:80"], "Standard_Stream", Value::Null),
         (
-            &["port-forward", "0:80"],
+            &["port-forward", "--once", "0:80"],
+            "Standard_Stream",
+            Value::Null,
+        ),
+        (
+            &["port-forward", "--once", "0:80"],
             "Port",
             json!({ "portNumber": "80" }),
         ),
@@ -357,9 +361,9 @@ fn p85_another_port_host_or_socket_than_asked_for_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("socket").display().to_string();
     let local = |local: &str| json!({ "type": "LocalPortForwarding", "portNumber": "80", "localPortNumber": local });
-    let forward = &["port-forward", "0:80"][..];
-    let fixed = ["port-forward", &format!("{free}:80")];
-    let host = ["port-forward", "--host", "db", "0:80"];
+    let forward = &["port-forward", "--once", "0:80"][..];
+    let fixed = ["port-forward", "--once", &format!("{free}:80")];
+    let host = ["port-forward", "--once", "--host", "db", "0:80"];
     let session = [
         "start-session",
         "--document-name",
@@ -411,8 +415,8 @@ fn p85_what_was_asked_for_is_taken_as_agents_spell_it() {
     let numbers = json!({ "type": "LocalPortForwarding", "portNumber": 80, "localPortNumber": 0, "host": null });
     let bare = json!({ "type": "LocalPortForwarding" });
     for (arguments, properties) in [
-        (&["port-forward", "80"][..], numbers),
-        (&["port-forward", "80"], bare),
+        (&["port-forward", "--once", "80"][..], numbers),
+        (&["port-forward", "--once", "80"], bare),
     ] {
         let (_sandbox, plugin) = answered(arguments, MUX, "Port", &properties);
         listening_port(&plugin);

@@ -14,7 +14,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// A listener, and what is known about it.
 #[derive(Debug)]
-pub(super) struct Acceptor {
+pub(crate) struct Acceptor {
     listener: Listener,
     /// Which of its sockets may have a connection waiting.
     ready: Vec<bool>,

@@ -17,6 +17,9 @@ pub(super) struct Connection {
     pub peer: Peer,
     pub may_read: bool,
     pub may_write: bool,
+    /// Bytes that were read from it, and written to it.
+    pub sent: u64,
+    pub received: u64,
     /// The end was read.
     pub at_end: bool,
     /// The remote has closed and all is written; what still comes is thrown away.
@@ -49,6 +52,8 @@ impl Connection {
             peer,
             may_read: true,
             may_write: true,
+            sent: 0,
+            received: 0,
             at_end: false,
             is_closing: false,
             peer_is_gone: false,

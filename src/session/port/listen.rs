@@ -26,16 +26,64 @@ const CHOICES: usize = 10;
 
 /// What to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum ListenAddress {
     /// A port, 0 for any, on this host, or on loopback of both families.
     Port(u16, Option<String>),
     /// A socket in the file system.
     Unix(PathBuf),
 }
 
+/// Why nothing can listen there.
+#[derive(Debug)]
+pub enum BindError {
+    /// The host is no address of this machine and no name for one.
+    NoHost(String, String),
+    /// The port is taken, or not for this user, or the address not this machine's.
+    Port(SocketAddr, io::Error),
+    /// The same for a socket in the file system.
+    Unix(PathBuf, io::Error),
+}
+
+impl BindError {
+    /// In the words of the documents' parameters.
+    pub(super) fn in_parameters(&self) -> Error {
+        Error::Start(match self {
+            Self::NoHost(host, why) => format!(
+                "SSM_PLUGIN_LOCAL_HOST is {host:?}, which is no address of this machine and no name for one: {why}"
+            ),
+            Self::Port(address, error) => {
+                let port = address.port();
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => format!(
+                        "port {port} on {} is in use by another program: end that, or choose another localPortNumber",
+                        address.ip()
+                    ),
+                    io::ErrorKind::PermissionDenied => format!(
+                        "port {port} may not be opened by this user ({error}): choose a localPortNumber from 1024 on"
+                    ),
+                    _ => format!("cannot listen on {address}: {error}"),
+                }
+            }
+            Self::Unix(path, error) => {
+                let path = path.display();
+                let why = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "it is in use by another program: end that, or choose another localUnixSocket".to_owned()
+                    }
+                    io::ErrorKind::AlreadyExists => {
+                        "the file is there and is no socket: remove it, or choose another localUnixSocket".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                format!("cannot open unix socket {path}: {why}")
+            }
+        })
+    }
+}
+
 /// Sockets that wait for local connections.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     sockets: Vec<Listening>,
     bound: Bound,
     warnings: Vec<String>,
@@ -49,7 +97,7 @@ enum Listening {
 
 /// What it became.
 #[derive(Debug)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     /// The real port.
     Port(u16),
     /// A file that goes when the session ends.
@@ -60,15 +108,15 @@ impl Listener {
     /// Binds.
     ///
     /// # Errors
-    /// [`Error::Start`] that names what is taken or not allowed.
-    pub fn bind(place: &Place) -> Result<Self, Error> {
-        match place {
-            Place::Port(port, None) => bind_port(
+    /// See [`BindError`].
+    pub fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+        match address {
+            ListenAddress::Port(port, None) => bind_port(
                 &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
                 *port,
             ),
-            Place::Port(port, Some(host)) => bind_port(&resolve(host)?, *port),
-            Place::Unix(path) => bind_unix(path),
+            ListenAddress::Port(port, Some(host)) => bind_port(&resolve(host)?, *port),
+            ListenAddress::Unix(path) => bind_unix(path),
         }
     }
 
@@ -143,12 +191,8 @@ fn leave_reserve(listener: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-fn resolve(host: &str) -> Result<Vec<IpAddr>, Error> {
-    let failed = |why: String| {
-        Error::Start(format!(
-            "SSM_PLUGIN_LOCAL_HOST is {host:?}, which is no address of this machine and no name for one: {why}"
-        ))
-    };
+fn resolve(host: &str) -> Result<Vec<IpAddr>, BindError> {
+    let failed = |why: String| BindError::NoHost(host.to_owned(), why);
     let mut addresses: Vec<_> = (host, 0)
         .to_socket_addrs()
         .map_err(|error| failed(error.to_string()))?
@@ -162,7 +206,7 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, Error> {
 }
 
 /// The first address must do; the others are wanted, on the same port.
-fn bind_port(addresses: &[IpAddr], port: u16) -> Result<Listener, Error> {
+fn bind_port(addresses: &[IpAddr], port: u16) -> Result<Listener, BindError> {
     let mut choice = 1;
     loop {
         let (bound, sockets, missing) = bind_once(addresses, port)?;
@@ -198,7 +242,7 @@ fn bind_port(addresses: &[IpAddr], port: u16) -> Result<Listener, Error> {
 
 type Missing = Vec<(IpAddr, io::Error)>;
 
-fn bind_once(addresses: &[IpAddr], port: u16) -> Result<(u16, Vec<Listening>, Missing), Error> {
+fn bind_once(addresses: &[IpAddr], port: u16) -> Result<(u16, Vec<Listening>, Missing), BindError> {
     let mut bound = port;
     let mut sockets = Vec::new();
     let mut missing = Vec::new();
@@ -209,7 +253,7 @@ fn bind_once(addresses: &[IpAddr], port: u16) -> Result<(u16, Vec<Listening>, Mi
                 sockets.push(Listening::Tcp(listener));
             }
             Err(error) if sockets.is_empty() => {
-                return Err(cannot_listen(SocketAddr::new(*address, port), &error));
+                return Err(BindError::Port(SocketAddr::new(*address, port), error));
             }
             Err(error) => missing.push((*address, error)),
         }
@@ -227,24 +271,7 @@ fn listen_on(address: SocketAddr) -> io::Result<(mio::net::TcpListener, u16)> {
     Ok((mio::net::TcpListener::from_std(listener), port))
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Error {
-    let port = address.port();
-    Error::Start(match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "port {port} on {} is in use by another program: end that, or choose another localPortNumber",
-            address.ip()
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "port {port} may not be opened by this user ({error}): choose a localPortNumber from 1024 on"
-        ),
-        _ => format!("cannot listen on {address}: {error}"),
-    })
-}
-
-fn bind_unix(path: &Path) -> Result<Listener, Error> {
-    let failed = |why: &dyn std::fmt::Display| {
-        Error::Start(format!("cannot open unix socket {}: {why}", path.display()))
-    };
+fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     remove_stale(path)
         .and_then(|()| SocketFile::bind(path))
         .map(|(listener, file)| Listener {
@@ -252,15 +279,7 @@ fn bind_unix(path: &Path) -> Result<Listener, Error> {
             bound: Bound::Unix(file),
             warnings: Vec::new(),
         })
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => failed(
-                &"it is in use by another program: end that, or choose another localUnixSocket",
-            ),
-            io::ErrorKind::AlreadyExists => failed(
-                &"the file is there and is no socket: remove it, or choose another localUnixSocket",
-            ),
-            _ => failed(&error),
-        })
+        .map_err(|error| BindError::Unix(path.to_owned(), error))
 }
 
 /// Removes a socket that nobody listens on any more.
@@ -285,7 +304,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// A socket's file, removed when dropped if it is still the same.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
@@ -362,7 +381,7 @@ mod tests {
 
     #[test]
     fn p53_both_families_have_the_same_port() {
-        let listener = Listener::bind(&Place::Port(0, None)).unwrap();
+        let listener = Listener::bind(&ListenAddress::Port(0, None)).unwrap();
         let port = port(&listener);
         assert_ne!(port, 0);
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -379,7 +398,7 @@ mod tests {
             return;
         };
         let taken = other.local_addr().unwrap().port();
-        let Ok(listener) = Listener::bind(&Place::Port(taken, None)) else {
+        let Ok(listener) = Listener::bind(&ListenAddress::Port(taken, None)) else {
             // Somebody has it on IPv4.
             return;
         };
@@ -391,7 +410,8 @@ mod tests {
     fn p43_a_port_in_use_is_an_error_that_says_so() {
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = other.local_addr().unwrap().port();
-        let error = Listener::bind(&Place::Port(taken, None)).unwrap_err();
+        let error = Listener::bind(&ListenAddress::Port(taken, None)).unwrap_err();
+        let error = error.in_parameters();
         assert_eq!(error.exit_code(), 1);
         let text = error.to_string();
         assert!(
@@ -402,13 +422,16 @@ mod tests {
 
     #[test]
     fn another_host_is_warned_of() {
-        let everywhere = Place::Port(0, Some("0.0.0.0".to_owned()));
+        let everywhere = ListenAddress::Port(0, Some("0.0.0.0".to_owned()));
         let listener = Listener::bind(&everywhere).unwrap();
         assert!(listener.warnings()[0].contains("other machines"));
-        let loopback = Place::Port(0, Some("127.0.0.2".to_owned()));
+        let loopback = ListenAddress::Port(0, Some("127.0.0.2".to_owned()));
         assert!(Listener::bind(&loopback).unwrap().warnings().is_empty());
-        let nowhere = Place::Port(0, Some("no.such.host.invalid".to_owned()));
-        let error = Listener::bind(&nowhere).unwrap_err().to_string();
+        let nowhere = ListenAddress::Port(0, Some("no.such.host.invalid".to_owned()));
+        let error = Listener::bind(&nowhere)
+            .unwrap_err()
+            .in_parameters()
+            .to_string();
         assert!(error.contains("SSM_PLUGIN_LOCAL_HOST"), "{error}");
     }
 
@@ -416,7 +439,7 @@ mod tests {
     fn p59_a_unix_socket_is_private_and_goes_at_the_end() {
         let directory = Directory::new("port-unix");
         let path = directory.0.join("socket");
-        let listener = Listener::bind(&Place::Unix(path.clone())).unwrap();
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         UnixStream::connect(&path).unwrap();
@@ -428,11 +451,14 @@ mod tests {
     fn a_unix_socket_is_replaced_only_if_nobody_answers() {
         let directory = Directory::new("port-stale");
         let path = directory.0.join("socket");
-        let place = Place::Unix(path.clone());
+        let place = ListenAddress::Unix(path.clone());
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let first = Listener::bind(&place).unwrap();
-        let error = Listener::bind(&place).unwrap_err().to_string();
+        let error = Listener::bind(&place)
+            .unwrap_err()
+            .in_parameters()
+            .to_string();
         assert!(error.contains("in use"), "{error}");
         UnixStream::connect(&path).unwrap();
         // One that took our place is not removed with us.
@@ -444,10 +470,13 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         // A file that is no socket is somebody's data.
         std::fs::write(&path, "data").unwrap();
-        let error = Listener::bind(&place).unwrap_err().to_string();
+        let error = Listener::bind(&place)
+            .unwrap_err()
+            .in_parameters()
+            .to_string();
         assert!(error.contains("no socket"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"data");
-        let long = Place::Unix(directory.0.join("x".repeat(200)));
+        let long = ListenAddress::Unix(directory.0.join("x".repeat(200)));
         assert!(Listener::bind(&long).is_err());
     }
 }

@@ -10,7 +10,7 @@ use super::super::context::tell_on_terminal;
 use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage};
 use super::basic::Basic;
 pub(super) use super::events::{PortEvent, PortOrder};
-use super::listen::{Bound, Listener, Place};
+use super::listen::{Bound, ListenAddress, Listener};
 use super::mux::Mux;
 use super::reactor::Reactor;
 use super::version::DIAL_TIMEOUT;
@@ -46,7 +46,7 @@ pub(super) enum Listening {
 /// When threads or descriptors are not to be had.
 pub(super) fn run(
     context: &Context,
-    place: &Place,
+    address: &ListenAddress,
     listening: Listening,
     remote_end: RemoteEnd,
 ) -> Result<Outcome, Error> {
@@ -55,9 +55,9 @@ pub(super) fn run(
         let ending = Ending::Left(Leaving::Failed(error), remote_end);
         Ok(Outcome::new(ending, Stage::Silent))
     };
-    let listener = match Listener::bind(place) {
+    let listener = match Listener::bind(address) {
         Ok(listener) => listener,
-        Err(error) => return fail(error),
+        Err(error) => return fail(error.in_parameters()),
     };
     for warning in listener.warnings() {
         print::notice(warning);
@@ -216,7 +216,7 @@ fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
 }
 
 /// Asks for more open files where few are allowed. Whether that works shows when somebody cannot be accepted.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit
         .maximum

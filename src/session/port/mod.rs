@@ -12,6 +12,7 @@ mod connection;
 mod events;
 mod listen;
 mod listening;
+mod multiplexer;
 mod mux;
 mod outgoing;
 mod reactor;
@@ -26,8 +27,15 @@ use super::asked::LOCAL_PORT_FORWARDING;
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
 use crate::datachannel::Started;
 use crate::error::Error;
-use listen::Place;
 use listening::Listening;
+pub(crate) use listening::raise_open_files;
+
+pub(crate) use accept::Acceptor;
+pub use listen::{BindError, ListenAddress};
+pub(crate) use listen::{Bound, Listener};
+pub(crate) use multiplexer::{Multiplexer, MuxEvent};
+pub(crate) use socket::{Peer, Socket, Unread};
+pub(crate) use version::{can_multiplex, wants_keepalive};
 
 /// Whether stdout carries the session's bytes, so that nothing of ours may go there.
 pub fn uses_stdout(started: &Started) -> bool {
@@ -72,14 +80,14 @@ fn property<'a>(properties: &'a BTreeMap<String, String>, name: &str) -> &'a str
 fn place(
     properties: &BTreeMap<String, String>,
     local_host: Option<String>,
-) -> Result<Place, Error> {
+) -> Result<ListenAddress, Error> {
     if property(properties, "localConnectionType") == "unix" {
         return match property(properties, "localUnixSocket") {
             "" => Err(Error::Start(
                 "localConnectionType is unix, but localUnixSocket is empty: name the socket there"
                     .to_owned(),
             )),
-            path => Ok(Place::Unix(PathBuf::from(path))),
+            path => Ok(ListenAddress::Unix(PathBuf::from(path))),
         };
     }
     let port = match property(properties, "localPortNumber") {
@@ -90,14 +98,14 @@ fn place(
             ))
         })?,
     };
-    Ok(Place::Port(port, local_host))
+    Ok(ListenAddress::Port(port, local_host))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of<const N: usize>(properties: [(&str, &str); N]) -> Result<Place, Error> {
+    fn of<const N: usize>(properties: [(&str, &str); N]) -> Result<ListenAddress, Error> {
         let properties = properties
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
@@ -106,16 +114,22 @@ mod tests {
 
     #[test]
     fn the_properties_say_where_to_listen() {
-        assert_eq!(of([]), Ok(Place::Port(0, None)));
-        assert_eq!(of([("localPortNumber", "")]), Ok(Place::Port(0, None)));
-        assert_eq!(of([("localPortNumber", "0")]), Ok(Place::Port(0, None)));
+        assert_eq!(of([]), Ok(ListenAddress::Port(0, None)));
+        assert_eq!(
+            of([("localPortNumber", "")]),
+            Ok(ListenAddress::Port(0, None))
+        );
+        assert_eq!(
+            of([("localPortNumber", "0")]),
+            Ok(ListenAddress::Port(0, None))
+        );
         assert_eq!(
             of([("localPortNumber", "65535"), ("localUnixSocket", "/x")]),
-            Ok(Place::Port(65535, None))
+            Ok(ListenAddress::Port(65535, None))
         );
         assert_eq!(
             of([("localConnectionType", "unix"), ("localUnixSocket", "a b")]),
-            Ok(Place::Unix("a b".into()))
+            Ok(ListenAddress::Unix("a b".into()))
         );
     }
 

@@ -1,77 +1,39 @@
 //! Many local connections at a time over one data channel: one thread that waits for all of them and the channel together.
-//!
-//! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after the other;
-//! the channel's deliveries are taken only while unread data is below smux's budget.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::io;
+use std::time::Instant;
 
-use bytes::Bytes;
-use mio::event::Event as Readiness;
 use mio::{Events, Token};
 
-use super::connection::{Connection, Read};
 use super::listening::PortEvent;
-use super::outgoing::Outgoing;
+use super::multiplexer::{Multiplexer, MuxEvent};
 use super::reactor::Reactor;
-use super::socket::{Peer, Socket, Unread};
-use crate::datachannel::{DataChannel, Delivery, End, Urgency};
-use crate::error::Error;
-use crate::message::{Flag, PayloadType};
-use crate::smux::{Event, Session, StreamId, Transmit};
+use super::socket::Unread;
+use crate::datachannel::{DataChannel, End};
+use crate::smux::StreamId;
 
-/// What is moved in one direction before the others get their turn, bytes.
-const ROUND: usize = 256 * 1024;
 /// How many connections are accepted before the others get their turn.
 const ACCEPT_ROUND: usize = 64;
-/// How many pieces one write to a local socket takes.
-const PIECES: usize = 64;
-/// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the connection, and
-/// what the peer has not read yet would be lost.
-const CLOSING: Duration = Duration::from_secs(2);
-/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but most of
-/// them, health checks for one, are gone.
-const ENDED_EARLY: usize = 128;
-/// After the end of the session: how long to wait for local sockets that take nothing of what has come.
-const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// The thread's state.
 pub(super) struct Mux {
     reactor: Reactor,
-    channel: DataChannel,
-    smux: Session,
-    outgoing: Outgoing,
-    connections: HashMap<StreamId, Connection>,
-    /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
-    closing: VecDeque<(Instant, StreamId)>,
-    /// The latest whose peers ended before their stream was opened. Those that are gone, or were opened, may still be listed.
-    ended_early: VecDeque<StreamId>,
-    /// Whether the channel took nothing when it was last given something.
-    is_blocked: bool,
-    ended: Option<(End, Instant)>,
+    multiplexer: Multiplexer,
 }
 
 impl Mux {
-    /// `keepalive`: see [`Session::new`]; `message`: the payload of a message, bytes.
+    /// `keepalive`, `message`: see [`Multiplexer::new`].
     pub fn new(channel: DataChannel, reactor: Reactor, keepalive: bool, message: usize) -> Self {
         Self {
             reactor,
-            channel,
-            smux: Session::new(keepalive, Instant::now()),
-            outgoing: Outgoing::new(message),
-            connections: HashMap::new(),
-            closing: VecDeque::new(),
-            ended_early: VecDeque::new(),
-            is_blocked: false,
-            ended: None,
+            multiplexer: Multiplexer::new(channel, keepalive, message),
         }
     }
 
     /// Works until the session ends or is stopped.
     pub fn run(mut self) {
         let served = self.serve();
-        self.reset_unwritten();
+        self.multiplexer.reset_unwritten();
         self.reactor.finish(served);
     }
 
@@ -82,241 +44,43 @@ impl Mux {
                 return Ok(None);
             }
             let now = Instant::now();
-            let mut is_busy = self.handle_timeouts(now);
-            if self.ended.is_none() {
-                is_busy |= self.receive(now);
-                is_busy |= self.accept(now);
-                is_busy |= self.transmit(now);
+            self.multiplexer.set_connected(self.reactor.is_connected());
+            let had_ended = self.multiplexer.ended().is_some();
+            let mut is_busy = !had_ended && self.accept(now);
+            is_busy |= self.multiplexer.work(now);
+            if let Some(end) = self.multiplexer.ended().cloned() {
+                if !had_ended {
+                    self.reactor.stop_listening();
+                    self.multiplexer.close_written();
+                }
+                if self.multiplexer.is_finished(now) {
+                    return Ok(Some(end));
+                }
             }
-            if let Some((end, deadline)) = &self.ended
-                && (self.connections.is_empty() || *deadline <= now)
-            {
-                return Ok(Some(end.clone()));
-            }
-            let next = self.next_timeout();
+            self.tell();
+            let next = [self.multiplexer.next_timeout(), self.reactor.retry_at()];
+            let next = next.into_iter().flatten().min();
             self.reactor.wait(&mut polled, is_busy, next)?;
             let now = Instant::now();
             for readiness in &polled {
                 // A stream's number is its connection's token.
                 if let Ok(id) = StreamId::try_from(readiness.token().0) {
-                    self.note(id, readiness, now);
+                    self.multiplexer.note(id, readiness, now);
                 }
             }
         }
     }
 
-    fn note(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if connection.is_closing {
-            self.discard(id);
-            return;
+    fn tell(&mut self) {
+        if self.multiplexer.has_spoken() {
+            self.reactor.note_spoken();
         }
-        connection.note(readiness);
-        if connection.is_over(self.is_blocked) {
-            self.fail(id, now);
-            return;
-        }
-        let (may_read, may_write) = (connection.may_read, connection.may_write);
-        if self.smux.is_opening(id) && connection.ended_empty() {
-            self.note_ended_early(id, now);
-        }
-        if may_read {
-            self.smux.want_turn(id);
-        }
-        if may_write {
-            self.flush(id, now);
-        }
-    }
-
-    /// A peer has ended before its stream was opened. Too many of them are no readers.
-    fn note_ended_early(&mut self, id: StreamId, now: Instant) {
-        if self.ended_early.contains(&id) {
-            return;
-        }
-        self.ended_early.push_back(id);
-        if self.ended_early.len() > ENDED_EARLY
-            && let Some(oldest) = self.ended_early.pop_front()
-            && self.smux.is_opening(oldest)
-        {
-            self.fail(oldest, now);
-        }
-    }
-
-    /// Whoever has not got all that came sees a failure, and no end that looks like a good one.
-    fn reset_unwritten(&mut self) {
-        for (id, connection) in self.connections.drain() {
-            if self.smux.unread(id).next().is_some() {
-                connection.socket.reset();
-            }
-        }
-    }
-
-    /// Takes what the channel has and hands it on; whether there may be more that fits.
-    fn receive(&mut self, now: Instant) -> bool {
-        let is_empty = self.take_deliveries(now);
-        self.handle_events(now);
-        !is_empty && self.smux.has_room()
-    }
-
-    /// Whether it has taken all there was.
-    fn take_deliveries(&mut self, now: Instant) -> bool {
-        let mut received = 0;
-        while self.smux.has_room() && received < ROUND {
-            match self.channel.try_receive() {
-                None => return true,
-                Some(Delivery::Payload(PayloadType::Output, data)) => {
-                    received += data.len();
-                    self.reactor.note_spoken();
-                    if let Err(error) = self.smux.handle_data(data, now) {
-                        self.end(End::Failed(Error::Lost(error.to_string())), now);
-                        return true;
-                    }
-                }
-                Some(Delivery::Payload(PayloadType::Flag, flag)) => self.handle_flag(&flag),
-                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
-                Some(Delivery::Ended(end)) => {
-                    self.end(end, now);
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    fn handle_flag(&mut self, flag: &Bytes) {
-        if Flag::from_bytes(flag) == Some(Flag::ConnectToPortError) {
-            self.smux.handle_refusal();
-            self.reactor.tell(PortEvent::Refused);
-        }
-    }
-
-    /// The session is over: what has come is still written to those who take it.
-    fn end(&mut self, end: End, now: Instant) {
-        self.handle_events(now);
-        self.ended = Some((end, now + LAST_WRITES));
-        self.reactor.stop_listening();
-        let smux = &self.smux;
-        self.connections
-            .retain(|id, _| smux.unread(*id).next().is_some());
-    }
-
-    fn handle_events(&mut self, now: Instant) {
-        while let Some(event) = self.smux.poll_event() {
+        while let Some(event) = self.multiplexer.poll_event() {
             match event {
-                Event::Readable(id) => self.flush(id, now),
-                Event::Refused(id) => self.reset(id),
-                Event::Stalled(id) => {
-                    if let Some(connection) = self.connections.get(&id) {
-                        self.complain(format!(
-                            "{} does not take what it is sent, and all others wait for it; it is reset after 5 minutes",
-                            connection.peer
-                        ));
-                    }
-                }
-                Event::Abandoned(id) => {
-                    if let Some(connection) = self.connections.get(&id) {
-                        self.complain(format!(
-                            "{} has not taken anything for 5 minutes while others waited: reset",
-                            connection.peer
-                        ));
-                    }
-                    self.reset(id);
-                }
-                Event::Silent => {
-                    let lost = self.smux.reset(now);
-                    if !lost.is_empty() {
-                        self.complain(format!(
-                            "the agent was silent for 30 s and has closed its side of the connections: {} reset",
-                            lost.len()
-                        ));
-                    }
-                    for id in lost {
-                        self.reset(id);
-                    }
-                }
+                MuxEvent::Refused => self.reactor.tell(PortEvent::Refused),
+                MuxEvent::Complaint(line) => self.reactor.tell(PortEvent::Complaint(line)),
+                MuxEvent::Closed { .. } => {}
             }
-        }
-    }
-
-    /// Writes what came for a connection, and closes it when the remote has closed.
-    fn flush(&mut self, id: StreamId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        while connection.may_write {
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(self.smux.unread(id)) {
-                *slice = IoSlice::new(piece);
-                count += 1;
-            }
-            if count == 0 {
-                break;
-            }
-            match connection.socket.write_vectored(&slices[..count]) {
-                Ok(written) => {
-                    self.smux.consume(id, written, now);
-                    if let Some((_, deadline)) = &mut self.ended {
-                        *deadline = now + LAST_WRITES;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.may_write = false;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.fail(id, now);
-                    return;
-                }
-            }
-        }
-        let is_written = self.ended.is_some() && self.smux.unread(id).next().is_none();
-        if is_written || self.smux.is_finished(id) {
-            self.finish(id, now);
-        }
-    }
-
-    /// The remote has closed, and all that it sent is written.
-    fn finish(&mut self, id: StreamId, now: Instant) {
-        self.smux.close(id, now);
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        connection.socket.finish();
-        connection.is_closing = true;
-        if connection.at_end {
-            self.connections.remove(&id);
-            return;
-        }
-        self.closing.push_back((now + CLOSING, id));
-        self.discard(id);
-        if self.ended.is_some() {
-            self.connections.remove(&id);
-        }
-    }
-
-    /// Reads what nobody wants any more.
-    fn discard(&mut self, id: StreamId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if connection.discard().is_break() {
-            self.connections.remove(&id);
-        }
-    }
-
-    /// The local side is gone.
-    fn fail(&mut self, id: StreamId, now: Instant) {
-        self.smux.close(id, now);
-        self.connections.remove(&id);
-    }
-
-    /// The stream is gone; the local side is to see a failure.
-    fn reset(&mut self, id: StreamId) {
-        if let Some(connection) = self.connections.remove(&id) {
-            connection.socket.reset();
         }
     }
 
@@ -326,129 +90,18 @@ impl Mux {
             let Some((socket, peer)) = self.reactor.accept(now) else {
                 return false;
             };
-            self.connect(socket, peer, now);
+            if socket.peek() == Unread::Failure {
+                // Reset before it was accepted.
+                continue;
+            }
+            self.reactor.tell_accepted();
+            let reactor = &self.reactor;
+            self.multiplexer.connect(socket, peer, now, |socket, id| {
+                // A stream id fits any usize.
+                let token = Token(usize::try_from(id).unwrap_or_default());
+                reactor.register(socket, token)
+            });
         }
         true
-    }
-
-    fn connect(&mut self, mut socket: Socket, peer: Peer, now: Instant) {
-        if socket.peek() == Unread::Failure {
-            // Reset before it was accepted.
-            return;
-        }
-        self.reactor.tell_accepted();
-        let id = match self.smux.open(now) {
-            Ok(id) => id,
-            Err(error) => {
-                self.complain(error.to_string());
-                socket.reset();
-                return;
-            }
-        };
-        // A stream id fits any usize.
-        let token = Token(usize::try_from(id).unwrap_or_default());
-        if let Err(error) = self.reactor.register(&mut socket, token) {
-            self.complain(format!("cannot wait for {peer}: {error}"));
-            self.smux.close(id, now);
-            socket.reset();
-            return;
-        }
-        self.connections.insert(id, Connection::new(socket, peer));
-        self.smux.want_turn(id);
-    }
-
-    /// Gives the channel what it takes; whether there is more that it may take.
-    fn transmit(&mut self, now: Instant) -> bool {
-        let mut sent = 0;
-        while sent < ROUND {
-            self.compose(now);
-            let rest = self.outgoing.rest();
-            self.is_blocked = false;
-            if rest.is_empty() {
-                return false;
-            }
-            match self.channel.send(rest, Urgency::Bulk) {
-                // Its waker tells when there is room; its last delivery tells that it has ended.
-                Ok(0) | Err(_) => {
-                    self.is_blocked = true;
-                    return false;
-                }
-                Ok(count) => {
-                    self.outgoing.take(count);
-                    sent += count;
-                }
-            }
-        }
-        true
-    }
-
-    fn compose(&mut self, now: Instant) {
-        if !self.outgoing.begin() {
-            return;
-        }
-        while self.outgoing.has_room() {
-            match self.smux.poll_transmit() {
-                None => return,
-                Some(Transmit::Control(frame)) => self.outgoing.put(frame),
-                Some(Transmit::Alone(frame)) => {
-                    self.outgoing.put_alone(frame);
-                    return;
-                }
-                Some(Transmit::Turn(id)) => self.take_turn(id, now),
-            }
-        }
-    }
-
-    fn take_turn(&mut self, id: StreamId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let room = self.outgoing.data_room(self.smux.others_wait());
-        match connection.read(room) {
-            Read::Data(count) => {
-                self.outgoing.put_data(id, count);
-                if connection.may_read {
-                    self.smux.want_turn(id);
-                }
-            }
-            Read::Nothing => {}
-            Read::End => self.smux.local_end(id, now),
-            Read::Failed => self.fail(id, now),
-        }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        if let Some((_, deadline)) = self.ended {
-            return Some(deadline);
-        }
-        [
-            self.smux.next_timeout(),
-            self.reactor.retry_at(),
-            self.closing.front().map(|entry| entry.0),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// Does what is due; whether something was.
-    fn handle_timeouts(&mut self, now: Instant) -> bool {
-        while let Some((at, id)) = self.closing.front()
-            && *at <= now
-        {
-            self.connections.remove(id);
-            self.closing.pop_front();
-        }
-        let is_due = self.ended.is_none() && self.smux.next_timeout().is_some_and(|at| at <= now);
-        if is_due {
-            let is_heard = self.reactor.is_connected() && self.channel.is_acknowledged();
-            self.smux.handle_timeout(now, is_heard);
-            self.handle_events(now);
-        }
-        is_due
-    }
-
-    fn complain(&self, line: String) {
-        self.reactor.tell(PortEvent::Complaint(line));
     }
 }

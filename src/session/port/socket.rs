@@ -13,14 +13,14 @@ use rustix::net::{RecvFlags, recv};
 
 /// One local connection.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// What would be read next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// Data.
     Data,
     /// Nothing yet.
@@ -33,7 +33,7 @@ pub(super) enum Unread {
 
 /// Who connected, for texts.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Address(SocketAddr),
     /// Those who connect to a unix socket have no name.
     Nameless,
@@ -44,6 +44,16 @@ impl fmt::Display for Peer {
         match self {
             Self::Address(address) => write!(formatter, "the connection from {address}"),
             Self::Nameless => formatter.write_str("a connection to the unix socket"),
+        }
+    }
+}
+
+impl Peer {
+    /// Its address; empty where it has no name.
+    pub fn name(self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Nameless => String::new(),
         }
     }
 }

@@ -420,6 +420,10 @@ pub struct GatewayConfig {
     pub presigned: bool,
     /// The host (and port) in the stream URL of ResumeSession's answer, if it is another one: `localhost`, for example.
     pub resume_host: Option<String>,
+    /// The service ends the session when nothing has gone through it for so long, in either direction. An account's preference, of minutes.
+    pub idle_timeout: Option<Duration>,
+    /// The service ends the session after so long, whatever goes through it. The other preference.
+    pub maximum_duration: Option<Duration>,
 }
 
 impl Default for GatewayConfig {
@@ -433,6 +437,8 @@ impl Default for GatewayConfig {
             first_frames: Vec::new(),
             presigned: false,
             resume_host: None,
+            idle_timeout: None,
+            maximum_duration: None,
         }
     }
 }

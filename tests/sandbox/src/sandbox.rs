@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tungstenite::WebSocket;
@@ -90,6 +90,7 @@ impl Shared {
             session: id,
             document,
         });
+        self.watch_time(&session);
         Started {
             token_value: session.new_token(lifetime),
             stream_url: if presigned {
@@ -99,6 +100,32 @@ impl Shared {
             },
             session,
         }
+    }
+
+    /// Ends the session when its time is up.
+    fn watch_time(&self, session: &Arc<Session>) {
+        let started = Instant::now();
+        if session.time_is_up(started).is_none() {
+            return;
+        }
+        let (sender, stopped) = mpsc::channel();
+        let hook = self.threads.on_stop(move || {
+            let _ = sender.send(());
+        });
+        let session = Arc::clone(session);
+        self.threads.spawn("session-time", move || {
+            let _hook = hook;
+            while session.ended().is_none()
+                && let Some((at, output)) = session.time_is_up(started)
+            {
+                let left = at.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    session.terminate(output);
+                } else if stopped.recv_timeout(left) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
     }
 
     /// The settings that sessions of the API start from.
@@ -264,6 +291,22 @@ impl Sandbox {
     pub fn pushed_keys(&self) -> Vec<PushedKey> {
         let pushed = lock(&self.shared.pushed_keys);
         pushed.iter().map(|pushed| pushed.key.clone()).collect()
+    }
+
+    /// The sessions that go on, in no order.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        let mut sessions = self.shared.sessions();
+        sessions.retain(|session| session.ended().is_none());
+        sessions
+    }
+
+    /// The agent of a target is restarted: its sessions are over, and the service learns of it.
+    pub fn restart_agent(&self, target: &str) {
+        for session in self.sessions() {
+            if session.config().agent.instance_id == target {
+                session.terminate("");
+            }
+        }
     }
 
     /// A session by its id.

@@ -35,8 +35,14 @@ pub struct Session {
     ended: Mutex<Option<String>>,
     terminated: AtomicBool,
     touched: AtomicBool,
+    /// When data last went through it.
+    used_at: Mutex<Instant>,
     pub(crate) agent: Mutex<Option<Arc<Agent>>>,
 }
+
+/// What the client is told when the service ends a session by itself. The real words are not known to us; clients must not depend on them.
+const IDLE_TIMEOUT: &str = "Session ended: it was idle for too long.";
+const MAXIMUM_DURATION: &str = "Session ended: it has reached its maximum duration.";
 
 /// Both directions of the path.
 pub(crate) struct Links {
@@ -96,6 +102,7 @@ impl Session {
             ended: Mutex::new(None),
             terminated: AtomicBool::new(false),
             touched: AtomicBool::new(false),
+            used_at: Mutex::new(Instant::now()),
             agent: Mutex::new(None),
             id,
             config,
@@ -249,6 +256,23 @@ impl Session {
         if let Some(agent) = agent {
             agent.kill();
         }
+    }
+
+    /// Data goes through it.
+    pub(crate) fn note_use(&self) {
+        *lock(&self.used_at) = Instant::now();
+    }
+
+    /// When the service ends it if nothing goes through it any more, and what it says then.
+    pub(crate) fn time_is_up(&self, started: Instant) -> Option<(Instant, &'static str)> {
+        let gateway = &self.config.gateway;
+        let idle = gateway
+            .idle_timeout
+            .map(|time| (*lock(&self.used_at) + time, IDLE_TIMEOUT));
+        let longest = gateway
+            .maximum_duration
+            .map(|time| (started + time, MAXIMUM_DURATION));
+        idle.into_iter().chain(longest).min()
     }
 
     /// Other faults from now on.

@@ -56,6 +56,7 @@ impl Channel {
     /// Sends a message of the stream, encrypted if it has to be.
     pub(crate) fn send(&self, payload_type: PayloadType, payload: &[u8]) -> Result<(), Closed> {
         let _sending = lock(&self.sending);
+        self.session.note_use();
         let encrypted;
         let payload = match payload_type {
             PayloadType::Output | PayloadType::StdErr | PayloadType::ExitCode

@@ -305,6 +305,7 @@ impl Handler for &Agent {
             _ if !self.taking_data.load(Ordering::SeqCst) => Ok(()),
             _ => {
                 let plugin = lock(&self.plugin).clone();
+                self.session().note_use();
                 match plugin {
                     Some(plugin) => plugin.handle(message.payload_type, payload),
                     None => Err(HandlerError::NotReady),

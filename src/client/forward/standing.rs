@@ -1,0 +1,90 @@
+//! A session that stands, and the local connections that it carries.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use mio::Token;
+
+use super::port::{RouteId, SessionKey};
+use crate::datachannel::DataChannel;
+use crate::session::port::Multiplexer;
+use crate::smux::StreamId;
+
+/// One session of the port thread.
+pub(super) struct Standing {
+    pub key: SessionKey,
+    pub route: RouteId,
+    pub multiplexer: Multiplexer,
+    /// Whether it is ended when it is not used: of those, another one is started when somebody connects.
+    pub is_expendable: bool,
+    /// Since when it has no connection.
+    pub idle_since: Option<Instant>,
+    connections: HashMap<StreamId, Carried>,
+    /// Of [`Multiplexer::moved`], what was counted already.
+    counted: (u64, u64),
+}
+
+/// A local connection.
+pub(super) struct Carried {
+    pub forward: usize,
+    pub peer: String,
+    pub token: Token,
+}
+
+impl Standing {
+    pub fn new(
+        key: SessionKey,
+        route: RouteId,
+        channel: DataChannel,
+        (keepalive, message): (bool, usize),
+        is_expendable: bool,
+        now: Instant,
+    ) -> Self {
+        Self {
+            key,
+            route,
+            multiplexer: Multiplexer::new(channel, keepalive, message),
+            is_expendable,
+            idle_since: Some(now),
+            connections: HashMap::new(),
+            counted: (0, 0),
+        }
+    }
+
+    /// It carries this one now.
+    pub fn begin(
+        &mut self,
+        id: StreamId,
+        forward: usize,
+        peer: String,
+        token: Token,
+    ) -> SessionKey {
+        self.idle_since = None;
+        self.connections.insert(
+            id,
+            Carried {
+                forward,
+                peer,
+                token,
+            },
+        );
+        self.key
+    }
+
+    /// And not any more.
+    pub fn end(&mut self, id: StreamId, now: Instant) -> Option<Carried> {
+        let connection = self.connections.remove(&id)?;
+        if self.connections.is_empty() {
+            self.idle_since = Some(now);
+        }
+        Some(connection)
+    }
+
+    /// Bytes to the remote and from it since the last time.
+    pub fn moved(&mut self) -> (u64, u64) {
+        let moved = self.multiplexer.moved();
+        let since = (moved.0 - self.counted.0, moved.1 - self.counted.1);
+        self.counted = moved;
+        since
+    }
+}

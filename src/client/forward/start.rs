@@ -1,0 +1,170 @@
+//! Starts one session for a destination, in a thread of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::destination::Destination;
+use super::{ForwardOptions, Unresolved};
+use crate::aws::{ApiError, StartRequest};
+use crate::client::{Client, Session};
+use crate::datachannel::{Delivery, End, Started};
+use crate::error::Error;
+use crate::network::{Limit, Stop};
+use crate::sanitise;
+use crate::session::Asked;
+use crate::session::port::{can_multiplex, wants_keepalive};
+
+/// StartSession with all its retries and the search for credentials, which may ask somebody, and until the agent has answered.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often it is looked whether nobody wants the session any more, while the agent is waited for.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long ending a session may take that is not wanted.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A session that stands.
+pub(super) struct Ready {
+    pub session: Session,
+    /// The target's id.
+    pub target: String,
+    /// Whether the agent wants signs of life.
+    pub keepalive: bool,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) struct StartFailure {
+    pub error: Error,
+    /// Whether it is of no use to try again.
+    pub is_final: bool,
+}
+
+/// Starts a session and waits until it stands.
+pub(super) fn start(
+    client: &Client,
+    options: &ForwardOptions,
+    destination: &Destination,
+    local_port: u16,
+    limit: &Limit,
+) -> Result<Ready, StartFailure> {
+    let limit = limit.at_most(START_TIMEOUT);
+    let target = (options.target)(client, &limit).map_err(StartFailure::of_target)?;
+    let request = request(&target, destination, local_port, options.reason.clone());
+    let asked = Asked::new(request.document_name.as_deref(), &request.parameters);
+    let session = client
+        .start(&request, &limit)
+        .map_err(|error| StartFailure::of_api(&error))?;
+    let stood = wait(&session, &limit).and_then(|started| check(&asked, &started));
+    match stood {
+        Ok(keepalive) => Ok(Ready {
+            session,
+            target,
+            keepalive,
+        }),
+        Err(failure) => {
+            if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+                log::info!("the remote session could not be ended: {error}");
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn request(
+    target: &str,
+    destination: &Destination,
+    local_port: u16,
+    reason: Option<String>,
+) -> StartRequest {
+    let one = |name: &str, value: String| (name.to_owned(), vec![value]);
+    let mut parameters = BTreeMap::from([
+        one("portNumber", destination.port().to_string()),
+        one("localPortNumber", local_port.to_string()),
+    ]);
+    let document = match destination.host() {
+        None => "AWS-StartPortForwardingSession",
+        Some(host) => {
+            parameters.extend([one("host", host.to_owned())]);
+            "AWS-StartPortForwardingSessionToRemoteHost"
+        }
+    };
+    StartRequest {
+        target: target.to_owned(),
+        document_name: Some(document.to_owned()),
+        parameters,
+        reason,
+    }
+}
+
+fn wait(session: &Session, limit: &Limit) -> Result<Started, StartFailure> {
+    loop {
+        match session.channel().receive(Some(Instant::now() + LOOK)) {
+            Some(Delivery::Started(started)) => return Ok(started),
+            Some(Delivery::Ended(end)) => return Err(StartFailure::of_end(&end)),
+            Some(Delivery::Payload(..)) => {}
+            None => match limit.remaining() {
+                Ok(_) => {}
+                Err(Stop::Cancelled) => {
+                    return Err(StartFailure::temporary("it was given up".to_owned()));
+                }
+                Err(Stop::TimedOut) => {
+                    return Err(StartFailure::temporary(
+                        "the target did not answer in time".to_owned(),
+                    ));
+                }
+            },
+        }
+    }
+}
+
+/// Whether the session is what was asked for, and can be used; whether its agent wants signs of life.
+fn check(asked: &Asked, started: &Started) -> Result<bool, StartFailure> {
+    asked.check(started).map_err(StartFailure::for_good)?;
+    let agent = &started.agent_version;
+    if can_multiplex(agent) {
+        return Ok(wants_keepalive(agent));
+    }
+    let agent = sanitise::line_within(agent, 50);
+    Err(StartFailure::for_good(Error::Start(format!(
+        "the agent of the target ({agent}) carries one connection at a time: update it, or use --once with one FORWARD"
+    ))))
+}
+
+impl StartFailure {
+    fn temporary(reason: String) -> Self {
+        Self {
+            error: Error::Start(reason),
+            is_final: false,
+        }
+    }
+
+    fn for_good(error: Error) -> Self {
+        Self {
+            error,
+            is_final: true,
+        }
+    }
+
+    fn of_target(unresolved: Unresolved) -> Self {
+        Self {
+            error: unresolved.error,
+            is_final: !unresolved.is_temporary,
+        }
+    }
+
+    /// Only a denial of the account's policy, and what cannot even be tried, are final: credentials are renewed, and nodes come back.
+    fn of_api(error: &ApiError) -> Self {
+        let is_denied = matches!(error, ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied"));
+        Self {
+            error: Error::Start(error.to_string()),
+            is_final: is_denied || matches!(error, ApiError::Setup(_)),
+        }
+    }
+
+    fn of_end(end: &End) -> Self {
+        Self::temporary(match end {
+            End::Failed(error) => error.to_string(),
+            End::Closed { output } if !output.trim().is_empty() => sanitise::line(output),
+            End::Closed { .. } | End::TimedOut => "the session ended before it began".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,255 @@
+//! `port-forward`: forwards that outlive their sessions, and a command that runs while they are up.
+
+mod child;
+mod show;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, after, at, never, select};
+
+use super::{Surroundings, catch_signals};
+use crate::cli::PortForward;
+use crate::client::forward::{
+    Forward, ForwardEvent, ForwardOptions, Forwarding, Resolve, Unresolved,
+};
+use crate::client::target::{TargetError, TargetName};
+use crate::error::{Error, Meaning};
+use crate::session::port::raise_open_files;
+use crate::terminal::signals::{Parent, Signal, Signals};
+use child::Child;
+use show::Show;
+
+/// How often the status line is written anew.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the command may take to end once it was asked to.
+const CHILD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the sessions may take to be ended.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Runs it; the exit code.
+///
+/// # Errors
+/// What cannot be understood.
+pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Error> {
+    let forwards = command.forwards(around.settings.local_host.as_deref())?;
+    let name = command.connection.target(&around.environment)?;
+    let mut show = Show::new(command, &name.to_string(), &forwards, around);
+    let code = begin(command, around, forwards, name, &mut show).unwrap_or_else(|error| {
+        show.error(&error.to_string());
+        error.exit_code()
+    });
+    show.end(code);
+    Ok(code)
+}
+
+fn begin(
+    command: &PortForward,
+    around: &Surroundings,
+    forwards: Vec<Forward>,
+    name: TargetName,
+    show: &mut Show,
+) -> Result<u8, Error> {
+    let client = around.client(&command.connection.starting.account)?;
+    raise_open_files();
+    let signals = catch_signals(Parent::MayGo)?;
+    if command.command.is_empty() {
+        // Otherwise the command is stopped and goes on as its user wants it.
+        let caught = signals.catch(&[Signal::Stop]);
+        caught.map_err(|error| crate::session::out_of_resources(&error))?;
+    }
+    let forwarding = client.forward(ForwardOptions {
+        target: resolver(name),
+        forwards,
+        sessions: command.sessions(),
+        on_demand: command.on_demand,
+        once: command.is_once(),
+        wait: command.connection.starting.wait(),
+        reason: command.connection.starting.reason.clone(),
+    })?;
+    show.locals(&forwarding);
+    Run {
+        command,
+        around,
+        forwarding,
+        signals,
+        show,
+        child: None,
+        unready: 0,
+        code: None,
+        deadline: None,
+    }
+    .run()
+}
+
+/// Finds the target whenever a session is started.
+fn resolver(name: TargetName) -> Arc<Resolve> {
+    Arc::new(
+        move |client, limit| match name.resolve(client.api(), limit) {
+            Ok(target) => Ok(target.id().to_owned()),
+            Err(error) => Err(Unresolved {
+                is_temporary: match &error {
+                    TargetError::Api(error) => error.failure().meaning == Meaning::Temporary,
+                    error => error.is_temporary(),
+                },
+                error: error.into_error(),
+            }),
+        },
+    )
+}
+
+/// What goes on.
+struct Run<'a> {
+    command: &'a PortForward,
+    around: &'a Surroundings,
+    forwarding: Forwarding,
+    signals: Signals,
+    show: &'a mut Show,
+    child: Option<Child>,
+    /// Forwards that cannot be used yet.
+    unready: usize,
+    /// What the exit code will be, once it is known.
+    code: Option<u8>,
+    /// When nothing is waited for any more.
+    deadline: Option<Instant>,
+}
+
+impl Run<'_> {
+    fn run(mut self) -> Result<u8, Error> {
+        self.unready = self.forwarding.locals().len();
+        let events = self.forwarding.events().clone();
+        let signals = self.signals.incoming().clone();
+        loop {
+            let ended: Receiver<u8> = self
+                .child
+                .as_ref()
+                .map_or_else(never, |child| child.ended().clone());
+            let status = if self.show.wants_status() {
+                after(STATUS_INTERVAL)
+            } else {
+                never()
+            };
+            let deadline = self.deadline.map_or_else(never, at);
+            select! {
+                recv(events) -> event => match event {
+                    Ok(ForwardEvent::Ended(result)) => return self.finish(result),
+                    Ok(event) => self.handle_event(&event),
+                    Err(_) => return self.finish(Err(Error::Lost(
+                        "the forward thread ended unexpectedly; this is a defect of the plugin".to_owned(),
+                    ))),
+                },
+                recv(signals) -> signal => if let Ok(signal) = signal
+                    && let Some(code) = self.handle_signal(signal)
+                {
+                    return Ok(code);
+                },
+                recv(ended) -> code => {
+                    self.child = None;
+                    self.stop(code.unwrap_or(1));
+                }
+                recv(status) -> _ => self.show.status(self.forwarding.statistics()),
+                recv(deadline) -> _ => return self.give_up(),
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: &ForwardEvent) {
+        self.show.event(event);
+        if !matches!(event, ForwardEvent::Ready { .. }) {
+            return;
+        }
+        self.unready = self.unready.saturating_sub(1);
+        if self.unready == 0 && !self.command.command.is_empty() && self.code.is_none() {
+            let locals = self.forwarding.locals();
+            match Child::start(&self.command.command, locals, &self.around.environment) {
+                Ok(child) => self.child = Some(child),
+                Err((code, why)) => {
+                    self.show.error(&why);
+                    self.stop(code);
+                }
+            }
+        }
+    }
+
+    /// The exit code, if nothing more is waited for.
+    fn handle_signal(&mut self, signal: Signal) -> Option<u8> {
+        let code = Error::Signal(signal.number()).exit_code();
+        match (signal, &self.child) {
+            (Signal::WindowChange | Signal::Continue, _) => {}
+            (Signal::Interrupt | Signal::Quit | Signal::Stop, Some(child)) => {
+                // One that was typed has reached the command as well: we are one group.
+                if !self.signals.is_typed() {
+                    child.signal(signal);
+                }
+            }
+
+            (Signal::Terminate | Signal::HangUp | Signal::ParentGone, Some(child)) => {
+                if self.code.is_some() {
+                    child.kill();
+                    return self.code;
+                }
+                child.signal(signal);
+                self.code = Some(code);
+                self.deadline = Some(Instant::now() + CHILD_TIMEOUT);
+            }
+            // Leaving once more: at once.
+            (_, None) if self.code.is_some() => return self.code,
+            (Signal::Interrupt | Signal::Quit | Signal::Stop, None) => {
+                self.stop(if self.command.command.is_empty() {
+                    0
+                } else {
+                    code
+                });
+            }
+            (Signal::Terminate | Signal::HangUp | Signal::ParentGone, None) => self.stop(code),
+        }
+        None
+    }
+
+    /// Ends everything, with this exit code unless there is one already.
+    fn stop(&mut self, code: u8) {
+        self.code.get_or_insert(code);
+        self.deadline = Some(Instant::now() + STOP_TIMEOUT);
+        self.show.stop();
+        self.forwarding.stop();
+    }
+
+    /// The time is over in which something was to end.
+    fn give_up(mut self) -> Result<u8, Error> {
+        match self.child.take() {
+            Some(child) => {
+                child.kill();
+                let code = self.code.unwrap_or(1);
+                self.stop(code);
+                self.run_to_end(code)
+            }
+            None => Ok(self.code.unwrap_or(1)),
+        }
+    }
+
+    /// Waits for the end of the sessions, and for nothing else.
+    fn run_to_end(self, code: u8) -> Result<u8, Error> {
+        let deadline = self.deadline.unwrap_or_else(Instant::now);
+        while let Ok(event) = self.forwarding.events().recv_deadline(deadline) {
+            match event {
+                ForwardEvent::Ended(_) => break,
+                event => self.show.event(&event),
+            }
+        }
+        Ok(code)
+    }
+
+    /// The forwards have ended, for whatever reason; so does the command.
+    fn finish(mut self, result: Result<(), Error>) -> Result<u8, Error> {
+        self.show.stop();
+        if let Some(child) = self.child.take() {
+            child.end(CHILD_TIMEOUT);
+            // Its forwards were gone before it was done.
+            self.code.get_or_insert(1);
+        }
+        match (self.code, result) {
+            (_, Err(error)) if self.code.is_none_or(|code| code == 1) => Err(error),
+            (code, _) => Ok(code.unwrap_or(0)),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What the user sees of forwards: a line when each is ready, notices, a status line on a terminal; or JSON.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rustix::termios::isatty;
+use serde_json::{Value, json};
+
+use super::super::Surroundings;
+use crate::cli::PortForward;
+use crate::client::forward::{Forward, ForwardEvent, Forwarding, Local, Statistics};
+use crate::redactor::Redactor;
+use crate::sanitise;
+use crate::terminal::print;
+
+/// Shows it.
+pub(super) struct Show {
+    json: bool,
+    /// Neither notices nor a status line.
+    is_quiet: bool,
+    /// Whether stdout is the command's, or the user wants it left alone.
+    leaves_stdout: bool,
+    has_status: bool,
+    /// What the target was called.
+    label: String,
+    remotes: Vec<String>,
+    locals: Vec<Local>,
+    redactor: Redactor,
+    /// Whether a status line stands there.
+    status_stands: bool,
+    last: (Instant, u64),
+    reconnects: u64,
+    is_over: bool,
+}
+
+impl Show {
+    pub fn new(
+        command: &PortForward,
+        label: &str,
+        forwards: &[Forward],
+        around: &Surroundings,
+    ) -> Self {
+        let runs = !command.command.is_empty();
+        let remote = |forward: &Forward| {
+            let remote = forward.remote.as_ref();
+            remote.map_or_else(|| "socks5".to_owned(), ToString::to_string)
+        };
+        Self {
+            json: command.json,
+            is_quiet: command.quiet,
+            leaves_stdout: around.settings.quiet || runs,
+            has_status: !command.quiet && !runs && isatty(rustix::stdio::stderr()),
+            label: sanitise::line_within(label, 100),
+            remotes: forwards.iter().map(remote).collect(),
+            locals: Vec::new(),
+            redactor: around.redactor.clone(),
+            status_stands: false,
+            last: (Instant::now(), 0),
+            reconnects: 0,
+            is_over: false,
+        }
+    }
+
+    /// Where the forwards listen.
+    pub fn locals(&mut self, forwarding: &Forwarding) {
+        self.locals = forwarding.locals().to_vec();
+    }
+
+    /// Shows what happened.
+    pub fn event(&mut self, event: &ForwardEvent) {
+        if matches!(event, ForwardEvent::Reconnecting { .. }) {
+            self.reconnects += 1;
+        }
+        if self.json {
+            if let Some(object) = self.object(event) {
+                print_object(&object);
+            }
+            return;
+        }
+        if let ForwardEvent::Ready {
+            forward,
+            target,
+            session,
+        } = event
+        {
+            self.ready(*forward, target.as_deref(), session.as_deref());
+        } else if let Some(line) = notice(event)
+            && !self.is_quiet
+            && !self.is_over
+        {
+            self.clear_status();
+            print::notice(self.redactor.clean(&line));
+        }
+    }
+
+    fn ready(&mut self, forward: usize, target: Option<&str>, session: Option<&str>) {
+        let (Some(local), Some(remote)) = (self.locals.get(forward), self.remotes.get(forward))
+        else {
+            return;
+        };
+        let how = match session {
+            Some(session) => format!("session {session}"),
+            None => "on demand".to_owned(),
+        };
+        let target = target.unwrap_or(&self.label);
+        let line = format!("{local} -> {remote} ({target}, {how})\n");
+        self.clear_status();
+        if !self.leaves_stdout {
+            print::to_stdout(&line);
+        } else if !self.is_quiet {
+            print::to_stderr(&line);
+        }
+    }
+
+    fn object(&self, event: &ForwardEvent) -> Option<Value> {
+        Some(match event {
+            ForwardEvent::Ready {
+                forward, target, ..
+            } => {
+                let local = self.locals.get(*forward)?;
+                let mut object = json!({
+                    "event": "ready",
+                    "forward": forward + 1,
+                    "local": local.to_string(),
+                    "remote": self.remotes.get(*forward)?,
+                    "target": target.as_ref().unwrap_or(&self.label),
+                });
+                if let Some(port) = local.port() {
+                    object["port"] = json!(port);
+                }
+                object
+            }
+            ForwardEvent::SessionStarted { session, target } => {
+                json!({ "event": "session", "session": session, "state": "started", "target": target })
+            }
+            ForwardEvent::SessionEnded {
+                session,
+                target,
+                reason,
+            } => {
+                let reason = self.redactor.clean(reason);
+                json!({ "event": "session", "session": session, "state": "ended", "target": target, "reason": reason })
+            }
+            ForwardEvent::Opened {
+                forward,
+                session,
+                peer,
+            } => json!({
+                "event": "connection",
+                "forward": forward + 1,
+                "session": session,
+                "peer": peer,
+                "state": "opened",
+                "sent": 0,
+                "received": 0,
+            }),
+            ForwardEvent::Closed {
+                forward,
+                session,
+                peer,
+                sent,
+                received,
+            } => json!({
+                "event": "connection",
+                "forward": forward + 1,
+                "session": session,
+                "peer": peer,
+                "state": "closed",
+                "sent": sent,
+                "received": received,
+            }),
+            ForwardEvent::Reconnecting { session, reason } => {
+                let reason = self.redactor.clean(reason);
+                json!({ "event": "reconnecting", "session": session, "reason": reason })
+            }
+            ForwardEvent::Reconnected { session, after } => {
+                let seconds = (after.as_secs_f64() * 10.0).round() / 10.0;
+                json!({ "event": "reconnected", "session": session, "seconds": seconds })
+            }
+            ForwardEvent::Refused { .. } | ForwardEvent::Warning(_) => {
+                let message = notice(event)?;
+                json!({ "event": "error", "message": self.redactor.clean(&message) })
+            }
+            ForwardEvent::Ended(_) => return None,
+        })
+    }
+
+    /// Something went wrong.
+    pub fn error(&mut self, message: &str) {
+        self.clear_status();
+        let message = self.redactor.clean(message);
+        if self.json {
+            print_object(&json!({ "event": "error", "message": sanitise::text(&message) }));
+        } else {
+            print::complaint(message);
+        }
+    }
+
+    /// Everything is being ended: nothing more is worth a line.
+    pub fn stop(&mut self) {
+        self.is_over = true;
+        self.clear_status();
+    }
+
+    /// The last words.
+    pub fn end(&mut self, code: u8) {
+        self.clear_status();
+        if self.json {
+            print_object(&json!({ "event": "end", "code": code }));
+        }
+    }
+
+    /// Whether the status line is to be written every second.
+    pub const fn wants_status(&self) -> bool {
+        self.has_status && !self.is_over
+    }
+
+    /// Writes the status line.
+    pub fn status(&mut self, statistics: &Statistics) {
+        let read = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
+        let (sent, received) = (read(&statistics.sent), read(&statistics.received));
+        let total = sent.saturating_add(received);
+        let now = Instant::now();
+        let seconds = now
+            .saturating_duration_since(self.last.0)
+            .as_secs_f64()
+            .max(0.1);
+        let rate = bytes(as_f64(total.saturating_sub(self.last.1)) / seconds);
+        self.last = (now, total);
+        let line = format!(
+            "connections {}, sent {}, received {}, {rate}/s, sessions {}, reconnects {}",
+            read(&statistics.connections),
+            bytes(as_f64(sent)),
+            bytes(as_f64(received)),
+            read(&statistics.sessions),
+            self.reconnects
+        );
+        print::to_stderr(&format!("\r{line}\x1b[K"));
+        self.status_stands = true;
+    }
+
+    fn clear_status(&mut self) {
+        if std::mem::take(&mut self.status_stands) {
+            print::to_stderr("\r\x1b[K");
+        }
+    }
+}
+
+fn print_object(object: &Value) {
+    print::to_stdout(&format!("{object}\n"));
+}
+
+/// A line for the user; nothing for what is no news.
+fn notice(event: &ForwardEvent) -> Option<String> {
+    Some(match event {
+        ForwardEvent::SessionEnded {
+            session, reason, ..
+        } => {
+            format!("session {session} has ended ({reason}); the next connection starts another")
+        }
+        ForwardEvent::Refused { session } => {
+            format!(
+                "the agent could not reach the destination for a connection (session {session}); its log says why"
+            )
+        }
+        ForwardEvent::Reconnecting { session, reason } => {
+            format!(
+                "the connection of session {session} is broken ({reason}); reconnecting (Ctrl-C leaves)"
+            )
+        }
+        ForwardEvent::Reconnected { session, .. } => {
+            format!("the connection of session {session} is back")
+        }
+        ForwardEvent::Warning(line) => line.clone(),
+        ForwardEvent::Ready { .. }
+        | ForwardEvent::SessionStarted { .. }
+        | ForwardEvent::Opened { .. }
+        | ForwardEvent::Closed { .. }
+        | ForwardEvent::Ended(_) => return None,
+    })
+}
+
+/// Exact up to 2^53, which is enough to be shown.
+#[allow(clippy::cast_precision_loss)]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+fn bytes(count: f64) -> String {
+    match count {
+        ..1e3 => format!("{count:.0} B"),
+        ..1e6 => format!("{:.1} kB", count / 1e3),
+        ..1e9 => format!("{:.1} MB", count / 1e6),
+        _ => format!("{:.1} GB", count / 1e9),
+    }
+}

@@ -1,0 +1,505 @@
+//! Many local connections at a time over one data channel, without the waiting: who drives it may have several sessions.
+//!
+//! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after the other;
+//! the channel's deliveries are taken only while unread data is below smux's budget.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::event::Event as Readiness;
+
+use super::connection::{Connection, Read};
+use super::outgoing::Outgoing;
+use super::socket::{Peer, Socket};
+use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::error::Error;
+use crate::message::{Flag, PayloadType};
+use crate::smux::{Event, Session, StreamId, Transmit};
+
+/// What is moved in one direction before the others get their turn, bytes.
+const ROUND: usize = 256 * 1024;
+/// How many pieces one write to a local socket takes.
+const PIECES: usize = 64;
+/// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the connection, and
+/// what the peer has not read yet would be lost.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but most of
+/// them, health checks for one, are gone.
+const ENDED_EARLY: usize = 128;
+/// After the end of the session: how long to wait for local sockets that take nothing of what has come.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// What happened to connections.
+#[derive(Debug)]
+pub(crate) enum MuxEvent {
+    /// The agent could not reach the destination for this one, or for another that is gone already.
+    Refused,
+    /// A line for the user.
+    Complaint(String),
+    /// A connection is over. Comes once for each that was [connected](Multiplexer::connect).
+    Closed {
+        /// Its stream.
+        id: StreamId,
+        /// Bytes to the remote.
+        sent: u64,
+        /// Bytes from the remote that the local side has taken.
+        received: u64,
+    },
+}
+
+/// The local connections of one session. Whoever drives it waits for their readiness and for the channel.
+pub(crate) struct Multiplexer {
+    channel: DataChannel,
+    smux: Session,
+    outgoing: Outgoing,
+    connections: HashMap<StreamId, Connection>,
+    /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
+    closing: VecDeque<(Instant, StreamId)>,
+    /// The latest whose peers ended before their stream was opened. Those that are gone, or were opened, may still be listed.
+    ended_early: VecDeque<StreamId>,
+    /// Whether the channel took nothing when it was last given something.
+    is_blocked: bool,
+    /// Whether the data channel has its connection, as far as known.
+    is_connected: bool,
+    has_spoken: bool,
+    /// Bytes to the remote and from it, of all connections so far.
+    moved: (u64, u64),
+    events: VecDeque<MuxEvent>,
+    ended: Option<(End, Instant)>,
+}
+
+impl Multiplexer {
+    /// `keepalive`: see [`Session::new`]; `message`: the payload of a message, bytes.
+    pub fn new(channel: DataChannel, keepalive: bool, message: usize) -> Self {
+        Self {
+            channel,
+            smux: Session::new(keepalive, Instant::now()),
+            outgoing: Outgoing::new(message),
+            connections: HashMap::new(),
+            closing: VecDeque::new(),
+            ended_early: VecDeque::new(),
+            is_blocked: false,
+            is_connected: true,
+            has_spoken: false,
+            moved: (0, 0),
+            events: VecDeque::new(),
+            ended: None,
+        }
+    }
+
+    /// Does what can be done without waiting; whether there is more.
+    pub fn work(&mut self, now: Instant) -> bool {
+        let mut is_busy = self.handle_timeouts(now);
+        if self.ended.is_none() {
+            is_busy |= self.receive(now);
+        }
+        if self.ended.is_none() {
+            is_busy |= self.transmit(now);
+        }
+        is_busy
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<MuxEvent> {
+        self.events.pop_front()
+    }
+
+    /// How the session ended, if it has.
+    pub fn ended(&self) -> Option<&End> {
+        self.ended.as_ref().map(|(end, _)| end)
+    }
+
+    /// Whether the session has ended, and all that came was written to who takes it.
+    pub fn is_finished(&self, now: Instant) -> bool {
+        self.ended
+            .as_ref()
+            .is_some_and(|(_, deadline)| self.connections.is_empty() || *deadline <= now)
+    }
+
+    /// Whether anything ever came from the remote.
+    pub const fn has_spoken(&self) -> bool {
+        self.has_spoken
+    }
+
+    /// Bytes that were read from local connections, and written to them, so far.
+    pub const fn moved(&self) -> (u64, u64) {
+        self.moved
+    }
+
+    /// Local connections that are open.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The data channel has lost its connection, for long enough to be noticed, or has another one.
+    pub const fn set_connected(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+    }
+
+    /// What the system says of a local connection.
+    pub fn note(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.is_closing {
+            self.discard(id);
+            return;
+        }
+        connection.note(readiness);
+        if connection.is_over(self.is_blocked) {
+            self.fail(id, now);
+            return;
+        }
+        let (may_read, may_write) = (connection.may_read, connection.may_write);
+        if self.smux.is_opening(id) && connection.ended_empty() {
+            self.note_ended_early(id, now);
+        }
+        if may_read {
+            self.smux.want_turn(id);
+        }
+        if may_write {
+            self.flush(id, now);
+        }
+    }
+
+    /// A peer has ended before its stream was opened. Too many of them are no readers.
+    fn note_ended_early(&mut self, id: StreamId, now: Instant) {
+        if self.ended_early.contains(&id) {
+            return;
+        }
+        self.ended_early.push_back(id);
+        if self.ended_early.len() > ENDED_EARLY
+            && let Some(oldest) = self.ended_early.pop_front()
+            && self.smux.is_opening(oldest)
+        {
+            self.fail(oldest, now);
+        }
+    }
+
+    /// After the end: whoever has got all that came is closed, as the remote's own end does it.
+    pub fn close_written(&mut self) {
+        let ids: Vec<_> = self.connections.keys().copied().collect();
+        for id in ids {
+            if self.smux.unread(id).next().is_none() {
+                self.remove(id);
+            }
+        }
+    }
+
+    /// Whoever has not got all that came sees a failure, and no end that looks like a good one.
+    pub fn reset_unwritten(&mut self) {
+        for (id, connection) in self.connections.drain() {
+            if self.smux.unread(id).next().is_some() {
+                connection.socket.reset();
+            }
+        }
+    }
+
+    /// All local sides see a failure.
+    pub fn reset_all(&mut self) {
+        let ids: Vec<_> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.reset(id);
+        }
+    }
+
+    fn remove(&mut self, id: StreamId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        let (sent, received) = (connection.sent, connection.received);
+        self.events
+            .push_back(MuxEvent::Closed { id, sent, received });
+        Some(connection)
+    }
+
+    /// Takes what the channel has and hands it on; whether there may be more that fits.
+    fn receive(&mut self, now: Instant) -> bool {
+        let is_empty = self.take_deliveries(now);
+        self.handle_events(now);
+        !is_empty && self.smux.has_room()
+    }
+
+    /// Whether it has taken all there was.
+    fn take_deliveries(&mut self, now: Instant) -> bool {
+        let mut received = 0;
+        while self.smux.has_room() && received < ROUND {
+            match self.channel.try_receive() {
+                None => return true,
+                Some(Delivery::Payload(PayloadType::Output, data)) => {
+                    received += data.len();
+                    self.has_spoken = true;
+                    if let Err(error) = self.smux.handle_data(data, now) {
+                        self.end(End::Failed(Error::Lost(error.to_string())), now);
+                        return true;
+                    }
+                }
+                Some(Delivery::Payload(PayloadType::Flag, flag)) => self.handle_flag(&flag),
+                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
+                Some(Delivery::Ended(end)) => {
+                    self.end(end, now);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn handle_flag(&mut self, flag: &Bytes) {
+        if Flag::from_bytes(flag) == Some(Flag::ConnectToPortError) {
+            self.smux.handle_refusal();
+            self.events.push_back(MuxEvent::Refused);
+        }
+    }
+
+    /// The session is over: what has come is still written to those who take it.
+    fn end(&mut self, end: End, now: Instant) {
+        self.handle_events(now);
+        self.ended = Some((end, now + LAST_WRITES));
+    }
+
+    fn handle_events(&mut self, now: Instant) {
+        while let Some(event) = self.smux.poll_event() {
+            match event {
+                Event::Readable(id) => self.flush(id, now),
+                Event::Refused(id) => self.reset(id),
+                Event::Stalled(id) => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        self.complain(format!(
+                            "{} does not take what it is sent, and all others wait for it; it is reset after 5 minutes",
+                            connection.peer
+                        ));
+                    }
+                }
+                Event::Abandoned(id) => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        self.complain(format!(
+                            "{} has not taken anything for 5 minutes while others waited: reset",
+                            connection.peer
+                        ));
+                    }
+                    self.reset(id);
+                }
+                Event::Silent => {
+                    let lost = self.smux.reset(now);
+                    if !lost.is_empty() {
+                        self.complain(format!(
+                            "the agent was silent for 30 s and has closed its side of the connections: {} reset",
+                            lost.len()
+                        ));
+                    }
+                    for id in lost {
+                        self.reset(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what came for a connection, and closes it when the remote has closed.
+    fn flush(&mut self, id: StreamId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        while connection.may_write {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(self.smux.unread(id)) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            if count == 0 {
+                break;
+            }
+            match connection.socket.write_vectored(&slices[..count]) {
+                Ok(written) => {
+                    connection.received += written as u64;
+                    self.moved.1 += written as u64;
+                    self.smux.consume(id, written, now);
+                    if let Some((_, deadline)) = &mut self.ended {
+                        *deadline = now + LAST_WRITES;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.may_write = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.fail(id, now);
+                    return;
+                }
+            }
+        }
+        let is_written = self.ended.is_some() && self.smux.unread(id).next().is_none();
+        if is_written || self.smux.is_finished(id) {
+            self.finish(id, now);
+        }
+    }
+
+    /// The remote has closed, and all that it sent is written.
+    fn finish(&mut self, id: StreamId, now: Instant) {
+        self.smux.close(id, now);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.socket.finish();
+        connection.is_closing = true;
+        if connection.at_end {
+            self.remove(id);
+            return;
+        }
+        self.closing.push_back((now + CLOSING, id));
+        self.discard(id);
+        if self.ended.is_some() {
+            self.remove(id);
+        }
+    }
+
+    /// Reads what nobody wants any more.
+    fn discard(&mut self, id: StreamId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.discard().is_break() {
+            self.remove(id);
+        }
+    }
+
+    /// The local side is gone.
+    fn fail(&mut self, id: StreamId, now: Instant) {
+        self.smux.close(id, now);
+        self.remove(id);
+    }
+
+    /// The stream is gone; the local side is to see a failure.
+    fn reset(&mut self, id: StreamId) {
+        if let Some(connection) = self.remove(id) {
+            connection.socket.reset();
+        }
+    }
+
+    /// Takes a local connection in; `register` has its readiness waited for, under the number of its stream. Its stream, unless its peer is
+    /// gone already or there is no room for it.
+    pub fn connect(
+        &mut self,
+        mut socket: Socket,
+        peer: Peer,
+        now: Instant,
+        register: impl FnOnce(&mut Socket, StreamId) -> io::Result<()>,
+    ) -> Option<StreamId> {
+        let id = match self.smux.open(now) {
+            Ok(id) => id,
+            Err(error) => {
+                self.complain(error.to_string());
+                socket.reset();
+                return None;
+            }
+        };
+        if let Err(error) = register(&mut socket, id) {
+            self.complain(format!("cannot wait for {peer}: {error}"));
+            self.smux.close(id, now);
+            socket.reset();
+            return None;
+        }
+        self.connections.insert(id, Connection::new(socket, peer));
+        self.smux.want_turn(id);
+        Some(id)
+    }
+
+    /// Gives the channel what it takes; whether there is more that it may take.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut sent = 0;
+        while sent < ROUND {
+            self.compose(now);
+            let rest = self.outgoing.rest();
+            self.is_blocked = false;
+            if rest.is_empty() {
+                return false;
+            }
+            match self.channel.send(rest, Urgency::Bulk) {
+                // Its waker tells when there is room; its last delivery tells that it has ended.
+                Ok(0) | Err(_) => {
+                    self.is_blocked = true;
+                    return false;
+                }
+                Ok(count) => {
+                    self.outgoing.take(count);
+                    sent += count;
+                }
+            }
+        }
+        true
+    }
+
+    fn compose(&mut self, now: Instant) {
+        if !self.outgoing.begin() {
+            return;
+        }
+        while self.outgoing.has_room() {
+            match self.smux.poll_transmit() {
+                None => return,
+                Some(Transmit::Control(frame)) => self.outgoing.put(frame),
+                Some(Transmit::Alone(frame)) => {
+                    self.outgoing.put_alone(frame);
+                    return;
+                }
+                Some(Transmit::Turn(id)) => self.take_turn(id, now),
+            }
+        }
+    }
+
+    fn take_turn(&mut self, id: StreamId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let room = self.outgoing.data_room(self.smux.others_wait());
+        match connection.read(room) {
+            Read::Data(count) => {
+                connection.sent += count as u64;
+                self.moved.0 += count as u64;
+                self.outgoing.put_data(id, count);
+                if connection.may_read {
+                    self.smux.want_turn(id);
+                }
+            }
+            Read::Nothing => {}
+            Read::End => self.smux.local_end(id, now),
+            Read::Failed => self.fail(id, now),
+        }
+    }
+
+    /// When to [work](Self::work) at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if let Some((_, deadline)) = self.ended {
+            return Some(deadline);
+        }
+        [
+            self.smux.next_timeout(),
+            self.closing.front().map(|entry| entry.0),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due; whether something was.
+    fn handle_timeouts(&mut self, now: Instant) -> bool {
+        while let Some((at, id)) = self.closing.front().copied()
+            && at <= now
+        {
+            self.remove(id);
+            self.closing.pop_front();
+        }
+        let is_due = self.ended.is_none() && self.smux.next_timeout().is_some_and(|at| at <= now);
+        if is_due {
+            let is_heard = self.is_connected && self.channel.is_acknowledged();
+            self.smux.handle_timeout(now, is_heard);
+            self.handle_events(now);
+        }
+        is_due
+    }
+
+    fn complain(&mut self, line: String) {
+        self.events.push_back(MuxEvent::Complaint(line));
+    }
+}
