@@ -185,7 +185,7 @@ fn once_ends_with_its_first_session() {
     let sandbox = fast_sandbox();
     let plugin = forward(&sandbox, &["--once", "--quiet", "0:80", "0:81"]).spawn();
     ready(&plugin, 2);
-    sandbox.sessions()[0].terminate("over");
+    sandbox.sessions()[0].terminate("");
     assert_eq!(exit_code(plugin.wait()), 0);
     wait_until("the other session to be ended", || {
         sandbox.sessions().is_empty()

@@ -4,6 +4,9 @@
 //! ends and tells what happens. Each start is a thread of its own while it lasts.
 
 mod destination;
+mod event;
+mod local;
+mod options;
 mod owner;
 mod pace;
 mod port;
@@ -12,22 +15,22 @@ mod standing;
 mod start;
 mod supervisor;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 pub use crate::session::port::ListenAddress;
 pub use destination::{BadDestination, Destination};
+pub use event::ForwardEvent;
+pub use local::Local;
+pub use options::{Forward, ForwardOptions, Resolve, Unresolved};
 pub use port::Statistics;
 #[doc(hidden)]
 pub use socks::negotiate;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::network::{Cancel, Limit};
+use crate::network::Cancel;
 use crate::sanitise;
 use crate::session::port::{BindError, Bound, Listener};
 use crate::waker::mailbox;
@@ -37,121 +40,6 @@ use supervisor::Supervisor;
 /// What may wait to be told. Connections beyond are not told: who does not read that many would not read more.
 const EVENTS: usize = 4096;
 
-/// Finds the id of the target, whenever a session is started: another node may have its name by then.
-pub type Resolve = dyn Fn(&Client, &Limit) -> Result<String, Unresolved> + Send + Sync;
-
-/// Why there is no target.
-#[derive(Debug, Clone)]
-pub struct Unresolved {
-    /// In words for the user.
-    pub error: Error,
-    /// Whether there may be one later.
-    pub is_temporary: bool,
-}
-
-/// One local address, and where its connections go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forward {
-    /// Where local programs connect to.
-    pub local: ListenAddress,
-    /// Nothing: where each says by SOCKS5.
-    pub remote: Option<Destination>,
-}
-
-/// What is to be forwarded, and how.
-#[derive(Clone)]
-pub struct ForwardOptions {
-    /// The target.
-    pub target: Arc<Resolve>,
-    /// At least one.
-    pub forwards: Vec<Forward>,
-    /// Over how many sessions the connections of each destination are spread, at most.
-    pub sessions: usize,
-    /// The first session, too, is started by the first connection.
-    pub on_demand: bool,
-    /// The end of the first session is the end of all.
-    pub once: bool,
-    /// How long the target may take to be there, for the first session.
-    pub wait: Option<Duration>,
-    /// Why, for the records.
-    pub reason: Option<String>,
-}
-
-/// What happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ForwardEvent {
-    /// A forward can be used.
-    Ready {
-        /// Which one.
-        forward: usize,
-        /// The target's id; nothing where no session has been started yet.
-        target: Option<String>,
-        /// The session, as it may be shown.
-        session: Option<String>,
-    },
-    /// A session stands.
-    SessionStarted {
-        /// The session, as it may be shown.
-        session: String,
-        /// The target's id.
-        target: String,
-    },
-    /// A session is over.
-    SessionEnded {
-        /// The session, as it may be shown.
-        session: String,
-        /// The target's id.
-        target: String,
-        /// In words for the user.
-        reason: String,
-    },
-    /// A local connection goes through a session.
-    Opened {
-        /// Which forward.
-        forward: usize,
-        /// The session.
-        session: String,
-        /// Who connected; empty for sockets in the file system.
-        peer: String,
-    },
-    /// It is over.
-    Closed {
-        /// Which forward.
-        forward: usize,
-        /// The session.
-        session: String,
-        /// Who had connected.
-        peer: String,
-        /// Bytes to the remote.
-        sent: u64,
-        /// Bytes from the remote.
-        received: u64,
-    },
-    /// The agent could not reach the destination for a connection, which was reset.
-    Refused {
-        /// The session.
-        session: String,
-    },
-    /// A session's connection is broken; it is being made anew, and nobody's local connection has failed for it yet.
-    Reconnecting {
-        /// The session.
-        session: String,
-        /// In words for the user.
-        reason: String,
-    },
-    /// It is back.
-    Reconnected {
-        /// The session.
-        session: String,
-        /// How long it was away, as far as it was told.
-        after: Duration,
-    },
-    /// Something that the user should know.
-    Warning(String),
-    /// The last one.
-    Ended(Result<(), Error>),
-}
-
 /// Forwards that are open.
 #[derive(Debug)]
 pub struct Forwarding {
@@ -159,35 +47,6 @@ pub struct Forwarding {
     control: Sender<()>,
     locals: Vec<Local>,
     statistics: Arc<Statistics>,
-}
-
-/// Where a forward listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
-    /// A port, and the address to be shown with it.
-    Port(String, u16),
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Local {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Port(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
-            Self::Port(host, port) => write!(formatter, "{host}:{port}"),
-            Self::Unix(path) => formatter.write_str(&sanitise::line(&path.display().to_string())),
-        }
-    }
-}
-
-impl Local {
-    /// The port, where it is one.
-    pub const fn port(&self) -> Option<u16> {
-        match self {
-            Self::Port(_, port) => Some(*port),
-            Self::Unix(_) => None,
-        }
-    }
 }
 
 impl Client {

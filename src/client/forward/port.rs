@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::destination::Destination;
 use super::socks::{Negotiation, Reply, Step};
-use super::standing::Standing;
+use super::standing::{RouteId, SessionKey, Standing};
 use crate::datachannel::{DataChannel, End};
 use crate::session::port::{Acceptor, Listener, MuxEvent, Peer, Socket, Unread};
 use crate::smux::StreamId;
@@ -37,11 +37,6 @@ const NEGOTIATION_TIME: Duration = Duration::from_secs(30);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Sessions for destinations of SOCKS at a time.
 const SOCKS_SESSIONS: usize = 20;
-
-/// One destination, whose connections may be spread over several sessions.
-pub(super) type RouteId = usize;
-/// One session, by a number of ours.
-pub(super) type SessionKey = u64;
 
 /// What the thread is told.
 #[derive(Debug)]

@@ -5,10 +5,14 @@ use std::time::Instant;
 
 use mio::Token;
 
-use super::port::{RouteId, SessionKey};
 use crate::datachannel::DataChannel;
 use crate::session::port::Multiplexer;
 use crate::smux::StreamId;
+
+/// One destination, whose connections may be spread over several sessions.
+pub(super) type RouteId = usize;
+/// One session, by a number of ours.
+pub(super) type SessionKey = u64;
 
 /// One session of the port thread.
 pub(super) struct Standing {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::destination::Destination;
-use super::{ForwardOptions, Unresolved};
+use super::options::{ForwardOptions, Unresolved};
+
 use crate::aws::{ApiError, StartRequest};
 use crate::client::{Client, Session};
 use crate::datachannel::{Delivery, End, Started};

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
 
 use super::destination::Destination;
+use super::event::ForwardEvent;
+use super::options::ForwardOptions;
 use super::pace::Pace;
-use super::port::{Order, Report, RouteId, SessionKey};
+use super::port::{Order, Report};
+use super::standing::{RouteId, SessionKey};
 use super::start::{Ready, StartFailure, start};
-use super::{ForwardEvent, ForwardOptions};
+
 use crate::client::{Client, Session};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;

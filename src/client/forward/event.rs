@@ -1,0 +1,80 @@
+//! What happens to forwards.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForwardEvent {
+    /// A forward can be used.
+    Ready {
+        /// Which one.
+        forward: usize,
+        /// The target's id; nothing where no session has been started yet.
+        target: Option<String>,
+        /// The session, as it may be shown.
+        session: Option<String>,
+    },
+    /// A session stands.
+    SessionStarted {
+        /// The session, as it may be shown.
+        session: String,
+        /// The target's id.
+        target: String,
+    },
+    /// A session is over.
+    SessionEnded {
+        /// The session, as it may be shown.
+        session: String,
+        /// The target's id.
+        target: String,
+        /// In words for the user.
+        reason: String,
+    },
+    /// A local connection goes through a session.
+    Opened {
+        /// Which forward.
+        forward: usize,
+        /// The session.
+        session: String,
+        /// Who connected; empty for sockets in the file system.
+        peer: String,
+    },
+    /// It is over.
+    Closed {
+        /// Which forward.
+        forward: usize,
+        /// The session.
+        session: String,
+        /// Who had connected.
+        peer: String,
+        /// Bytes to the remote.
+        sent: u64,
+        /// Bytes from the remote.
+        received: u64,
+    },
+    /// The agent could not reach the destination for a connection, which was reset.
+    Refused {
+        /// The session.
+        session: String,
+    },
+    /// A session's connection is broken; it is being made anew, and nobody's local connection has failed for it yet.
+    Reconnecting {
+        /// The session.
+        session: String,
+        /// In words for the user.
+        reason: String,
+    },
+    /// It is back.
+    Reconnected {
+        /// The session.
+        session: String,
+        /// How long it was away, as far as it was told.
+        after: Duration,
+    },
+    /// Something that the user should know.
+    Warning(String),
+    /// The last one.
+    Ended(Result<(), Error>),
+}
