@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::VERSION;
-use crate::aws::{Api, Configured, Options};
+use crate::aws::{Api, ApiOptions, Configured};
 use crate::cli::{Call, Invocation};
 use crate::client::{Session, SessionOpening};
 use crate::commands::{self, catch_signals, context};
@@ -159,7 +159,7 @@ fn api_of_call(
     network: &Network,
     remarks: &Remarks,
 ) -> Result<Option<Api>, Error> {
-    let options = Options {
+    let options = ApiOptions {
         region: Some(call.region.clone()),
         profile: call.profile.clone(),
         endpoint: call.endpoint.clone(),

@@ -19,7 +19,7 @@ mod tests;
 pub mod time;
 mod xml;
 
-pub use api::{Api, DataKey, Options, ResumedSession, StartRequest, StartedSession};
+pub use api::{Api, ApiOptions, DataKey, ResumedSession, StartRequest, StartedSession};
 pub use configured::Configured;
 #[doc(hidden)]
 pub use endpoint::standard_host;

@@ -28,10 +28,10 @@ fn client(server: &Server) -> Api {
         ("AWS_SESSION_TOKEN", TOKEN),
         ("AWS_ENDPOINT_URL", &server.url),
     ]);
-    let options = Options {
+    let options = ApiOptions {
         region: Some("eu-west-1".to_owned()),
         target: Some("i-0123".to_owned()),
-        ..Options::default()
+        ..ApiOptions::default()
     };
     let network = Network::new(&environment, None).unwrap();
     Api::new(options, &environment, &Configured::default(), network).unwrap()
@@ -338,7 +338,7 @@ fn no_region_is_told() {
     let environment = Environment::from([]);
     let network = Network::new(&environment, None).unwrap();
     let error = Api::new(
-        Options::default(),
+        ApiOptions::default(),
         &environment,
         &Configured::default(),
         network,

@@ -34,7 +34,7 @@ impl Starting {
 
 /// The target and how to reach it.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Connection {
+pub struct TargetOptions {
     /// The node or container: i-…, mi-…, ecs:CLUSTER/SERVICE[/CONTAINER], tag:KEY=VALUE, or a name (tag Name, private address, private DNS
     /// name, computer's name); without it, SSM_PLUGIN_TARGET
     #[arg(long)]
@@ -44,7 +44,7 @@ pub struct Connection {
     pub starting: Starting,
 }
 
-impl Connection {
+impl TargetOptions {
     /// The target.
     ///
     /// # Errors

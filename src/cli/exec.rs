@@ -21,9 +21,9 @@ const MOST_TARGETS: usize = 50;
   session-manager-plugin exec --target web-1 --target web-2 -- uptime
 
 Exit code: the command's; 255 where the agent does not tell it or the target is not reached; of several targets the highest.")]
-pub struct Exec {
-    /// The node or container, as i-…, ecs:CLUSTER/SERVICE[/CONTAINER], tag:KEY=VALUE or by name; without it, SSM_PLUGIN_TARGET. Several: all at
-    /// once, each line with the target before it
+pub struct ExecOptions {
+    /// The node or container, as i-…, ecs:CLUSTER/SERVICE[/CONTAINER], tag:KEY=VALUE or by name; without it, SSM_PLUGIN_TARGET. Several:
+    /// all at once, each line with the target before it
     #[arg(long = "target", value_name = "TARGET")]
     targets: Vec<String>,
     /// On a terminal over there, for what asks or draws
@@ -43,7 +43,7 @@ pub struct Exec {
     pub command: Vec<String>,
 }
 
-impl Exec {
+impl ExecOptions {
     /// Where it is to run.
     ///
     /// # Errors

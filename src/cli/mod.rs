@@ -19,12 +19,12 @@ mod usage;
 use std::ffi::OsString;
 
 pub use account::Account;
-pub use connection::{Connection, Starting};
+pub use connection::{Starting, TargetOptions};
 pub use contract::{Call, response_variable};
 pub use cp::{Cp, Order as CpOrder};
 pub use doctor::Doctor;
-pub use exec::Exec;
-pub use list::List;
+pub use exec::ExecOptions;
+pub use list::ListOptions;
 pub use own::{Own, SessionCommand, command};
 pub use parameters::{Parameters, parse as parse_parameters};
 pub use port_forward::PortForward;

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::connection::Connection;
+use super::connection::TargetOptions;
 use super::cp::Cp;
 use super::doctor::Doctor;
-use super::exec::Exec;
-use super::list::List;
+use super::exec::ExecOptions;
+use super::list::ListOptions;
 use super::parameters;
 use super::port_forward::PortForward;
 use super::run::Run;
@@ -57,7 +57,7 @@ pub enum Own {
     #[command(flatten)]
     Session(SessionCommand),
     /// List the managed nodes: id, name, state, agent version, platform, address
-    List(List),
+    List(ListOptions),
     /// Print the block for ~/.ssh/config with which ssh, scp, rsync and git reach targets
     SshConfig(SshConfig),
     /// Copy files to and from a target that has nothing but a shell
@@ -78,7 +78,7 @@ pub enum SessionCommand {
     StartSession {
         /// Where.
         #[command(flatten)]
-        connection: Connection,
+        connection: TargetOptions,
         /// The session document; a shell without it
         #[arg(long)]
         document_name: Option<String>,
@@ -87,7 +87,7 @@ pub enum SessionCommand {
         parameters: Option<String>,
     },
     /// Run one command; stdout, stderr and the exit code are the command's
-    Exec(Exec),
+    Exec(ExecOptions),
     /// Forward local ports to ports of the target, or of hosts that it reaches
     PortForward(PortForward),
     /// Carry an SSH connection over stdin and stdout, for ssh's ProxyCommand

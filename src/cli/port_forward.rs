@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::connection::Connection;
+use super::connection::TargetOptions;
 use crate::client::forward::{Destination, Forward};
 use crate::error::Error;
 use crate::session::port::ListenAddress;
@@ -23,7 +23,7 @@ Examples:
 pub struct PortForward {
     /// Where.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: TargetOptions,
     /// A host that the target reaches, for each FORWARD that names none; the target itself without it
     #[arg(long, value_parser = host)]
     host: Option<String>,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::account::Account;
-use super::connection::Connection;
+use super::connection::TargetOptions;
 use super::start::{Start, parameters_of};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::error::Error;
 pub struct SshProxy {
     /// Where.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: TargetOptions,
     /// The target's SSH port
     #[arg(long, default_value_t = 22)]
     port: u16,
@@ -42,8 +42,8 @@ impl SshProxy {
 /// A public key that is sent by EC2 Instance Connect.
 #[derive(Debug, Clone, Args)]
 pub struct PushKey {
-    /// Send a public key to the instance first, by EC2 Instance Connect, where it is good for a minute: FILE, or the first key of the ssh agent,
-    /// or ~/.ssh/id_*.pub
+    /// Send a public key to the instance first, by EC2 Instance Connect, where it is good for a minute: FILE, or the first key of the ssh
+    /// agent, or ~/.ssh/id_*.pub
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     push_key: Option<String>,
     /// The user over there

@@ -16,7 +16,7 @@ pub use session::Session;
 pub(crate) use session::SessionOpening;
 
 use self::target::{Target, TaskContainer};
-use crate::aws::{Api, ApiError, Configured, Options, StartRequest, StartedSession};
+use crate::aws::{Api, ApiError, ApiOptions, Configured, StartRequest, StartedSession};
 use crate::error::Error;
 use crate::network::{Limit, Network};
 use crate::redactor::Redactor;
@@ -72,7 +72,7 @@ impl Client {
         let configured = Configured::load(environment, profile.as_deref())?;
         let network =
             Network::new(environment, configured.ca_bundle().as_deref())?.hiding(&redactor);
-        let options = Options {
+        let options = ApiOptions {
             region,
             profile,
             endpoint,

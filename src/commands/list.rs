@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Surroundings;
 use crate::aws::Api;
 use crate::aws::api::{Filter, InstanceFilter, Node};
-use crate::cli::List;
+use crate::cli::ListOptions;
 use crate::error::Error;
 use crate::network::Limit;
 use crate::remarks::Remarks;
@@ -39,7 +39,7 @@ struct Line {
 }
 
 /// Prints them.
-pub(super) fn run(list: &List, around: &Surroundings) -> Result<u8, Error> {
+pub(super) fn run(list: &ListOptions, around: &Surroundings) -> Result<u8, Error> {
     let filters = list
         .filter
         .iter()

@@ -108,8 +108,8 @@ fn start_on(
     client.start(&request, limit)
 }
 
-/// Sends the key with which ssh will come, once the target is known to be there: it is good for a minute only. A session for which it is not
-/// taken is ended.
+/// Sends the key with which ssh will come, once the target is known to be there: it is good for a minute only. A session for which it is
+/// not taken is ended.
 fn push_key(
     client: &Client,
     push: &PushKey,

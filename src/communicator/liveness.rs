@@ -47,7 +47,7 @@ pub struct Liveness {
     /// A ping that goes out whatever was received.
     wanted: Option<Wanted>,
     /// The ping that is not answered.
-    asked: Option<Asked>,
+    asked: Option<AwaitedPong>,
     /// The last probe.
     probed_at: Option<Instant>,
     /// Both clocks at the last look: only one of them runs while the machine sleeps.
@@ -62,7 +62,7 @@ struct Wanted {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct AwaitedPong {
     at: Instant,
     answer_by: Instant,
     is_probe: bool,
@@ -70,7 +70,7 @@ struct Asked {
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub enum LivenessAction {
     /// Nothing.
     Fine,
     /// Send a ping.
@@ -99,7 +99,8 @@ impl Liveness {
     /// Something came; `is_pong`: the answer to a ping.
     pub fn received(&mut self, is_pong: bool, now: Instant) {
         self.received_at = now;
-        let is_answer = |asked: &Asked| is_pong || !asked.is_probe || now >= asked.at + UNDER_WAY;
+        let is_answer =
+            |asked: &AwaitedPong| is_pong || !asked.is_probe || now >= asked.at + UNDER_WAY;
         self.asked = self.asked.filter(|asked| !is_answer(asked));
     }
 
@@ -152,7 +153,12 @@ impl Liveness {
     }
 
     /// Looks at the clocks. What cannot be received (`reading_paused`) is no sign that the other side is gone.
-    pub fn check(&mut self, now: Instant, wall: SystemTime, reading_paused: bool) -> Check {
+    pub fn check(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        reading_paused: bool,
+    ) -> LivenessAction {
         let (then, wall_then) = std::mem::replace(&mut self.clocks, (now, wall));
         let slept = wall
             .duration_since(wall_then)
@@ -163,13 +169,13 @@ impl Liveness {
             self.path_changed(now);
         }
         if !reading_paused && self.asked.is_some_and(|asked| asked.answer_by <= now) {
-            return Check::Lost;
+            return LivenessAction::Lost;
         }
         if self.ping_at(reading_paused) <= now {
             self.ask(now);
-            return Check::Ping;
+            return LivenessAction::Ping;
         }
-        Check::Fine
+        LivenessAction::Fine
     }
 
     /// A ping goes out.
@@ -186,7 +192,7 @@ impl Liveness {
             self.probed_at = Some(now);
         }
         let answer_by = now + answer;
-        self.asked = Some(Asked {
+        self.asked = Some(AwaitedPong {
             at: now,
             answer_by: self
                 .asked

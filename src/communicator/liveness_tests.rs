@@ -22,23 +22,23 @@ impl Harness {
         self.start.0 + self.now
     }
 
-    fn check_now(&mut self, reading_paused: bool) -> Check {
+    fn check_now(&mut self, reading_paused: bool) -> LivenessAction {
         let wall = self.start.1 + self.now + self.slept;
         self.liveness.check(self.now(), wall, reading_paused)
     }
 
     /// As the websocket thread does, which sleeps until the next check: what happens up to this second, and when.
-    fn run_until(&mut self, second: u64, reading_paused: bool) -> Vec<(u64, Check)> {
+    fn run_until(&mut self, second: u64, reading_paused: bool) -> Vec<(u64, LivenessAction)> {
         let mut happened = Vec::new();
         let end = Duration::from_secs(second);
         loop {
             match self.check_now(reading_paused) {
-                Check::Fine => {}
+                LivenessAction::Fine => {}
                 check => happened.push((self.now.as_secs(), check)),
             }
             if happened
                 .last()
-                .is_some_and(|(_, check)| *check == Check::Lost)
+                .is_some_and(|(_, check)| *check == LivenessAction::Lost)
             {
                 return happened;
             }
@@ -75,7 +75,7 @@ impl Harness {
     /// A connection whose first ping was answered.
     fn standing() -> Self {
         let mut harness = Self::new();
-        assert_eq!(harness.run_until(1, false), [(0, Check::Ping)]);
+        assert_eq!(harness.run_until(1, false), [(0, LivenessAction::Ping)]);
         harness.pong();
         harness
     }
@@ -84,9 +84,9 @@ impl Harness {
 #[test]
 fn p72_idle_a_dead_path_is_noticed_after_45_seconds() {
     let mut harness = Harness::standing();
-    assert_eq!(harness.run_until(33, false), [(31, Check::Ping)]);
+    assert_eq!(harness.run_until(33, false), [(31, LivenessAction::Ping)]);
     harness.pong();
-    let dead = [(63, Check::Ping), (78, Check::Lost)];
+    let dead = [(63, LivenessAction::Ping), (78, LivenessAction::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }
 
@@ -98,13 +98,13 @@ fn p72_under_traffic_after_20_seconds_from_the_last_sign_or_from_the_first_that_
     // Any frame is a sign, and that something else is awaited now changes nothing.
     harness.frame();
     harness.set_awaited(true);
-    let dead = [(20, Check::Ping), (30, Check::Lost)];
+    let dead = [(20, LivenessAction::Ping), (30, LivenessAction::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(25, false), []);
     harness.set_awaited(true);
-    let dead = [(31, Check::Ping), (41, Check::Lost)];
+    let dead = [(31, LivenessAction::Ping), (41, LivenessAction::Lost)];
     assert_eq!(
         harness.run_until(200, false),
         dead,
@@ -116,18 +116,18 @@ fn p72_under_traffic_after_20_seconds_from_the_last_sign_or_from_the_first_that_
 fn p72_what_is_awaited_no_more_is_idle_again() {
     let mut harness = Harness::standing();
     harness.set_awaited(true);
-    assert_eq!(harness.run_until(11, false), [(11, Check::Ping)]);
+    assert_eq!(harness.run_until(11, false), [(11, LivenessAction::Ping)]);
     harness.pong();
     harness.set_awaited(false);
     assert_eq!(harness.run_until(40, false), []);
-    assert_eq!(harness.run_until(41, false), [(41, Check::Ping)]);
+    assert_eq!(harness.run_until(41, false), [(41, LivenessAction::Ping)]);
 }
 
 #[test]
 fn p72_a_connection_that_never_says_anything_is_dead_after_20_seconds() {
     let mut harness = Harness::new();
     harness.set_awaited(true);
-    let dead = [(0, Check::Ping), (20, Check::Lost)];
+    let dead = [(0, LivenessAction::Ping), (20, LivenessAction::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }
 
@@ -142,19 +142,19 @@ fn p72_a_change_of_the_path_is_answered_in_three_seconds_and_a_burst_is_one_ping
     // What was under way when the path went is no answer.
     harness.frame();
     // The others of the burst are one more, later, if the first was answered.
-    assert_eq!(harness.run_until(100, false), [(13, Check::Lost)]);
+    assert_eq!(harness.run_until(100, false), [(13, LivenessAction::Lost)]);
 
     let mut harness = Harness::standing();
     harness.path_changed();
-    assert_eq!(harness.run_until(1, false), [(1, Check::Ping)]);
+    assert_eq!(harness.run_until(1, false), [(1, LivenessAction::Ping)]);
     harness.path_changed();
     harness.path_changed();
     harness.pong();
-    assert_eq!(harness.run_until(4, false), [(4, Check::Ping)]);
+    assert_eq!(harness.run_until(4, false), [(4, LivenessAction::Ping)]);
     harness.pong();
     assert_eq!(harness.run_until(30, false), []);
     harness.path_changed();
-    assert_eq!(harness.run_until(31, false), [(30, Check::Ping)]);
+    assert_eq!(harness.run_until(31, false), [(30, LivenessAction::Ping)]);
     // Data that came later than what can have been under way.
     harness.frame();
     assert_eq!(harness.run_until(60, false), []);
@@ -165,18 +165,18 @@ fn p24_p72_after_a_sleep_the_answer_is_due_in_three_seconds() {
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(10, false), []);
     harness.slept = Duration::from_secs(3600);
-    let dead = [(10, Check::Ping), (13, Check::Lost)];
+    let dead = [(10, LivenessAction::Ping), (13, LivenessAction::Lost)];
     assert_eq!(harness.run_until(100, false), dead);
     harness.pong();
-    assert_eq!(harness.check_now(false), Check::Fine);
+    assert_eq!(harness.check_now(false), LivenessAction::Fine);
 }
 
 #[test]
 fn p72_a_process_that_stood_still_asks_before_it_gives_up() {
     let mut harness = Harness::standing();
-    assert_eq!(harness.run_until(32, false), [(31, Check::Ping)]);
+    assert_eq!(harness.run_until(32, false), [(31, LivenessAction::Ping)]);
     harness.now = Duration::from_secs(3000);
-    let dead = [(3000, Check::Ping), (3003, Check::Lost)];
+    let dead = [(3000, LivenessAction::Ping), (3003, LivenessAction::Lost)];
     assert_eq!(harness.run_until(4000, false), dead);
 }
 
@@ -184,10 +184,10 @@ fn p72_a_process_that_stood_still_asks_before_it_gives_up() {
 fn p61_what_cannot_be_heard_is_not_dead() {
     let mut harness = Harness::standing();
     harness.set_awaited(true);
-    let pings = [31, 61, 91].map(|second| (second, Check::Ping));
+    let pings = [31, 61, 91].map(|second| (second, LivenessAction::Ping));
     assert_eq!(harness.run_until(100, true), pings);
     let now = harness.now();
     harness.liveness.resume_reading(now);
-    let dead = [(100, Check::Ping), (115, Check::Lost)];
+    let dead = [(100, LivenessAction::Ping), (115, LivenessAction::Lost)];
     assert_eq!(harness.run_until(200, false), dead);
 }

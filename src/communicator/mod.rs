@@ -17,7 +17,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
 pub use dial::{DialError, Dialer};
-pub use liveness::{Check, Liveness};
+pub use liveness::{Liveness, LivenessAction};
 pub use stream_url::StreamUrl;
 
 use crate::error::{Failure, Meaning};

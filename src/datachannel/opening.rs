@@ -32,14 +32,14 @@ pub(super) struct Opening {
     early_since: Option<Instant>,
     /// When the first message came whose number is far beyond the beginning, and how many did.
     afar: Option<(Instant, u32)>,
-    probe: Probe,
+    probe: SizeProbe,
 }
 
 /// One message with a strange number says nothing; the stream of another client repeats itself.
 const AFAR: u32 = 3;
 
 #[derive(Debug, Default)]
-enum Probe {
+enum SizeProbe {
     #[default]
     Unsent,
     Sent(i64),
@@ -54,7 +54,7 @@ impl Opening {
         self.early_since = self.early_since.map(|_| now);
         self.afar = None;
         // Nobody could have begun a handshake while there was no connection.
-        if let Probe::Acknowledged(at) = &mut self.probe {
+        if let SizeProbe::Acknowledged(at) = &mut self.probe {
             *at = now;
         }
     }
@@ -86,13 +86,13 @@ impl Opening {
 
     /// The size went out under this number.
     pub(super) const fn probed(&mut self, number: i64) {
-        self.probe = Probe::Sent(number);
+        self.probe = SizeProbe::Sent(number);
     }
 
     /// A message of ours was acknowledged.
     pub(super) fn acknowledged(&mut self, number: i64, now: Instant) {
-        if matches!(self.probe, Probe::Sent(probe) if probe == number) {
-            self.probe = Probe::Acknowledged(now);
+        if matches!(self.probe, SizeProbe::Sent(probe) if probe == number) {
+            self.probe = SizeProbe::Acknowledged(now);
         }
     }
 
@@ -106,10 +106,10 @@ impl Opening {
         let silent_since = self.since.filter(|_| !self.heard);
         let silence = silent_since.filter(|_| !self.told);
         table.set(Timer::OpeningSilence, silence.map(|at| at + SILENCE));
-        let unprobed = silent_since.filter(|_| matches!(self.probe, Probe::Unsent));
+        let unprobed = silent_since.filter(|_| matches!(self.probe, SizeProbe::Unsent));
         table.set(Timer::OpeningProbe, unprobed.map(|at| at + PROBE));
         let no_handshake = match self.probe {
-            Probe::Acknowledged(at) if !self.requested && self.early_since.is_none() => {
+            SizeProbe::Acknowledged(at) if !self.requested && self.early_since.is_none() => {
                 Some(at + NO_HANDSHAKE)
             }
             _ => None,

@@ -15,7 +15,7 @@ use super::reconnector::Reconnector;
 use super::sequence_state::USUAL_DELIVERIES;
 use super::shared::{ChannelState, ThreadGuard};
 use super::{Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, SessionKey};
-use crate::communicator::{Broken, Check, Connection, Incoming, Liveness};
+use crate::communicator::{Broken, Connection, Incoming, Liveness, LivenessAction};
 use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
 use crate::network::Limit;
@@ -158,9 +158,11 @@ impl Driver {
         loop {
             let now = Instant::now();
             match liveness.check(now, SystemTime::now(), !self.gate_is_open) {
-                Check::Fine => {}
-                Check::Ping => connection.ping()?,
-                Check::Lost => return Err(Broken::new("the other side does not answer any more")),
+                LivenessAction::Fine => {}
+                LivenessAction::Ping => connection.ping()?,
+                LivenessAction::Lost => {
+                    return Err(Broken::new("the other side does not answer any more"));
+                }
             }
             let is_drained = if self.gate_is_open && may_read {
                 self.receive(&mut connection, &mut liveness)?

@@ -59,13 +59,13 @@ pub enum InputEvent {
 /// The thread's handle.
 #[derive(Debug)]
 pub struct Pump {
-    orders: Mailbox<Order>,
+    orders: Mailbox<PumpOrder>,
     events: Receiver<InputEvent>,
 }
 
 /// What the thread is told.
 #[derive(Debug)]
-enum Order {
+enum PumpOrder {
     /// Send these bytes after all that came so far.
     Put(Vec<u8>),
     /// Read the terminal again.
@@ -122,17 +122,17 @@ impl Pump {
 
     /// Sends these bytes after all that came so far.
     pub fn put(&self, bytes: &[u8]) {
-        self.orders.post(Order::Put(bytes.to_vec()));
+        self.orders.post(PumpOrder::Put(bytes.to_vec()));
     }
 
     /// Reads the terminal again after [`InputEvent::Background`].
     pub fn resume(&self) {
-        self.orders.post(Order::Resume);
+        self.orders.post(PumpOrder::Resume);
     }
 
     /// Ends the thread, and waits for it until the deadline.
     pub fn stop(self, deadline: Instant) {
-        self.orders.post(Order::Stop);
+        self.orders.post(PumpOrder::Stop);
         while self.events.recv_deadline(deadline).is_ok() {}
     }
 }
@@ -142,7 +142,7 @@ struct PumpThread<S> {
     /// Whether there may be more to read.
     open: bool,
     send: S,
-    orders: MailboxReceiver<Order>,
+    orders: MailboxReceiver<PumpOrder>,
     events: Sender<InputEvent>,
     /// The terminal is another program's.
     is_background: bool,
@@ -162,9 +162,9 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         loop {
             for order in self.orders.take() {
                 match order {
-                    Order::Put(bytes) => self.pending.extend_from_slice(&bytes),
-                    Order::Resume => self.is_background = false,
-                    Order::Stop => return,
+                    PumpOrder::Put(bytes) => self.pending.extend_from_slice(&bytes),
+                    PumpOrder::Resume => self.is_background = false,
+                    PumpOrder::Stop => return,
                 }
             }
             if !self.send_pending() {

@@ -27,7 +27,7 @@ const SIGNAL_FIRST: Timespec = Timespec {
 
 /// Ends the thread when it goes.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ParentWatch {
     waker: Waker,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Watch {
 ///
 /// # Errors
 /// When the process is out of descriptors or threads.
-pub(super) fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<Watch>> {
+pub(super) fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<ParentWatch>> {
     let Some(parent) = getppid() else {
         return Ok(None);
     };
@@ -71,10 +71,10 @@ pub(super) fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<W
                 gone();
             }
         })?;
-    Ok(Some(Watch { waker }))
+    Ok(Some(ParentWatch { waker }))
 }
 
-impl Drop for Watch {
+impl Drop for ParentWatch {
     fn drop(&mut self) {
         self.waker.wake();
     }

@@ -84,7 +84,7 @@ pub struct Signals {
     ignored: Ignored,
     is_typed: Arc<AtomicBool>,
     /// While it is here the parent is watched.
-    _parent: Option<parent::Watch>,
+    _parent: Option<parent::ParentWatch>,
 }
 
 impl Signals {

@@ -6,7 +6,7 @@ use sandbox::{
     Check, Config, Credentials, Document, Event, Failure, KmsConfig, Sandbox, SessionConfig,
 };
 use serde_json::{Value, json};
-use session_manager_plugin::internals::aws::{Api, Configured, Options};
+use session_manager_plugin::internals::aws::{Api, ApiOptions, Configured};
 use session_manager_plugin::internals::network::Network;
 use session_manager_plugin::settings::Environment;
 
@@ -395,7 +395,7 @@ fn p113_paths_are_expanded_as_botocore_does() {
 fn region(environment: &Environment) -> Option<String> {
     let configured = Configured::load(environment, None).ok()?;
     let network = Network::new(environment, None).expect("a network");
-    let client = Api::new(Options::default(), environment, &configured, network).ok()?;
+    let client = Api::new(ApiOptions::default(), environment, &configured, network).ok()?;
     Some(client.region().to_owned())
 }
 

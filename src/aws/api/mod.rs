@@ -50,7 +50,7 @@ const AMZ_JSON: &str = "application/x-amz-json-1.1";
 
 /// What is known of the session and its caller.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct ApiOptions {
     /// The region; without it that of the environment or the profile.
     pub region: Option<String>,
     /// The profile that the caller named: no other's credentials are used then.
@@ -133,7 +133,7 @@ impl Api {
     /// # Errors
     /// [`Error::NoRegion`]; a region that is none, or an endpoint that is no URL.
     pub fn new(
-        options: Options,
+        options: ApiOptions,
         environment: &Environment,
         configured: &Configured,
         network: Network,

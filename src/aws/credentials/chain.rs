@@ -32,12 +32,12 @@ pub(in crate::aws) struct Chain {
     /// Held by who looks: a source that asks its user must not ask twice at a time.
     turn: Mutex<()>,
     /// Where the newest come from.
-    source: Mutex<Option<Source>>,
+    source: Mutex<Option<CredentialsSource>>,
 }
 
 /// What gave credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
+enum CredentialsSource {
     /// Variables that hold them, or that lead to a role.
     Environment,
     /// A profile.
@@ -50,7 +50,7 @@ enum Source {
     AwsCli(String),
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for CredentialsSource {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Environment => formatter.write_str("the environment's variables"),
@@ -213,7 +213,7 @@ impl Chain {
         region: &str,
         caller: ApiCaller<'_>,
         limit: &Limit,
-    ) -> Result<(Credentials, Source), CredentialsError> {
+    ) -> Result<(Credentials, CredentialsSource), CredentialsError> {
         let profiles = Profiles::load(&self.environment)?;
         let search = Search {
             environment: &self.environment,
@@ -241,36 +241,36 @@ impl Chain {
             && let Some(found) = of_environment(&search)?
         {
             say_environment_is_used();
-            return Ok((found, Source::Environment));
+            return Ok((found, CredentialsSource::Environment));
         }
         if let Some(section) = section
             && let Some(found) = profile::find(&search, name, section)?
         {
-            return Ok((found, Source::Profile(name.to_owned())));
+            return Ok((found, CredentialsSource::Profile(name.to_owned())));
         }
         // Callers name a profile because they must ("default"), or name something else by mistake: that hides nothing that is good.
         if self.profile.is_some()
             && let Some(found) = of_environment(&search)?
         {
             say_environment_is_used();
-            return Ok((found, Source::Environment));
+            return Ok((found, CredentialsSource::Environment));
         }
         if let Some(found) = container::find(&search)? {
             say_environment_is_used();
-            return Ok((found, Source::Container));
+            return Ok((found, CredentialsSource::Container));
         }
         // The machine's own are for those who want no others.
         if section.is_none() && name != "default" {
             return Err(profile::unknown(&search, name));
         }
         if let Some(found) = instance::find(&search, false)? {
-            return Ok((found, Source::Instance));
+            return Ok((found, CredentialsSource::Instance));
         }
         // Without a profile it knows no more than we do, and it takes a second to start.
         if section.is_some()
             && let Some(found) = process::aws_cli(&search, name)?
         {
-            return Ok((found, Source::AwsCli(name.to_owned())));
+            return Ok((found, CredentialsSource::AwsCli(name.to_owned())));
         }
         Err(match section {
             Some(_) if named.is_some() => profile::empty(&search, name),

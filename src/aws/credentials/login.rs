@@ -1,7 +1,7 @@
 //! What `aws login` left: credentials of the console's session.
 //!
-//! They last for 15 minutes, and the AWS CLI gets new ones with a key of its own that signs each request (DPoP, RFC 9449). Here they are used
-//! while they last, and renewed by the AWS CLI where it is installed.
+//! They last for 15 minutes, and the AWS CLI gets new ones with a key of its own that signs each request (DPoP, RFC 9449). Here they are
+//! used while they last, and renewed by the AWS CLI where it is installed.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

@@ -139,9 +139,9 @@ fn run(
 }
 
 /// A program that does not outlive the wait for it.
-struct Running(Child);
+struct RunningProgram(Child);
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // Nothing to be done about failures; one that has ended already is no failure.
         let _ = self.0.kill();
@@ -172,7 +172,7 @@ fn output(
             format!("{} cannot be run: {error}", program.display()),
         )
     })?;
-    let mut child = Running(child);
+    let mut child = RunningProgram(child);
     let (Some(mut stdout), Some(mut stderr)) = (child.0.stdout.take(), child.0.stderr.take())
     else {
         return Err(io::Error::other("it has no output"));

@@ -8,13 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::context::{Context, Copied};
 use super::digest::{self, Hash, Hasher, Kind};
+use super::error::CopyError;
 use super::part::Part;
 use super::plan::{Next, Plan, Range, Ticket};
 use super::remote::{READING, Remote, SILENCE, Way};
 use super::reply::{Facts, Reply};
 use super::script::{self, BLOCK, Down, HASHED};
-use super::{Context, Copied, CopyError};
 use crate::network::Limit;
 
 /// The longest range: as base64 in messages of 1 KiB fewer than the 100,000 that an agent keeps until they are acknowledged.

@@ -6,11 +6,13 @@
 //! ([`script`]), what it says is taken apart by [`reply`], which ranges are still to be carried is the business of [`plan`], and
 //! [`remote`] is a session with such a script. [`down`] and [`up`] carry files, [`tree`] folders.
 //!
-//! A file is written beside its name, as `NAME.part`, and renamed when its hash is the other side's. What is there of it is compared piece by
-//! piece the next time, and only what is missing is carried.
+//! A file is written beside its name, as `NAME.part`, and renamed when its hash is the other side's. What is there of it is compared piece
+//! by piece the next time, and only what is missing is carried.
 
+mod context;
 mod digest;
 mod down;
+mod error;
 mod pace;
 mod part;
 mod plan;
@@ -23,179 +25,24 @@ mod up;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
+pub use context::{Copied, CopyOptions, Progress};
+pub use error::CopyError;
 pub use tree::Entry;
 pub use up::{FarKind, Uploader};
 
 use crate::client::Client;
 use crate::network::Cancel;
-use crate::sanitise;
+use context::Context;
 use remote::{Ender, Starter};
 
 /// The most sessions at a time.
 pub const MOST_SESSIONS: usize = 16;
 
-/// Why something was not copied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CopyError {
-    /// No session can be had.
-    #[error("{0}")]
-    Start(String),
-    /// A session broke, or what came was damaged, and trying again did not help. The same call goes on from where it was.
-    #[error("{0}")]
-    Broken(String),
-    /// [`Cancel::cancel`] was called.
-    #[error("interrupted")]
-    Cancelled,
-    /// The target has no such file.
-    #[error("no such file or directory on the target")]
-    Missing,
-    /// The path is a folder's, and a file's was expected.
-    #[error("it is a directory (-r copies directories)")]
-    Directory,
-    /// Neither a file nor a folder.
-    #[error("it is neither a file nor a directory")]
-    Special,
-    /// The target's user may not read it.
-    #[error("permission denied on the target")]
-    Denied,
-    /// A program is missing over there.
-    #[error("the target has no {0}")]
-    Tool(String),
-    /// What the target's tools say.
-    #[error("on the target: {0}")]
-    Far(String),
-    /// The file changed while it was copied.
-    #[error("it changed while it was copied")]
-    Changed,
-    /// The two sides have different bytes, and the second try did not mend it.
-    #[error("the hashes differ: what arrived is not what was sent")]
-    Different,
-    /// Something on this side.
-    #[error("{0}")]
-    Local(String),
-}
-
-impl CopyError {
-    fn is_temporary(&self) -> bool {
-        matches!(self, Self::Broken(_))
-    }
-
-    /// `!error …` of a script.
-    fn of_script(words: &str) -> Self {
-        match words.split_once(' ') {
-            Some(("tool", name)) => Self::Tool(sanitise::line(name)),
-            _ => match words {
-                "missing" => Self::Missing,
-                "directory" => Self::Directory,
-                "special" => Self::Special,
-                "denied" => Self::Denied,
-                other => Self::Far(sanitise::line(other)),
-            },
-        }
-    }
-
-    /// `!no …` of a script.
-    fn of_refusal(words: &str) -> Self {
-        let (word, text) = words.split_once(' ').unwrap_or((words, ""));
-        match word {
-            "directory" => Self::Directory,
-            "special" => Self::Special,
-            "hash" => Self::Different,
-            "mode" => Self::Far("its permissions could not be set".to_owned()),
-            "time" => Self::Far("its time could not be set".to_owned()),
-            _ if text.trim().is_empty() => Self::Far(format!("{} failed", sanitise::line(word))),
-            _ => Self::Far(sanitise::line(text.trim())),
-        }
-    }
-
-    fn local(path: &Path, error: &io::Error) -> Self {
-        Self::Local(sanitise::line(&format!("{}: {error}", path.display())))
-    }
-
-    fn resources(error: &io::Error) -> Self {
-        Self::Local(format!(
-            "the system gives no thread or descriptor ({error})"
-        ))
-    }
-}
-
-/// How far it is, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    carried: AtomicU64,
-    total: AtomicU64,
-}
-
-impl Progress {
-    /// Bytes that are there, those of earlier calls included.
-    pub fn carried(&self) -> u64 {
-        self.carried.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of all that is known of.
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    fn carry(&self, bytes: u64) {
-        self.carried.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// How files are copied.
-#[derive(Debug, Clone)]
-pub struct CopyOptions {
-    /// Sessions at a time, 1 to [`MOST_SESSIONS`].
-    pub sessions: usize,
-    /// Whether permissions and times are kept.
-    pub preserve: bool,
-    /// Why, for the records.
-    pub reason: Option<String>,
-}
-
-/// A file that was copied, hash compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copied {
-    /// Its size.
-    pub bytes: u64,
-    /// Digits of its SHA-256; nothing where the target has only cksum.
-    pub sha256: Option<String>,
-}
-
-impl Copied {
-    fn new(bytes: u64, hash: digest::Hash) -> Self {
-        let is_sha256 = hash.kind == digest::Kind::Sha256;
-        Self {
-            bytes,
-            sha256: is_sha256.then_some(hash.digits),
-        }
-    }
-}
-
 /// Copies files to and from one target.
 pub struct Copier {
     context: Context,
     ender: Ender,
-}
-
-/// What all that is copied has in common.
-struct Context {
-    starter: Starter,
-    options: CopyOptions,
-    progress: Arc<Progress>,
-}
-
-impl Context {
-    fn is_cancelled(&self) -> bool {
-        self.starter.cancel.is_cancelled()
-    }
 }
 
 impl Copier {
@@ -276,10 +123,4 @@ impl Copier {
         drop(self.context);
         self.ender.finish();
     }
-}
-
-/// Seconds since 1970.
-fn seconds(time: io::Result<SystemTime>) -> Option<u64> {
-    let since = time.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(since.as_secs())
 }

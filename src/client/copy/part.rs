@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::CopyError;
+use super::error::CopyError;
 use super::reply::Facts;
 
 /// `NAME.part`, open and locked.

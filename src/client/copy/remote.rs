@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rustix::event::{PollFd, PollFlags};
 
-use super::CopyError;
 use super::digest::Kind;
+use super::error::CopyError;
 use super::pace::Pace;
 use super::reply::{Decoder, Reply};
 use crate::aws::StartRequest;

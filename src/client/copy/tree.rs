@@ -9,15 +9,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::context::{Context, Copied};
 use super::digest::{Hash, Hasher, Kind};
 use super::down::{self, again};
+use super::error::CopyError;
 use super::part::Part;
 use super::plan::Plan;
 use super::remote::{READING, Remote, SILENCE, Way};
 use super::reply::{Facts, Reply, shown};
 use super::script::{self, BLOCK, name};
 use super::up::{Uploader, close, facts, link};
-use super::{Context, Copied, CopyError};
 
 /// A file up to this size travels with others; `walk.sh` has it as well.
 const SMALL: u64 = 1 << 20;
@@ -323,8 +324,23 @@ enum Item {
     File(u64),
 }
 
+impl Uploader<'_> {
+    /// What is in a local folder into one of the target's, which is made. `tell` hears of each entry.
+    ///
+    /// # Errors
+    /// See [`CopyError`]; what it says is about the folder as a whole.
+    pub fn folder(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        tell: &mut dyn FnMut(Entry),
+    ) -> Result<(), CopyError> {
+        upload(self, from, to, tell)
+    }
+}
+
 /// Uploads.
-pub(super) fn upload(
+fn upload(
     uploader: &mut Uploader<'_>,
     from: &Path,
     to: &Path,
@@ -394,7 +410,7 @@ fn collect(
         let facts = Facts {
             size: 0,
             mode: Some(found.mode() & 0o777),
-            modified: super::seconds(found.modified()),
+            modified: super::context::seconds(found.modified()),
         };
         let entries: io::Result<Vec<_>> = fs::read_dir(&full)?.collect();
         Ok((facts, entries?))

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::context::{Context, Copied, seconds};
 use super::digest::{self, Hash, Hasher, Kind};
 use super::down::{again, piece};
+use super::error::CopyError;
 use super::plan::{Plan, Range, Ticket};
 use super::remote::{READING, Remote, SILENCE, Way};
 use super::reply::{Facts, Reply};
 use super::script::{self, BLOCK, HASHED, escaped, name};
-use super::tree::{self, Entry};
-use super::{Context, Copied, CopyError, seconds};
 
 /// The longest range.
 const LONGEST: u64 = 32 << 20;
@@ -208,19 +208,6 @@ impl<'a> Uploader<'a> {
         remote.order(&format!("close {} - - 644", hash.digits))?;
         answer(remote, READING)?;
         Ok(Copied::new(total, hash))
-    }
-
-    /// What is in a local folder into one of the target's, which is made. `tell` hears of each entry.
-    ///
-    /// # Errors
-    /// See [`CopyError`]; what it says is about the folder as a whole.
-    pub fn folder(
-        &mut self,
-        from: &Path,
-        to: &Path,
-        tell: &mut dyn FnMut(Entry),
-    ) -> Result<(), CopyError> {
-        tree::upload(self, from, to, tell)
     }
 
     /// Does it again in another session when one broke.

@@ -8,7 +8,7 @@ mod copying;
 mod show;
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, never, select, unbounded};
 
@@ -26,8 +26,6 @@ use show::Show;
 
 /// How long the look-up of a name may take.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often progress is shown.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long it may take to end all sessions after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -114,11 +112,4 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     };
     show.end(code);
     Ok(code)
-}
-
-/// A rate, for people.
-fn rate(bytes: u64, since: Instant) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "it is shown with three digits")]
-    let bytes = bytes as f64;
-    bytes / since.elapsed().as_secs_f64().max(0.001)
 }

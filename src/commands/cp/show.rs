@@ -8,11 +8,13 @@ use rustix::termios::isatty;
 use serde_json::json;
 
 use super::copying::Event;
-use super::{PROGRESS_INTERVAL, rate};
 use crate::cli::Cp;
 use crate::client::copy::{CopyError, Progress};
 use crate::sanitise;
 use crate::terminal::print;
+
+/// How often progress is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows it.
 pub(super) struct Show {
@@ -144,6 +146,13 @@ fn time_left(bytes: u64, rate: f64) -> String {
         0 => format!("{}:{:02} left", seconds / 60, seconds % 60),
         hours => format!("{hours}:{:02}:{:02} left", seconds / 60 % 60, seconds % 60),
     }
+}
+
+/// A rate, for people.
+fn rate(bytes: u64, since: Instant) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+    let bytes = bytes as f64;
+    bytes / since.elapsed().as_secs_f64().max(0.001)
 }
 
 #[cfg(test)]

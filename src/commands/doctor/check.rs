@@ -12,7 +12,7 @@ const NAME_WIDTH: usize = 13;
 /// Whether a step went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum CheckOutcome {
     /// It did.
     #[serde(rename = "ok")]
     Fine,
@@ -28,7 +28,7 @@ pub(super) struct Check {
     /// `credentials` and the like.
     pub(super) name: &'static str,
     #[serde(rename = "result")]
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckOutcome,
     /// What was found.
     pub(super) detail: String,
     /// What to do, where something is to be done.
@@ -40,7 +40,7 @@ impl Check {
     pub(super) fn fine(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
             name,
-            outcome: Outcome::Fine,
+            outcome: CheckOutcome::Fine,
             detail: detail.into(),
             next_step: None,
         }
@@ -52,7 +52,7 @@ impl Check {
         next_step: impl Into<String>,
     ) -> Self {
         Self {
-            outcome: Outcome::Warning,
+            outcome: CheckOutcome::Warning,
             next_step: Some(next_step.into()),
             ..Self::fine(name, detail)
         }
@@ -64,16 +64,16 @@ impl Check {
         next_step: impl Into<String>,
     ) -> Self {
         Self {
-            outcome: Outcome::Problem,
+            outcome: CheckOutcome::Problem,
             ..Self::warning(name, detail, next_step)
         }
     }
 
     fn text(&self) -> String {
         let outcome = match self.outcome {
-            Outcome::Fine => "ok",
-            Outcome::Warning => "warning",
-            Outcome::Problem => "PROBLEM",
+            CheckOutcome::Fine => "ok",
+            CheckOutcome::Warning => "warning",
+            CheckOutcome::Problem => "PROBLEM",
         };
         let indent = " ".repeat(9);
         let mut text = format!("{outcome:8} {:NAME_WIDTH$}{}\n", self.name, self.detail);
@@ -86,18 +86,18 @@ impl Check {
 
 /// Shows the steps, and remembers whether one stands in the way.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     json: bool,
     redactor: Redactor,
-    worst: Outcome,
+    worst: CheckOutcome,
 }
 
-impl Report {
+impl DoctorReport {
     pub(super) fn new(json: bool, redactor: Redactor) -> Self {
         Self {
             json,
             redactor,
-            worst: Outcome::Fine,
+            worst: CheckOutcome::Fine,
         }
     }
 
@@ -120,14 +120,14 @@ impl Report {
 
     /// All is over; the exit code.
     pub(super) fn end(self) -> u8 {
-        let code = u8::from(self.worst == Outcome::Problem);
+        let code = u8::from(self.worst == CheckOutcome::Problem);
         if self.json {
             event(&Event::End { code });
         } else {
             print::to_stdout(match self.worst {
-                Outcome::Fine => "\nNothing stands in the way.\n",
-                Outcome::Warning => "\nNothing stands in the way; see the warnings.\n",
-                Outcome::Problem => {
+                CheckOutcome::Fine => "\nNothing stands in the way.\n",
+                CheckOutcome::Warning => "\nNothing stands in the way; see the warnings.\n",
+                CheckOutcome::Problem => {
                     "\nSomething stands in the way: begin with the first PROBLEM.\n"
                 }
             });

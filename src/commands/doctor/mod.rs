@@ -12,12 +12,12 @@ use std::thread;
 use super::Surroundings;
 use crate::aws::Api;
 use crate::cli::Doctor;
-use check::{Check, Report};
-use reach::Place;
+use check::{Check, DoctorReport};
+use reach::EndpointPlace;
 
 /// Runs it; the exit code.
 pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> u8 {
-    let mut report = Report::new(doctor.json, around.redactor.clone());
+    let mut report = DoctorReport::new(doctor.json, around.redactor.clone());
     if let Some(api) = setup::examine(doctor, around, &mut report) {
         ask(&api, doctor, around, &mut report);
     }
@@ -27,7 +27,7 @@ pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> u8 {
 }
 
 /// The steps that ask others.
-fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut Report) {
+fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut DoctorReport) {
     let url = match api.ssm_url() {
         Ok(url) => url,
         Err(error) => {
@@ -35,7 +35,10 @@ fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut Report) {
             return report.add(&Check::problem("endpoints", error.to_string(), next));
         }
     };
-    let places = [Place::ssm(&url), Place::streams(api, &around.settings)];
+    let places = [
+        EndpointPlace::ssm(&url),
+        EndpointPlace::streams(api, &around.settings),
+    ];
     let hosts: Vec<String> = places
         .iter()
         .map(|place| format!("{} at {}:{}", place.name, place.host, place.port))
@@ -72,13 +75,13 @@ fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut Report) {
     });
 }
 
-fn add(report: &mut Report, check: thread::Result<Check>) {
+fn add(report: &mut DoctorReport, check: thread::Result<Check>) {
     if let Ok(check) = check {
         report.add(&check);
     }
 }
 
-fn proxy(api: &Api, places: &[Place]) -> Check {
+fn proxy(api: &Api, places: &[EndpointPlace]) -> Check {
     let ways: Vec<String> = places
         .iter()
         .map(|place| {

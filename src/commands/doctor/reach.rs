@@ -20,14 +20,14 @@ const UNIMPORTANT: Duration = Duration::from_secs(30);
 
 /// Somebody to be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EndpointPlace {
     pub(super) name: &'static str,
     pub(super) secure: bool,
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-impl Place {
+impl EndpointPlace {
     /// Systems Manager's API.
     pub(super) fn ssm(url: &Uri) -> Self {
         let secure = url.scheme_str() != Some("http");
@@ -55,7 +55,7 @@ impl Place {
 }
 
 /// Connects, and lets go.
-pub(super) fn reach(api: &Api, place: &Place) -> Check {
+pub(super) fn reach(api: &Api, place: &EndpointPlace) -> Check {
     let limit = Limit::within(REACH_TIME);
     let to = format!("{}:{}", place.host, place.port);
     let network = api.network();
@@ -88,8 +88,8 @@ fn steps(probe: &Probe) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn next_step(place: &Place, error: &ConnectError) -> String {
-    let Place {
+fn next_step(place: &EndpointPlace, error: &ConnectError) -> String {
+    let EndpointPlace {
         name, host, port, ..
     } = place;
     match error {
@@ -152,7 +152,7 @@ fn compare(before: SystemTime, server: SystemTime, after: SystemTime) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
@@ -160,10 +160,10 @@ mod tests {
         let now = SystemTime::now();
         let second = Duration::from_secs(1);
         let at = |server| compare(now, server, now + second);
-        assert_eq!(at(now).outcome, Outcome::Fine);
-        assert_eq!(at(now - second * 20).outcome, Outcome::Fine);
+        assert_eq!(at(now).outcome, CheckOutcome::Fine);
+        assert_eq!(at(now - second * 20).outcome, CheckOutcome::Fine);
         let ahead = at(now - second * 600);
-        assert_eq!(ahead.outcome, Outcome::Warning);
+        assert_eq!(ahead.outcome, CheckOutcome::Warning);
         assert!(ahead.detail.contains("600 s ahead of"), "{ahead:?}");
         let behind = at(now + second * 101);
         assert!(behind.detail.contains("100 s behind"), "{behind:?}");

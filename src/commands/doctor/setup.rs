@@ -1,14 +1,14 @@
 //! What is read before anything is sent: variables, files, the region, endpoints, proxies, trusted roots.
 
 use crate::VERSION;
-use crate::aws::{Api, Configured, Options};
+use crate::aws::{Api, ApiOptions, Configured};
 use crate::cli::Doctor;
 use crate::commands::Surroundings;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::network::{Network, ProxySettings, Trust};
 
-use super::check::{Check, Report};
+use super::check::{Check, DoctorReport};
 
 /// Variables that decide something and do not begin with AWS_ or SSM_PLUGIN_.
 const OTHERS: [&str; 8] = [
@@ -25,7 +25,11 @@ const OTHERS: [&str; 8] = [
 const ROOTS: [&str; 3] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Looks at it; what calls AWS, where that can be.
-pub(super) fn examine(doctor: &Doctor, around: &Surroundings, report: &mut Report) -> Option<Api> {
+pub(super) fn examine(
+    doctor: &Doctor,
+    around: &Surroundings,
+    report: &mut DoctorReport,
+) -> Option<Api> {
     report.add(&Check::fine(
         "version",
         format!(
@@ -63,7 +67,7 @@ pub(super) fn examine(doctor: &Doctor, around: &Surroundings, report: &mut Repor
         ),
     });
     let network = Network::new(environment, bundle.as_deref()).ok()?;
-    let options = Options {
+    let options = ApiOptions {
         region: doctor.account.region.clone(),
         profile: doctor.account.profile.clone(),
         endpoint: doctor.account.endpoint_url.clone(),

@@ -172,7 +172,7 @@ fn refused(error: &ApiError) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
@@ -183,11 +183,11 @@ mod tests {
                 ..Node::default()
             })
         };
-        assert_eq!(check("3.3.0.0").outcome, Outcome::Fine);
-        assert_eq!(check("2.0.0.0").outcome, Outcome::Problem);
-        assert_eq!(check("x").outcome, Outcome::Warning);
+        assert_eq!(check("3.3.0.0").outcome, CheckOutcome::Fine);
+        assert_eq!(check("2.0.0.0").outcome, CheckOutcome::Problem);
+        assert_eq!(check("x").outcome, CheckOutcome::Warning);
         let old = check("3.0.500.0");
-        assert_eq!(old.outcome, Outcome::Warning);
+        assert_eq!(old.outcome, CheckOutcome::Warning);
         assert!(old.detail.contains("ports of other hosts"), "{old:?}");
         assert!(!old.detail.contains("one forward"), "{old:?}");
     }

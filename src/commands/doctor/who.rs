@@ -114,7 +114,7 @@ fn refused(error: &ApiError, refresh: &str) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
+    use super::super::check::CheckOutcome;
     use super::*;
 
     #[test]
@@ -129,9 +129,9 @@ mod tests {
             credentials(&found, now, "").outcome
         };
         let minute = Duration::from_secs(60);
-        assert_eq!(outcome(None), Outcome::Fine);
-        assert_eq!(outcome(Some(now + minute * 60)), Outcome::Fine);
-        assert_eq!(outcome(Some(now + minute * 10)), Outcome::Warning);
-        assert_eq!(outcome(Some(now - minute)), Outcome::Problem);
+        assert_eq!(outcome(None), CheckOutcome::Fine);
+        assert_eq!(outcome(Some(now + minute * 60)), CheckOutcome::Fine);
+        assert_eq!(outcome(Some(now + minute * 10)), CheckOutcome::Warning);
+        assert_eq!(outcome(Some(now - minute)), CheckOutcome::Problem);
     }
 }

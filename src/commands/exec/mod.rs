@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::session::{STDIN_TIMEOUT, refuse_unread};
 use super::{Surroundings, catch_signals};
-use crate::cli::Exec;
+use crate::cli::ExecOptions;
 use crate::client::Client;
 use crate::client::exec::command_line;
 use crate::client::target::TargetName;
@@ -48,7 +48,7 @@ struct ExecState {
 }
 
 /// Runs the command; the highest exit code.
-pub(super) fn run(exec: &Exec, around: &Surroundings) -> Result<u8, Error> {
+pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error> {
     let began = Instant::now();
     let targets = exec.targets(&around.environment)?;
     let client = around.client(&exec.starting.account)?;

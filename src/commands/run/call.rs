@@ -18,7 +18,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What came of a call.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum CallAnswer {
     Summary {
         part: usize,
         summary: Option<CommandSummary>,
@@ -42,7 +42,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Calls {
     asks: Sender<Ask>,
-    answers: Receiver<Answer>,
+    answers: Receiver<CallAnswer>,
 }
 
 impl Calls {
@@ -71,12 +71,12 @@ impl Calls {
         let _ = self.asks.send(ask);
     }
 
-    pub(super) fn answers(&self) -> &Receiver<Answer> {
+    pub(super) fn answers(&self) -> &Receiver<CallAnswer> {
         &self.answers
     }
 }
 
-fn call(api: &Api, ids: &[String], ask: Ask) -> Answer {
+fn call(api: &Api, ids: &[String], ask: Ask) -> CallAnswer {
     let result = once(api, ids, &ask).or_else(|error| {
         // Credentials that are over: others were found by then, or are not.
         if is_expired(&error) {
@@ -85,24 +85,24 @@ fn call(api: &Api, ids: &[String], ask: Ask) -> Answer {
             Err(error)
         }
     });
-    result.unwrap_or_else(|error| Answer::Failed {
+    result.unwrap_or_else(|error| CallAnswer::Failed {
         ask,
         trouble: trouble(&error),
     })
 }
 
-fn once(api: &Api, ids: &[String], ask: &Ask) -> Result<Answer, ApiError> {
+fn once(api: &Api, ids: &[String], ask: &Ask) -> Result<CallAnswer, ApiError> {
     let limit = Limit::within(CALL_TIMEOUT);
     Ok(match ask {
-        Ask::Summary { part } => Answer::Summary {
+        Ask::Summary { part } => CallAnswer::Summary {
             part: *part,
             summary: api.command_summary(&ids[*part], &limit)?,
         },
-        Ask::Page { part, next } => Answer::Page {
+        Ask::Page { part, next } => CallAnswer::Page {
             part: *part,
             page: api.command_invocations(&ids[*part], next.as_deref(), &limit)?,
         },
-        Ask::Output { part, node } => Answer::Output {
+        Ask::Output { part, node } => CallAnswer::Output {
             part: *part,
             node: node.clone(),
             output: api.command_output(&ids[*part], node, &limit)?,

@@ -14,7 +14,7 @@ const CUT_MARK: &str = "--output truncated--";
 
 /// A node on which the command has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedInvocation {
     /// The node's id.
     pub(super) node: String,
     /// What it calls itself; may be empty.
@@ -35,7 +35,7 @@ pub(super) struct Ended {
     pub(super) unread: Option<String>,
 }
 
-impl Ended {
+impl EndedInvocation {
     /// Whether the command did what it should.
     pub(super) fn is_success(&self) -> bool {
         self.how == "Success"

@@ -34,10 +34,10 @@ use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal, Signals};
 use crate::terminal::unread::{self, UnreadInput};
-use call::{Answer, Calls};
+use call::{CallAnswer, Calls};
 use send::Plan;
 use show::{Show, Unwritable};
-use watch::{Options, Step, Watch};
+use watch::{RunWatch, WatchOptions, WatchStep};
 
 /// All look-ups and calls before the first node can begin, the search for credentials included.
 const SEND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -49,11 +49,11 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// What is followed.
 struct Commands {
     ids: Vec<String>,
-    options: Options,
+    options: WatchOptions,
 }
 
 /// How it ended for us.
-enum Outcome {
+enum RunOutcome {
     /// Everything is known.
     Over(u8),
     /// The commands go on without us.
@@ -112,9 +112,9 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
         ));
     };
     match (outcome, trouble) {
-        (Ok(Outcome::Over(_)), Some(trouble)) => Err(trouble),
-        (Ok(Outcome::Over(code)), None) => Ok(code),
-        (Ok(Outcome::Left(code)), _) => {
+        (Ok(RunOutcome::Over(_)), Some(trouble)) => Err(trouble),
+        (Ok(RunOutcome::Over(code)), None) => Ok(code),
+        (Ok(RunOutcome::Left(code)), _) => {
             come_back("the command goes on");
             Ok(code)
         }
@@ -129,7 +129,7 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
 fn send(client: &Client, plan: &Plan, show: &mut Show<'_>) -> (Commands, Option<Error>) {
     let mut commands = Commands {
         ids: Vec::new(),
-        options: Options {
+        options: WatchOptions {
             is_new: true,
             is_mixed: plan.is_mixed,
         },
@@ -160,7 +160,7 @@ fn attach(ids: Vec<String>, show: &mut Show<'_>) -> (Commands, Option<Error>) {
     for id in &ids {
         let _ = show.command(id, None);
     }
-    let options = Options {
+    let options = WatchOptions {
         is_new: false,
         is_mixed: ids.len() > 1,
     };
@@ -174,18 +174,18 @@ fn follow(
     signals: &Signals,
     show: &mut Show<'_>,
     remarks: &Remarks,
-) -> Result<Outcome, Error> {
+) -> Result<RunOutcome, Error> {
     let lost = Error::Lost;
     let calls =
         Calls::start(client.api(), &commands.ids).map_err(|error| out_of_resources(&error))?;
-    let mut watch = Watch::new(commands.ids.len(), commands.options, Instant::now());
+    let mut watch = RunWatch::new(commands.ids.len(), commands.options, Instant::now());
     let mut question = Question::default();
     loop {
         let until = loop {
             match watch.next(Instant::now()) {
-                Step::Ask(ask) => calls.make(ask),
-                Step::Wait(until) => break until,
-                Step::Over => return Ok(over(&watch, show)),
+                WatchStep::Ask(ask) => calls.make(ask),
+                WatchStep::Wait(until) => break until,
+                WatchStep::Over => return Ok(over(&watch, show)),
             }
         };
         if !question.is_open() {
@@ -201,13 +201,13 @@ fn follow(
                 let Ok(signal) = signal else { continue };
                 show.clear_progress();
                 if signal != Signal::Interrupt || !question.ask() {
-                    return Ok(Outcome::Left(code_of(signal)));
+                    return Ok(RunOutcome::Left(code_of(signal)));
                 }
             }
             recv(question.answer()) -> answer => {
                 question.close();
                 if answer != Ok(true) {
-                    return Ok(Outcome::Left(code_of(Signal::Interrupt)));
+                    return Ok(RunOutcome::Left(code_of(Signal::Interrupt)));
                 }
                 cancel(client, commands);
                 watch.look_soon(Instant::now());
@@ -217,7 +217,7 @@ fn follow(
         while let Some(ended) = watch.take_ended() {
             if show.ended(&ended) == Err(Unwritable) {
                 let signal = signals.incoming().try_recv().ok();
-                return Ok(Outcome::Left(signal.map_or(1, code_of)));
+                return Ok(RunOutcome::Left(signal.map_or(1, code_of)));
             }
         }
     }
@@ -228,16 +228,16 @@ fn code_of(signal: Signal) -> u8 {
     u8::try_from(128 + signal.number()).unwrap_or(u8::MAX)
 }
 
-fn take(watch: &mut Watch, answer: Answer, remarks: &Remarks) -> Result<(), String> {
+fn take(watch: &mut RunWatch, answer: CallAnswer, remarks: &Remarks) -> Result<(), String> {
     let now = Instant::now();
     match answer {
-        Answer::Summary { part, summary } => watch.summary(part, summary, now),
-        Answer::Page { part, page } => watch.page(part, page, now),
-        Answer::Output { part, node, output } => {
+        CallAnswer::Summary { part, summary } => watch.summary(part, summary, now),
+        CallAnswer::Page { part, page } => watch.page(part, page, now),
+        CallAnswer::Output { part, node, output } => {
             watch.output(part, &node, output);
             Ok(())
         }
-        Answer::Failed { ask, trouble } => {
+        CallAnswer::Failed { ask, trouble } => {
             if let watch::Trouble::Temporary(why) = &trouble {
                 remarks.once(&format!("{why}; it is tried again"));
             }
@@ -246,15 +246,15 @@ fn take(watch: &mut Watch, answer: Answer, remarks: &Remarks) -> Result<(), Stri
     }
 }
 
-fn over(watch: &Watch, show: &mut Show<'_>) -> Outcome {
+fn over(watch: &RunWatch, show: &mut Show<'_>) -> RunOutcome {
     if let Some((count, details)) = watch.untold() {
         show.untold(count, &details);
     } else if watch.counts().all == 0 && show.is_empty() {
         print::complaint("no node is meant: see `session-manager-plugin list`");
     }
     match show.end() {
-        Ok(code) => Outcome::Over(code),
-        Err(Unwritable) => Outcome::Over(1),
+        Ok(code) => RunOutcome::Over(code),
+        Err(Unwritable) => RunOutcome::Over(1),
     }
 }
 

@@ -23,7 +23,7 @@ const SEND_PAUSE: Duration = Duration::from_millis(500);
 
 /// A shell of a node, and the document that runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shell {
+enum ScriptShell {
     Posix,
     PowerShell,
 }
@@ -46,7 +46,7 @@ pub(super) struct Plan {
     pub(super) is_mixed: bool,
 }
 
-impl Shell {
+impl ScriptShell {
     fn of(platform_type: &str) -> Self {
         if platform_type == "Windows" {
             Self::PowerShell
@@ -192,8 +192,10 @@ fn resolve(api: &Api, names: &[String], limit: &Limit) -> Result<Vec<(String, St
 /// One command for each shell. Without knowledge of nodes all are taken for Linux.
 fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -> Plan {
     let mut plan = Plan::default();
-    let mut by_shell: [(Shell, Vec<String>); 2] =
-        [(Shell::Posix, Vec::new()), (Shell::PowerShell, Vec::new())];
+    let mut by_shell: [(ScriptShell, Vec<String>); 2] = [
+        (ScriptShell::Posix, Vec::new()),
+        (ScriptShell::PowerShell, Vec::new()),
+    ];
     for (id, name) in ids {
         let node = nodes
             .as_ref()
@@ -204,7 +206,7 @@ fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -
                 format!("is not connected ({})", node.state.word())
             }
             _ => {
-                let shell = Shell::of(node.flatten().map_or("", |node| &node.platform_type));
+                let shell = ScriptShell::of(node.flatten().map_or("", |node| &node.platform_type));
                 let group = by_shell.iter_mut().find(|(other, _)| *other == shell);
                 group.into_iter().for_each(|(_, ids)| ids.push(id.clone()));
                 continue;
@@ -240,7 +242,8 @@ fn of_criteria(send: &Send, criteria: &[Criterion], has_others: bool, windows: &
         ..Plan::default()
     };
     if has_others {
-        plan.commands.push(command(send, Shell::Posix, all.clone()));
+        plan.commands
+            .push(command(send, ScriptShell::Posix, all.clone()));
     }
     if plan.is_mixed {
         let named = CommandTarget {
@@ -248,14 +251,15 @@ fn of_criteria(send: &Send, criteria: &[Criterion], has_others: bool, windows: &
             values: windows.iter().map(|node| node.id.clone()).collect(),
         };
         plan.commands
-            .push(command(send, Shell::PowerShell, vec![named]));
+            .push(command(send, ScriptShell::PowerShell, vec![named]));
     } else if !windows.is_empty() {
-        plan.commands.push(command(send, Shell::PowerShell, all));
+        plan.commands
+            .push(command(send, ScriptShell::PowerShell, all));
     }
     plan
 }
 
-fn command(send: &Send, shell: Shell, targets: Vec<CommandTarget>) -> SendCommand {
+fn command(send: &Send, shell: ScriptShell, targets: Vec<CommandTarget>) -> SendCommand {
     SendCommand {
         document_name: shell.document(),
         targets,
@@ -404,15 +408,15 @@ mod tests {
     fn words_arrive_as_they_are() {
         let words = |words: &[&str]| order(words).command;
         let line = words(&["df -h | tail -1"]);
-        assert_eq!(Shell::Posix.script(&line), "df -h | tail -1");
-        assert_eq!(Shell::PowerShell.script(&line), "df -h | tail -1");
+        assert_eq!(ScriptShell::Posix.script(&line), "df -h | tail -1");
+        assert_eq!(ScriptShell::PowerShell.script(&line), "df -h | tail -1");
         let several = words(&["echo", "it's", "$HOME", "", "~", "a=b"]);
         assert_eq!(
-            Shell::Posix.script(&several),
+            ScriptShell::Posix.script(&several),
             r"echo 'it'\''s' '$HOME' '' '~' 'a=b'"
         );
         assert_eq!(
-            Shell::PowerShell.script(&several),
+            ScriptShell::PowerShell.script(&several),
             "& 'echo' 'it''s' '$HOME' '' '~' 'a=b'\nexit $LASTEXITCODE"
         );
     }

@@ -9,7 +9,7 @@ use rustix::pipe::PIPE_BUF;
 use rustix::termios::{isatty, tcgetwinsize};
 use serde::Serialize;
 
-use super::ended::Ended;
+use super::ended::EndedInvocation;
 use super::send::Left;
 use super::watch::Counts;
 use crate::error::Error;
@@ -81,7 +81,7 @@ impl<'a> Show<'a> {
     }
 
     /// A node on which it has ended.
-    pub(super) fn ended(&mut self, ended: &Ended) -> Result<(), Unwritable> {
+    pub(super) fn ended(&mut self, ended: &EndedInvocation) -> Result<(), Unwritable> {
         self.clear_progress();
         self.count(Row {
             node: ended.node.clone(),
@@ -331,7 +331,7 @@ enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    fn of(ended: &'a Ended) -> Self {
+    fn of(ended: &'a EndedInvocation) -> Self {
         let [stdout_cut, stderr_cut] = ended.is_cut;
         Self::Result {
             target: &ended.node,

@@ -8,7 +8,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::ended::{Ended, is_final};
+use super::ended::{EndedInvocation, is_final};
 use super::pace::Pace;
 use crate::aws::api::{CommandInvocation, CommandInvocations, CommandOutput, CommandSummary};
 
@@ -43,7 +43,7 @@ pub(super) enum Ask {
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum WatchStep {
     /// Make this call.
     Ask(Ask),
     /// Wait for an answer, but not longer than this.
@@ -78,25 +78,25 @@ pub(super) struct Counts {
 
 /// Follows commands to their end.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct RunWatch {
     parts: Vec<Part>,
     pace: Pace,
     in_flight: usize,
-    ended: VecDeque<Ended>,
+    ended: VecDeque<EndedInvocation>,
     /// Nodes whose output is to be asked for, with what is known of them.
-    unread: VecDeque<(usize, Ended)>,
+    unread: VecDeque<(usize, EndedInvocation)>,
     /// Those that are being asked for.
-    reading: Vec<(usize, Ended)>,
+    reading: Vec<(usize, EndedInvocation)>,
     /// Nothing is asked before.
     pause_until: Option<Instant>,
     trouble: Option<(Instant, u32)>,
     started: Instant,
-    options: Options,
+    options: WatchOptions,
 }
 
 /// What is known of the commands before anything is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Options {
+pub(super) struct WatchOptions {
     /// They were sent just now: parts of the service may not know them yet.
     pub(super) is_new: bool,
     /// A node of another platform than a command is for is not one of its nodes: it gets another command.
@@ -109,7 +109,7 @@ struct Part {
     summary: Option<CommandSummary>,
     summary_at: Option<Instant>,
     interval: Duration,
-    list: List,
+    list: Listing,
     known: HashSet<Box<str>>,
     passed_over: u64,
     failed: u64,
@@ -117,18 +117,18 @@ struct Part {
 }
 
 #[derive(Debug)]
-enum List {
+enum Listing {
     /// None is read; the next one no earlier than this.
     Idle(Option<Instant>),
     /// This page is next.
-    Next(Reading),
+    Next(OutputPages),
     /// It is under way.
-    Asked(Reading),
+    Asked(OutputPages),
 }
 
 /// A list as it is read.
 #[derive(Debug, Clone)]
-struct Reading {
+struct OutputPages {
     next: Option<String>,
     began: Instant,
     /// Whether it began after the command's end.
@@ -139,14 +139,14 @@ struct Reading {
     attempt: u32,
 }
 
-impl Watch {
+impl RunWatch {
     /// Follows so many commands, numbered from 0.
-    pub(super) fn new(parts: usize, options: Options, now: Instant) -> Self {
+    pub(super) fn new(parts: usize, options: WatchOptions, now: Instant) -> Self {
         let part = || Part {
             summary: None,
             summary_at: Some(now),
             interval: SUMMARY_INTERVALS[0],
-            list: List::Idle(None),
+            list: Listing::Idle(None),
             known: HashSet::new(),
             passed_over: 0,
             failed: 0,
@@ -168,25 +168,29 @@ impl Watch {
 
     /// What to do now. To be asked again after every answer, and when the time comes that it names.
     #[must_use]
-    pub(super) fn next(&mut self, now: Instant) -> Step {
+    pub(super) fn next(&mut self, now: Instant) -> WatchStep {
         if self.in_flight >= CALLS_AT_ONCE {
-            return Step::Wait(None);
+            return WatchStep::Wait(None);
         }
         let gate = self.pace.next().max(self.pause_until);
         let (ask, due) = self.choose(now);
         if let Some(gate) = gate.filter(|gate| *gate > now)
             && ask.is_some()
         {
-            return Step::Wait(Some(gate));
+            return WatchStep::Wait(Some(gate));
         }
         let Some(ask) = ask else {
             let is_over = self.in_flight == 0 && self.parts.iter().all(|part| part.is_over);
-            return if is_over { Step::Over } else { Step::Wait(due) };
+            return if is_over {
+                WatchStep::Over
+            } else {
+                WatchStep::Wait(due)
+            };
         };
         self.take(&ask, now);
         self.pace.called(now);
         self.in_flight += 1;
-        Step::Ask(ask)
+        WatchStep::Ask(ask)
     }
 
     /// What is due, else when something will be.
@@ -205,17 +209,17 @@ impl Watch {
         }
         for (part, state) in self.parts.iter().enumerate() {
             match &state.list {
-                List::Next(reading) => {
+                Listing::Next(reading) => {
                     let next = reading.next.clone();
                     return (Some(Ask::Page { part, next }), None);
                 }
-                List::Idle(time) if state.wants_list() => {
+                Listing::Idle(time) if state.wants_list() => {
                     if state.has_ended() || time.is_none_or(|time| time <= now) {
                         return (Some(Ask::Page { part, next: None }), None);
                     }
                     due = earliest(due, *time);
                 }
-                List::Idle(_) | List::Asked(_) => {}
+                Listing::Idle(_) | Listing::Asked(_) => {}
             }
         }
         (None, due)
@@ -228,10 +232,10 @@ impl Watch {
             Ask::Page { part, .. } => {
                 let part = &mut self.parts[*part];
                 let is_last = part.has_ended();
-                let list = std::mem::replace(&mut part.list, List::Idle(None));
-                part.list = List::Asked(match list {
-                    List::Next(reading) | List::Asked(reading) => reading,
-                    List::Idle(_) => Reading::new(now, is_last, 0),
+                let list = std::mem::replace(&mut part.list, Listing::Idle(None));
+                part.list = Listing::Asked(match list {
+                    Listing::Next(reading) | Listing::Asked(reading) => reading,
+                    Listing::Idle(_) => OutputPages::new(now, is_last, 0),
                 });
             }
         }
@@ -277,7 +281,8 @@ impl Watch {
     ) -> Result<(), String> {
         self.succeeded();
         let part = &mut self.parts[number];
-        let List::Asked(mut reading) = std::mem::replace(&mut part.list, List::Idle(None)) else {
+        let Listing::Asked(mut reading) = std::mem::replace(&mut part.list, Listing::Idle(None))
+        else {
             return Ok(());
         };
         for invocation in page.invocations {
@@ -295,7 +300,7 @@ impl Watch {
                 }
                 continue;
             }
-            let (ended, is_whole) = Ended::of(invocation);
+            let (ended, is_whole) = EndedInvocation::of(invocation);
             part.know(&ended)?;
             if is_whole {
                 self.ended.push_back(ended);
@@ -306,19 +311,19 @@ impl Watch {
         let is_enough = !reading.is_last && !part.wants_list();
         reading.next = page.next.filter(|_| !is_enough);
         if reading.next.is_some() {
-            part.list = List::Next(reading);
+            part.list = Listing::Next(reading);
             return Ok(());
         }
         let length = now.saturating_duration_since(reading.began);
         if !reading.is_last {
-            part.list = List::Idle(Some(now + length * LIST_PAUSE));
+            part.list = Listing::Idle(Some(now + length * LIST_PAUSE));
             return Ok(());
         }
         let is_complete = reading.unfinished.is_empty() && part.count_known() >= part.targets();
         if is_complete || reading.attempt >= LATE_LISTS {
             // The command as a whole has ended: what its nodes are said to do is late, and stays so.
             for invocation in reading.unfinished {
-                let (ended, _) = Ended::of(invocation);
+                let (ended, _) = EndedInvocation::of(invocation);
                 part.know(&ended)?;
                 self.ended.push_back(ended);
             }
@@ -326,7 +331,7 @@ impl Watch {
         } else {
             let began = now + LATE_INTERVAL;
             self.pause_until = Some(began);
-            part.list = List::Next(Reading::new(began, true, reading.attempt + 1));
+            part.list = Listing::Next(OutputPages::new(began, true, reading.attempt + 1));
         }
         Ok(())
     }
@@ -384,8 +389,8 @@ impl Watch {
             Ask::Summary { part } => self.parts[part].summary_at = Some(now),
             Ask::Page { part, .. } => {
                 let part = &mut self.parts[part];
-                if let List::Asked(reading) = &part.list {
-                    part.list = List::Next(reading.clone());
+                if let Listing::Asked(reading) = &part.list {
+                    part.list = Listing::Next(reading.clone());
                 }
             }
             Ask::Output { part, node } => {
@@ -401,8 +406,8 @@ impl Watch {
         self.pace.accepted();
     }
 
-    fn read(&mut self, part: usize, node: &str) -> Option<Ended> {
-        let is_it = |(of, ended): &(usize, Ended)| *of == part && ended.node == node;
+    fn read(&mut self, part: usize, node: &str) -> Option<EndedInvocation> {
+        let is_it = |(of, ended): &(usize, EndedInvocation)| *of == part && ended.node == node;
         let index = self.reading.iter().position(is_it)?;
         Some(self.reading.swap_remove(index).1)
     }
@@ -416,7 +421,7 @@ impl Watch {
     }
 
     /// The next node on which it has ended, with its output.
-    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+    pub(super) fn take_ended(&mut self) -> Option<EndedInvocation> {
         self.ended.pop_front()
     }
 
@@ -446,7 +451,7 @@ impl Watch {
     }
 }
 
-impl Reading {
+impl OutputPages {
     fn new(began: Instant, is_last: bool, attempt: u32) -> Self {
         Self {
             next: None,
@@ -478,7 +483,7 @@ impl Part {
         !self.is_over && (self.has_ended() || completed > self.count_known())
     }
 
-    fn know(&mut self, ended: &Ended) -> Result<(), String> {
+    fn know(&mut self, ended: &EndedInvocation) -> Result<(), String> {
         if self.known.len() >= MOST_NODES {
             return Err(format!(
                 "the command has more nodes than can be followed ({MOST_NODES})"

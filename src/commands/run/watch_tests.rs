@@ -51,7 +51,7 @@ impl Service {
         ((seconds * self.rate) as usize).min(self.nodes.len())
     }
 
-    fn answer(&mut self, watch: &mut Watch, ask: Ask) {
+    fn answer(&mut self, watch: &mut RunWatch, ask: Ask) {
         self.calls.push(ask.clone());
         if let Some(every) = self.throttles
             && self.calls.len().is_multiple_of(every)
@@ -106,17 +106,17 @@ impl Service {
     }
 
     /// Runs until everything is known; how each node ended, and how long it took.
-    fn run(&mut self, watch: &mut Watch) -> (HashMap<String, Ended>, Duration) {
+    fn run(&mut self, watch: &mut RunWatch) -> (HashMap<String, EndedInvocation>, Duration) {
         let mut all = HashMap::new();
         for _ in 0..1_000_000 {
             let until = match watch.next(self.now) {
-                Step::Ask(ask) => {
+                WatchStep::Ask(ask) => {
                     self.in_flight.push_back((self.now + CALL, ask));
                     assert!(self.in_flight.len() <= CALLS_AT_ONCE);
                     continue;
                 }
-                Step::Wait(until) => until,
-                Step::Over => return (all, self.now.duration_since(self.start)),
+                WatchStep::Wait(until) => until,
+                WatchStep::Over => return (all, self.now.duration_since(self.start)),
             };
             let answered = self.in_flight.front().map(|(time, _)| *time);
             let next = [answered, until].into_iter().flatten().min();
@@ -138,12 +138,12 @@ impl Service {
     }
 }
 
-fn watch(service: &Service) -> Watch {
-    let options = Options {
+fn watch(service: &Service) -> RunWatch {
+    let options = WatchOptions {
         is_new: true,
         is_mixed: false,
     };
-    Watch::new(1, options, service.now)
+    RunWatch::new(1, options, service.now)
 }
 
 #[test]
@@ -225,11 +225,11 @@ fn nodes_of_the_other_command_are_not_counted() {
     nodes[1].details = "InvalidPlatform".to_owned();
     for (is_mixed, expected) in [(true, 2), (false, 3)] {
         let mut service = Service::new(nodes.clone(), 1000.0);
-        let options = Options {
+        let options = WatchOptions {
             is_new: true,
             is_mixed,
         };
-        let mut watch = Watch::new(1, options, service.now);
+        let mut watch = RunWatch::new(1, options, service.now);
         let (all, _) = service.run(&mut watch);
         assert_eq!(all.len(), expected);
         assert_eq!(watch.counts().all, expected as u64);
@@ -241,18 +241,18 @@ fn an_unknown_command_is_waited_for_only_after_it_was_sent() {
     let now = Instant::now();
     let summary = Ask::Summary { part: 0 };
     for is_new in [true, false] {
-        let options = Options {
+        let options = WatchOptions {
             is_new,
             is_mixed: false,
         };
-        let mut watch = Watch::new(1, options, now);
-        assert_eq!(watch.next(now), Step::Ask(summary.clone()));
+        let mut watch = RunWatch::new(1, options, now);
+        assert_eq!(watch.next(now), WatchStep::Ask(summary.clone()));
         assert_eq!(watch.summary(0, None, now).is_ok(), is_new);
         if is_new {
-            let Step::Wait(Some(until)) = watch.next(now) else {
+            let WatchStep::Wait(Some(until)) = watch.next(now) else {
                 panic!("no pause");
             };
-            assert_eq!(watch.next(until), Step::Ask(summary.clone()));
+            assert_eq!(watch.next(until), WatchStep::Ask(summary.clone()));
             let late = now + Duration::from_secs(20);
             watch.summary(0, None, late).unwrap_err();
         }
@@ -263,23 +263,23 @@ fn an_unknown_command_is_waited_for_only_after_it_was_sent() {
 fn trouble_lasts_ten_minutes_at_most() {
     let start = Instant::now();
     let mut now = start;
-    let options = Options {
+    let options = WatchOptions {
         is_new: true,
         is_mixed: false,
     };
-    let mut watch = Watch::new(1, options, now);
+    let mut watch = RunWatch::new(1, options, now);
     let mut calls = 0;
     let why = loop {
         match watch.next(now) {
-            Step::Ask(ask) => {
+            WatchStep::Ask(ask) => {
                 calls += 1;
                 let trouble = Trouble::Temporary("no network".to_owned());
                 if let Err(why) = watch.failed(ask, trouble, now) {
                     break why;
                 }
             }
-            Step::Wait(until) => now = until.expect("another try"),
-            Step::Over => panic!("over"),
+            WatchStep::Wait(until) => now = until.expect("another try"),
+            WatchStep::Over => panic!("over"),
         }
     };
     assert_eq!(why, "no network");
@@ -290,7 +290,7 @@ fn trouble_lasts_ten_minutes_at_most() {
 
 #[test]
 fn output_that_was_cut_is_known() {
-    let (mut ended, is_whole) = Ended::of(invocation(1, "Success", &"x".repeat(2500)));
+    let (mut ended, is_whole) = EndedInvocation::of(invocation(1, "Success", &"x".repeat(2500)));
     assert!(!is_whole);
     ended.read(CommandOutput {
         stdout: "ü".repeat(24_000),

@@ -1,0 +1,85 @@
+//! What all that is copied has in common.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::digest;
+use super::remote::Starter;
+
+/// How far it is, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    carried: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes that are there, those of earlier calls included.
+    pub fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all that is known of.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn carry(&self, bytes: u64) {
+        self.carried.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn expect(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// How files are copied.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// Sessions at a time, 1 to [`MOST_SESSIONS`].
+    pub sessions: usize,
+    /// Whether permissions and times are kept.
+    pub preserve: bool,
+    /// Why, for the records.
+    pub reason: Option<String>,
+}
+
+/// A file that was copied, hash compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Its size.
+    pub bytes: u64,
+    /// Digits of its SHA-256; nothing where the target has only cksum.
+    pub sha256: Option<String>,
+}
+
+impl Copied {
+    pub(super) fn new(bytes: u64, hash: digest::Hash) -> Self {
+        let is_sha256 = hash.kind == digest::Kind::Sha256;
+        Self {
+            bytes,
+            sha256: is_sha256.then_some(hash.digits),
+        }
+    }
+}
+
+/// What all that is copied has in common.
+pub(super) struct Context {
+    pub(super) starter: Starter,
+    pub(super) options: CopyOptions,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Context {
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.starter.cancel.is_cancelled()
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: io::Result<SystemTime>) -> Option<u64> {
+    let since = time.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
+}
