@@ -122,9 +122,13 @@ impl SessionCommand {
             Self::Exec(exec) => return exec.start(environment),
             Self::SshProxy(proxy) => return proxy.start(environment),
             Self::PortForward(forward) => {
-                let (host, mut parameters) = forward.as_session().ok_or_else(|| {
+                let (host, local, remote) = forward.as_session().ok_or_else(|| {
                     Error::Usage("port-forward is more than one session".to_owned())
                 })?;
+                let mut parameters = vec![
+                    ("portNumber", remote.to_string()),
+                    ("localPortNumber", local.to_string()),
+                ];
                 match host {
                     Some(host) => {
                         parameters.push(("host", host.to_owned()));

@@ -116,8 +116,9 @@ impl PortForward {
         self.once
     }
 
-    /// The parameters of the only session, where it is just what the AWS CLI would do: its texts and its end are those of the contract.
-    pub(super) fn as_session(&self) -> Option<(Option<&str>, Vec<(&'static str, String)>)> {
+    /// The host, the local and the remote port of the only session, where it is just what the AWS CLI would do: its texts and its end are
+    /// those of the contract.
+    pub(super) fn as_session(&self) -> Option<(Option<&str>, u16, u16)> {
         let is_plain = self.once
             && !self.on_demand
             && !self.json
@@ -132,11 +133,8 @@ impl PortForward {
         let ListenAddress::Port(local, None) = spec.local else {
             return None;
         };
-        let parameters = vec![
-            ("portNumber", spec.remote.to_string()),
-            ("localPortNumber", local.to_string()),
-        ];
-        is_plain.then(|| (spec.host.as_deref().or(self.host.as_deref()), parameters))
+        let host = spec.host.as_deref().or(self.host.as_deref());
+        is_plain.then_some((host, local, spec.remote))
     }
 }
 

@@ -115,6 +115,7 @@ hostile!(
     handshake,
     smux,
     escapes,
+    socks,
     arguments,
     stream_url,
     proxy_answers,

@@ -63,6 +63,16 @@ pub fn escapes() -> Vec<Vec<u8>> {
     texts(&["ls\r~.", "~~\r~?~-\r~.", "\n~x~~~.", "no escape"])
 }
 
+pub fn socks() -> Vec<Vec<u8>> {
+    vec![
+        b"\x05\x01\x00\x05\x01\x00\x03\x0bdb.internal\x15\x38".to_vec(),
+        b"\x05\x02\x00\x02\x05\x01\x00\x01\x0a\x00\x00\x07\x00\x50".to_vec(),
+        [&b"\x05\x01\x00\x05\x01\x00\x04"[..], &[0xfd; 16], &[1, 187]].concat(),
+        b"\x05\x01\x00\x05\x03\x00\x01\x7f\x00\x00\x01\x00\x50".to_vec(),
+        b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00".to_vec(),
+    ]
+}
+
 pub fn arguments() -> Vec<Vec<u8>> {
     texts(&[
         "{\"SessionId\":\"s-1\",\"TokenValue\":\"t\",\"StreamUrl\":\"wss://ssmmessages.eu-central-1.amazonaws.com/v1/data-channel/s-1?role=publish_subscribe\"}\0default\0{\"Target\":\"i-1\",\"DocumentName\":\"AWS-StartSSHSession\",\"Parameters\":{\"portNumber\":[\"22\"]}}\0https://ssm.eu-central-1.amazonaws.com",

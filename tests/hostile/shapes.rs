@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::cli::{Invocation, Own};
+use session_manager_plugin::client::forward::negotiate;
 use session_manager_plugin::error::{Failure, Meaning};
 use session_manager_plugin::internals::aws;
 use session_manager_plugin::internals::communicator::StreamUrl;
@@ -130,6 +131,19 @@ pub fn smux(data: &[u8]) {
     }
     session.reset(start);
     assert!(session.is_empty());
+}
+
+/// A client of SOCKS5, however its bytes are cut: the same is read, and what it wants is a host and a port.
+pub fn socks(data: &[u8]) {
+    let whole = negotiate(data, usize::MAX);
+    for piece in [1, 2, 7] {
+        assert_eq!(negotiate(data, piece), whole);
+    }
+    if let Some(destination) = whole {
+        assert_ne!(destination.port(), 0);
+        let host = destination.host().unwrap_or_default();
+        assert!(host.len() <= 253 && host.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
 }
 
 /// Keys, however they come: nothing is made up, and cutting them differently changes nothing.
