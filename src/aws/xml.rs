@@ -118,6 +118,8 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -167,6 +169,13 @@ mod tests {
             &long,
         ] {
             assert_eq!(Element::parse(bad), None, "{bad:.20}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_panics(document in "(<|>|/|a|<a>|</a>|<!--|-->|<!\\[CDATA\\[|\\]\\]>|&lt;|\\PC){0,60}") {
+            let _ = Element::parse(&document);
         }
     }
 }

@@ -172,7 +172,7 @@ impl ExecState {
             Ok(reached) => reached,
             Err(error) => return tell(TargetEvent::Ended(Err(error.into_error()))),
         };
-        tell(TargetEvent::Found(target));
+        tell(TargetEvent::Found(target.id().to_owned()));
         let session = exec.session();
         let running = RunningSession {
             channel: session.channel().clone(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use crate::client::exec::Output;
-use crate::client::target::{Target, TargetName};
+use crate::client::target::TargetName;
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
@@ -21,8 +21,8 @@ const UNKNOWN: u8 = 255;
 
 /// What a thread tells of its target.
 pub(super) enum TargetEvent {
-    /// The target is known by now.
-    Found(Target),
+    /// The target's id is known by now.
+    Found(String),
     /// A piece of output.
     Output(Output),
     /// It is over: the exit code, or why there is none.
@@ -75,8 +75,8 @@ impl Report {
             return Ok(());
         };
         match event {
-            TargetEvent::Found(target) => {
-                progress.id = Some(target.id().to_owned());
+            TargetEvent::Found(id) => {
+                progress.id = Some(id);
                 Ok(())
             }
             TargetEvent::Output(output) if self.is_json => {
