@@ -19,6 +19,7 @@ const MOST_TARGETS: usize = 50;
 #[command(after_help = "Examples:
   session-manager-plugin exec --target web-1 -- journalctl -u nginx -n 50
   session-manager-plugin exec --target web-1 --target web-2 -- uptime
+  tar c . | session-manager-plugin exec -i --target web-1 -- tar x -C /srv
 
 Exit code: the command's; 255 where the agent does not tell it or the target is not reached; of several targets the highest.")]
 pub struct ExecOptions {
@@ -29,6 +30,9 @@ pub struct ExecOptions {
     /// On a terminal over there, for what asks or draws
     #[arg(short = 't', long)]
     pub tty: bool,
+    /// stdin goes to the command: any bytes, to their end. Its output is slow then, half a megabyte a second
+    #[arg(short = 'i', long, conflicts_with_all = ["tty", "json"])]
+    pub stdin: bool,
     /// How many of several targets at a time
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     pub parallel: u8,
@@ -62,7 +66,27 @@ impl ExecOptions {
         if self.tty && targets.len() > 1 {
             return conflict("-t is for one target");
         }
+        if self.stdin && targets.len() > 1 {
+            return conflict("-i is for one target");
+        }
         Ok(targets)
+    }
+
+    /// The command, word by word: one alone is a line, which is split as the agent does it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where that is no line, or an empty one.
+    pub fn words(&self) -> Result<Vec<String>, Error> {
+        let words = match self.command.as_slice() {
+            [line] => shlex::split(line),
+            words => Some(words.to_vec()),
+        };
+        words.filter(|words| !words.is_empty()).ok_or_else(|| {
+            usage(
+                ErrorKind::ValueValidation,
+                "the command has an open quote, or no word",
+            )
+        })
     }
 
     /// The one session of one target.

@@ -42,6 +42,7 @@ pub(crate) fn run(
         redactor,
     };
     match own {
+        Own::Session(SessionCommand::Exec(exec)) if exec.stdin => exec::fed::run(&exec, &around),
         Own::Session(SessionCommand::Exec(exec))
             if exec.json || exec.targets(&around.environment)?.len() > 1 =>
         {

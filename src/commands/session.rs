@@ -147,8 +147,8 @@ fn push_key(
 pub(super) fn refuse_unread(until: Instant) -> Result<(), Error> {
     match unread::look(until) {
         UnreadInput::Data => Err(Error::Usage(
-            "there is data on stdin, but exec does not read stdin and the command would not get it: \
-             add </dev/null if it is not for the command, or put it where the command finds it"
+            "there is data on stdin, but exec reads stdin only with -i, and the command would not get it: \
+             add -i if it is for the command, or </dev/null if it is not"
                 .to_owned(),
         )),
         UnreadInput::Nothing | UnreadInput::NotYet => Ok(()),

@@ -4,6 +4,7 @@
 mod support;
 
 mod contents;
+mod exec;
 mod folders;
 mod killed;
 mod refused;

@@ -4,7 +4,7 @@
 //! after input. So downloads are ranges that commands print as base64, several at a time; uploads go into a terminal in raw mode as they
 //! are, in frames with a length, and what was written is reported. The far side's part is a script of a few lines
 //! ([`script`]), what it says is taken apart by [`reply`], which ranges are still to be carried is the business of [`plan`], and
-//! [`remote`] is a session with such a script. [`down`] and [`up`] carry files, [`tree`] folders.
+//! [`remote`] is a session with such a script. [`down`] and [`up`] carry files, [`tree`] folders, [`fed`] the stdin of a command.
 //!
 //! A file is written beside its name, as `NAME.part`, and renamed when its hash is the other side's. What is there of it is compared piece
 //! by piece the next time, and only what is missing is carried.
@@ -13,6 +13,7 @@ mod context;
 mod digest;
 mod down;
 mod error;
+mod fed;
 mod pace;
 mod part;
 mod plan;
@@ -23,11 +24,13 @@ mod tree;
 mod up;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use context::{Copied, CopyOptions, Progress};
 pub use error::CopyError;
+pub use fed::OutputStream;
 pub use tree::Entry;
 pub use up::{FarKind, Uploader};
 
@@ -116,6 +119,20 @@ impl Copier {
     /// Uploads, in sessions that several files share.
     pub fn uploader(&self) -> Uploader<'_> {
         Uploader::new(&self.context)
+    }
+
+    /// Runs a command whose stdin is what is read from a descriptor, to its end: these words, as they are. `take` gets what it prints. Its exit
+    /// code, which is 128 and the number where a signal ended it, or nothing where it is not known.
+    ///
+    /// # Errors
+    /// See [`CopyError`].
+    pub fn run_fed(
+        &self,
+        words: &[String],
+        from: BorrowedFd<'_>,
+        take: &mut dyn FnMut(OutputStream, &[u8]) -> io::Result<()>,
+    ) -> Result<Option<u8>, CopyError> {
+        fed::run(&self.context, words, from, take)
     }
 
     /// Waits until all sessions are ended, a few seconds at most.

@@ -18,6 +18,7 @@ const TERMINAL: &str = include_str!("terminal.sh");
 const DOWN: &str = include_str!("down.sh");
 const WALK: &str = include_str!("walk.sh");
 const UP: &str = include_str!("up.sh");
+const EXEC: &str = include_str!("exec.sh");
 
 /// What a download asks for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +57,15 @@ pub(super) fn walk(path: &Path, skip: u64) -> String {
 /// Takes files from its terminal.
 pub(super) fn up() -> String {
     command(&format!("{COMMON}need dd stty\n{TERMINAL}{UP}"))
+}
+
+/// Runs a command with what comes over its terminal as stdin.
+pub(super) fn exec<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<_> = words.into_iter().map(quote).collect();
+    let words = words.join(" ");
+    command(&format!(
+        "was_path=${{PATH-}}; was_lc=${{LC_ALL-}}\n{COMMON}need dd stty base64\n{TERMINAL}set -- {words}\n{EXEC}"
+    ))
 }
 
 /// A path in a form that goes through everything: a format for printf.
@@ -106,6 +116,7 @@ mod tests {
             down(Path::new("it's\n\u{fffd}"), Down::default()),
             walk(Path::new("/a b"), 7),
             up(),
+            exec(["printf", "it's", ""]),
         ];
         for line in all {
             let words = shlex::split(&line).expect("words");

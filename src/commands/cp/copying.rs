@@ -1,6 +1,7 @@
 //! What is copied where, by the rules of cp(1), and what comes of it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,8 @@ pub(super) fn run(
             Some(to) => down(copier, from, to, recursive, &mut teller),
             None => {
                 let path = &from[0];
-                let result = copier.download_to(path, &mut |bytes| write_stdout(bytes));
+                let result = copier
+                    .download_to(path, &mut |bytes| write_all(rustix::stdio::stdout(), bytes));
                 teller.file(path, result.map(|_| None));
             }
         },
@@ -195,15 +197,14 @@ impl Teller<'_> {
 }
 
 /// Writes all of it, however slow its reader is.
-fn write_stdout(mut bytes: &[u8]) -> io::Result<()> {
-    let stdout = rustix::stdio::stdout();
+pub(in super::super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(stdout, bytes) {
+        match rustix::io::write(to, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
             // Somebody else made it so.
             Err(Errno::AGAIN) => {
-                let mut polled = [PollFd::from_borrowed_fd(stdout, PollFlags::OUT)];
+                let mut polled = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
                 poll(&mut polled, None)?;
             }
             Err(error) => return Err(error.into()),

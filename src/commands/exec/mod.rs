@@ -1,5 +1,6 @@
 //! `exec` on several targets: all at once, each line with its target before it.
 
+pub(super) mod fed;
 mod lines;
 mod report;
 

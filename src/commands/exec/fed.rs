@@ -1,0 +1,115 @@
+//! `exec -i`: stdin goes to the command.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{after, bounded, never, select};
+
+use super::super::cp::write_all;
+use super::super::{Surroundings, catch_signals};
+use crate::cli::ExecOptions;
+use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};
+use crate::client::target::TargetError;
+use crate::error::Error;
+use crate::network::{Cancel, Limit};
+use crate::session::out_of_resources;
+use crate::terminal::print;
+use crate::terminal::signals::{Parent, Signal};
+
+/// How long the look-up of a name may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it may take to end the session after a signal.
+const END_TIMEOUT: Duration = Duration::from_secs(8);
+/// What it ends with when the command's exit code is not known: as ssh does.
+const UNKNOWN_EXIT_CODE: u8 = 255;
+
+/// What became of it.
+enum Outcome {
+    Over(Option<u8>),
+    /// Nobody reads what it prints.
+    ReaderGone,
+    Failed(CopyError),
+}
+
+/// Runs it; the exit code.
+///
+/// # Errors
+/// What keeps it from beginning.
+pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error> {
+    let words = exec.words()?;
+    let targets = exec.targets(&around.environment)?;
+    let client = around.client(&exec.starting.account)?;
+    // Signals end the program meanwhile: there is nothing to clean up.
+    let target = targets[0]
+        .resolve(client.api(), &Limit::within(LOOK_UP_TIMEOUT))
+        .map_err(TargetError::into_error)?;
+    let signals = catch_signals(Parent::MayGo)?;
+    let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
+    let options = CopyOptions {
+        sessions: 1,
+        preserve: false,
+        reason: exec.starting.reason.clone(),
+    };
+    let copier = Copier::new(&client, target.id(), options, &cancel)
+        .map_err(|error| Error::Start(error.to_string()))?;
+    let (finished, done) = bounded(1);
+    thread::Builder::new()
+        .name("exec".to_owned())
+        .spawn(move || {
+            let mut is_reader_gone = false;
+            let mut take = |stream, bytes: &[u8]| {
+                let descriptor = match stream {
+                    OutputStream::Stdout => rustix::stdio::stdout(),
+                    OutputStream::Stderr => rustix::stdio::stderr(),
+                };
+                let written = write_all(descriptor, bytes);
+                is_reader_gone = written
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+                written
+            };
+            let result = copier.run_fed(&words, rustix::stdio::stdin(), &mut take);
+            let outcome = match result {
+                Ok(code) => Outcome::Over(code),
+                Err(_) if is_reader_gone => Outcome::ReaderGone,
+                Err(error) => Outcome::Failed(error),
+            };
+            copier.finish();
+            // Nobody waits any more after a second signal.
+            let _ = finished.send(outcome);
+        })
+        .map_err(|error| out_of_resources(&error))?;
+    let mut ended_by: Option<Signal> = None;
+    let mut give_up = never();
+    let outcome = loop {
+        select! {
+            recv(done) -> outcome => break outcome.ok(),
+            recv(signals.incoming()) -> signal => match (signal, ended_by) {
+                (Ok(Signal::WindowChange | Signal::Continue | Signal::Stop), _) | (Err(_), _) => {}
+                (Ok(signal), None) => {
+                    ended_by = Some(signal);
+                    cancel.cancel();
+                    give_up = after(END_TIMEOUT);
+                }
+                (Ok(_), Some(_)) => break None,
+            },
+            recv(give_up) -> _ => break None,
+        }
+    };
+    if let Some(signal) = ended_by {
+        return Ok(Error::Signal(signal.number()).exit_code());
+    }
+    Ok(match outcome {
+        Some(Outcome::Over(Some(code))) => code,
+        Some(Outcome::ReaderGone) => 0,
+        Some(Outcome::Failed(error)) => {
+            print::complaint(error);
+            UNKNOWN_EXIT_CODE
+        }
+        Some(Outcome::Over(None)) | None => {
+            print::complaint("the session ended without the command's exit code");
+            UNKNOWN_EXIT_CODE
+        }
+    })
+}
