@@ -1,6 +1,6 @@
 //! How much may be on its way: as much as the path bears without filling every buffer on it. No I/O and no clock.
 //!
-//! The window doubles each round trip, grows slowly while a queue shows, holds when the queue is long enough, and halves when the path
+//! What waits on a path beyond its own delay drains within 2 s, however slow it has become. The window doubles each round trip, grows slowly while a queue shows, holds when the queue is long enough, and halves when the path
 //! drops more than a bad line does. Random losses alone say nothing about the path's capacity, and neither does the first queue: what
 //! doubles comes in bursts, which queue up long before the path is full, and drain again (RFC 9406 goes back to doubling then, too).
 
@@ -20,6 +20,11 @@ const LOSS_SHARE_WEIGHT: f64 = 1.0 / 256.0;
 /// While a queue shows, and always after congestion, the window grows by this share of a message for each acknowledgement, instead of
 /// by one.
 const CAUTIOUS_GROWTH: f64 = 1.0 / 8.0;
+
+/// A message may wait for so long on a path beyond its own delay. The agent must read a pong within 6 s, and does so behind our data (P73).
+const MAXIMUM_DELAY: Duration = Duration::from_secs(2);
+/// A window that was too large shrinks to what the path drains in this.
+const DRAINED_IN: Duration = Duration::from_millis(1500);
 
 /// The size of the send window, in messages.
 #[derive(Debug)]
@@ -83,6 +88,21 @@ impl Congestion {
             self.halved_at = Some(now);
             self.cautious = true;
             self.window = (self.window / 2.0).max(MINIMUM_WINDOW as f64);
+        }
+    }
+
+    /// A message came back after `rtt`, on a path whose own delay is `minimum`, that had so many in flight when it was sent. When it waited for
+    /// too long, that is more than the path drains in time (P73): the window shrinks to what it does.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a few thousand messages at most"
+    )]
+    pub(super) fn bound_delay(&mut self, flight: usize, rtt: Duration, minimum: Duration) {
+        if rtt > minimum + MAXIMUM_DELAY && flight >= MINIMUM_WINDOW {
+            // By Little's law the path carries `flight` messages in each `rtt`.
+            let share = (minimum + DRAINED_IN).as_secs_f64() / rtt.as_secs_f64();
+            let drained = (flight as f64 * share).max(MINIMUM_WINDOW as f64);
+            self.window = self.window.min(drained);
         }
     }
 

@@ -80,6 +80,11 @@ impl RttEstimator {
         self.estimate.map(|estimate| estimate.smoothed)
     }
 
+    /// The path's own delay, once it was measured: the shortest round trip.
+    pub fn minimum(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.minimum)
+    }
+
     /// How long to wait for an acknowledgement.
     pub(super) fn timeout(&self) -> Duration {
         let base = self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {

@@ -55,6 +55,8 @@ pub struct SendWindow {
     pause: Option<Pause>,
     /// While nothing is read, no acknowledgement can come, and the timer does not run.
     reading_paused: bool,
+    /// When reading began again: what was sent before says nothing of the path's delay.
+    read_since: Option<Instant>,
     /// When new data went out last.
     input_at: Option<Instant>,
 }
@@ -154,11 +156,12 @@ impl SendWindow {
         };
         message.transmissions += 1;
         message.first_sent.get_or_insert(now);
-        let frame = message.frame.clone();
         if self.in_flight == 0 {
             self.progress_at = Some(now);
         }
         self.in_flight += 1;
+        message.flight = self.in_flight;
+        let frame = message.frame.clone();
         Some(frame)
     }
 
@@ -235,7 +238,7 @@ impl SendWindow {
             MessageState::Unsent | MessageState::Acknowledged => return false,
         };
         let sent_once = message.transmissions == 1;
-        let sent_before = message.sent_before;
+        let (sent_before, flight) = (message.sent_before, message.flight);
         message.state = MessageState::Acknowledged;
         self.bytes -= message.frame.len();
         if message.urgency == Urgency::Control {
@@ -255,6 +258,10 @@ impl SendWindow {
             self.in_flight -= 1;
             if sent_once {
                 self.rtt.sample(rtt);
+                let is_measured = self.read_since.is_none_or(|since| since <= sent_at);
+                if let Some(minimum) = self.rtt.minimum().filter(|_| is_measured) {
+                    self.congestion.bound_delay(flight, rtt, minimum);
+                }
             }
             let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
             if rtt_before.is_none_or(|before| self.rtt.is_for_later(before, rtt)) {
@@ -369,6 +376,7 @@ impl SendWindow {
     pub fn resume(&mut self, now: Instant) {
         if self.pause.take().is_some() {
             self.progress_at = Some(now);
+            self.read_since = Some(now);
         }
     }
 
@@ -376,6 +384,7 @@ impl SendWindow {
     pub fn set_reading_paused(&mut self, reading_paused: bool, now: Instant) {
         if self.reading_paused && !reading_paused {
             self.progress_at = Some(now);
+            self.read_since = Some(now);
         }
         self.reading_paused = reading_paused;
     }

@@ -486,3 +486,90 @@ fn a_queue_of_our_own_does_not_make_the_window_grow() {
         harness.window.size()
     );
 }
+
+/// A path with a delay of its own and one queue, whose consumer takes a message in `service(number)`; `count` messages go through as the
+/// window allows. What each waited beyond the path's own delay.
+fn through_a_queue(
+    delay: Duration,
+    count: i64,
+    service: impl Fn(i64) -> Duration,
+) -> Vec<Duration> {
+    let mut harness = Harness::new();
+    let mut now = harness.start;
+    let mut busy_until = now;
+    // Acknowledgements on their way: when, whose, and when that was sent.
+    let mut coming = std::collections::VecDeque::new();
+    let mut waited = Vec::new();
+    while waited.len() < usize::try_from(count).unwrap() {
+        while harness.window.next_number() < count && harness.push(Urgency::Bulk) {}
+        while let Some(frame) = harness.window.poll_transmit(now) {
+            let number = i64::from_be_bytes(frame.as_ref().try_into().unwrap());
+            busy_until = busy_until.max(now + delay / 2) + service(number);
+            coming.push_back((busy_until + delay / 2, number, now));
+        }
+        let (at, number, sent_at) = coming.pop_front().expect("something in flight");
+        // A timer that fires before would send again, which this path does not need.
+        let timeout = harness.window.timer().map(|(_, at)| at);
+        assert!(
+            timeout.is_none_or(|timeout| timeout >= at),
+            "sent again without need"
+        );
+        now = at;
+        assert!(harness.window.acknowledge(number, now));
+        waited.push(now - sent_at - delay);
+    }
+    waited
+}
+
+#[test]
+fn p73_what_waits_on_a_path_that_has_become_slow_shrinks_to_two_seconds() {
+    // 40 MB/s for 20 MB, then 100 kB/s.
+    for delay in [2, 40, 300] {
+        let waited = through_a_queue(ms(delay), 26_000, |number| match number {
+            0..20_000 => Duration::from_micros(25),
+            _ => ms(10),
+        });
+        let most = waited.iter().max().unwrap();
+        let last = &waited[waited.len() - 200..];
+        let steady = last.iter().max().unwrap();
+        eprintln!("{delay} ms: at most {most:.1?}, at last {steady:.1?}");
+        assert!(*steady <= ms(2000), "{delay} ms: {steady:?}");
+        assert!(
+            *last.iter().min().unwrap() >= ms(200),
+            "{delay} ms: the path is kept busy"
+        );
+    }
+}
+
+#[test]
+fn p73_a_moment_in_which_nothing_passes_does_not_close_the_window() {
+    let mut congestion = Congestion::with_window(4000);
+    for _ in 0..4000 {
+        congestion.bound_delay(4000, ms(3300), ms(300));
+    }
+    assert!(congestion.window() >= 2000, "{}", congestion.window());
+    // A keystroke that was late says nothing of how much the path takes.
+    congestion.bound_delay(1, ms(9000), ms(300));
+    assert!(congestion.window() >= 2000, "{}", congestion.window());
+}
+
+#[test]
+fn p73_while_nothing_was_read_delay_says_nothing() {
+    let mut harness = Harness::new();
+    harness.fill(Urgency::Bulk);
+    harness.transmit(0);
+    harness.acknowledge(0, 10);
+    harness.push(Urgency::Bulk);
+    let now = harness.at(20);
+    harness.window.set_reading_paused(true, now);
+    let now = harness.at(9_000);
+    harness.window.set_reading_paused(false, now);
+    for number in 1..32 {
+        harness.acknowledge(number, 9_001);
+    }
+    assert!(
+        harness.window.size() >= INITIAL_WINDOW,
+        "{}",
+        harness.window.size()
+    );
+}

@@ -53,6 +53,8 @@ pub(super) struct SentMessage {
     /// When the last copy was sent, and the one before it.
     pub last_sent: Option<Instant>,
     pub sent_before: Option<Instant>,
+    /// How many messages were in flight when it was last sent, with it.
+    pub flight: usize,
 }
 
 impl SentMessage {
@@ -65,6 +67,7 @@ impl SentMessage {
             first_sent: None,
             last_sent: None,
             sent_before: None,
+            flight: 0,
         }
     }
 }

@@ -19,6 +19,7 @@ mod ports;
 mod process;
 mod recovery;
 mod secrets;
+mod slow_destination;
 mod terminal;
 mod text;
 mod thread_names;

@@ -336,6 +336,29 @@ pub struct AgentConfig {
     pub instance_id: String,
     /// How long it waits, twice, for its unacknowledged messages at the end. The real one: 2 s.
     pub drain_timeout: Duration,
+    /// What keeps its own connection.
+    pub heartbeat: Heartbeat,
+}
+
+/// The pings of the agent's own connection. The default is as the real one.
+#[derive(Debug, Clone, Copy)]
+pub struct Heartbeat {
+    /// How often they go out.
+    pub every: Duration,
+    /// When the first pong must have been read.
+    pub first_deadline: Duration,
+    /// When the next must have been read after one was.
+    pub deadline: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(54),
+            first_deadline: Duration::from_secs(114),
+            deadline: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Default for AgentConfig {
@@ -358,6 +381,7 @@ impl Default for AgentConfig {
             smux_keepalive: Duration::from_secs(10),
             instance_id: "i-0123456789abcdef0".into(),
             drain_timeout: Duration::from_secs(2),
+            heartbeat: Heartbeat::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One session: its tokens, the path between client and agent, and what a test can do to it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ pub struct Session {
     touched: AtomicBool,
     /// When data last went through it.
     used_at: Mutex<Instant>,
+    /// Pongs that the agent read, and connections that it lost for want of one.
+    pub(crate) pongs: AtomicUsize,
+    pub(crate) agent_breaks: AtomicUsize,
     pub(crate) agent: Mutex<Option<Arc<Agent>>>,
 }
 
@@ -103,6 +106,8 @@ impl Session {
             terminated: AtomicBool::new(false),
             touched: AtomicBool::new(false),
             used_at: Mutex::new(Instant::now()),
+            pongs: AtomicUsize::new(0),
+            agent_breaks: AtomicUsize::new(0),
             agent: Mutex::new(None),
             id,
             config,
@@ -248,6 +253,16 @@ impl Session {
     /// Whether [`terminate`](Self::terminate) or the API ended it.
     pub fn is_terminated(&self) -> bool {
         self.terminated.load(Ordering::SeqCst)
+    }
+
+    /// How many pongs the agent has read.
+    pub fn agent_pongs(&self) -> usize {
+        self.pongs.load(Ordering::SeqCst)
+    }
+
+    /// How often the agent lost its own connection because it read no pong in time.
+    pub fn agent_breaks(&self) -> usize {
+        self.agent_breaks.load(Ordering::SeqCst)
     }
 
     /// The agent is gone without a word, as after a SIGKILL: nothing is acknowledged or sent any more.

@@ -6,6 +6,7 @@ mod channel;
 mod command;
 mod encryption;
 mod handshake;
+mod heartbeat;
 mod output;
 mod port;
 mod shell;
@@ -22,6 +23,7 @@ use session_manager_plugin::internals::message::content::HandshakeResponse;
 use session_manager_plugin::internals::message::{Message, PayloadType};
 
 use self::channel::Channel;
+use self::heartbeat::Heart;
 use self::stream::{Handler, HandlerError, Incoming, Received};
 use crate::config::{Document, SessionConfig};
 use crate::record::Sender;
@@ -38,6 +40,7 @@ pub(crate) struct Agent {
     /// The handshake is over, or there is none: data is taken.
     taking_data: AtomicBool,
     killed: AtomicBool,
+    heart: Heart,
     /// The level of the protocol that the client spoke of in the handshake.
     client_version: Mutex<String>,
     /// What the client must send back.
@@ -78,6 +81,10 @@ impl Plugin for Silent {
 /// Starts the session's agent.
 pub(crate) fn start(session: &Arc<Session>, shared: &Arc<Shared>) {
     let (signals, receiver) = mpsc::channel();
+    let (heart, waiter) = match Heart::new(session.config.agent.heartbeat) {
+        Ok(pair) => pair,
+        Err(error) => return session.note_agent(format!("cannot start: {error}")),
+    };
     let agent = Arc::new(Agent {
         channel: Channel::new(Arc::clone(session)),
         shared: Arc::clone(shared),
@@ -86,6 +93,7 @@ pub(crate) fn start(session: &Arc<Session>, shared: &Arc<Shared>) {
         // The real one is there long before the client, and has left a handshake out by then.
         taking_data: AtomicBool::new(!needs_handshake(&session.config)),
         killed: AtomicBool::new(false),
+        heart,
         client_version: Mutex::default(),
         expected_challenge: Mutex::default(),
     });
@@ -93,6 +101,10 @@ pub(crate) fn start(session: &Arc<Session>, shared: &Arc<Shared>) {
 
     let reader = Arc::clone(&agent);
     shared.threads.spawn("agent-reader", move || reader.read());
+    let beater = Arc::clone(&agent);
+    shared
+        .threads
+        .spawn("agent-heartbeat", move || beater.beat(&waiter));
     let timer = Arc::clone(&agent);
     shared
         .threads
@@ -130,6 +142,7 @@ impl Agent {
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::SeqCst);
         self.channel.close();
+        self.heart.stop();
         self.stop_plugin();
         self.signal(Signal::Cancelled);
     }
@@ -159,9 +172,16 @@ impl Agent {
         let mut frames = VecDeque::new();
         let session = &self.channel.session;
         while session.to_agent.pop_all(&mut frames) {
+            let connection = self.heart.breaks();
             for frame in frames.drain(..) {
                 if self.is_killed() {
                     return;
+                }
+                if self.heart.breaks() != connection {
+                    break;
+                }
+                if self.takes_pong(&frame) {
+                    continue;
                 }
                 session.recorder.note(Sender::Client, &frame);
                 let received = incoming.handle_message(&frame, &mut { self }, &mut |message| {
