@@ -11,7 +11,7 @@ use session_manager_plugin::internals::message::content::{Acknowledge, to_json};
 use session_manager_plugin::internals::message::{
     AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType, number,
 };
-use session_manager_plugin::internals::smux::{Event, Session, Transmit, frame};
+use session_manager_plugin::internals::smux::{SmuxEvent, SmuxSession, Transmit, frame};
 use session_manager_plugin::internals::waker::waker;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -204,7 +204,7 @@ fn smux(criterion: &mut Criterion) {
     let stream = Bytes::from(stream);
     group.throughput(Throughput::Bytes(16 * 1024));
     group.bench_function("receive 16 KiB in messages of 1 KiB", |bencher| {
-        let mut session = Session::new(false, now);
+        let mut session = SmuxSession::new(false, now);
         let id = session.open(now).unwrap_or_default();
         bencher.iter(|| {
             let mut left = stream.clone();
@@ -212,7 +212,7 @@ fn smux(criterion: &mut Criterion) {
                 let piece = left.split_to(left.len().min(1024));
                 let _ = black_box(session.handle_data(piece, now));
             }
-            while let Some(Event::Readable(id)) = session.poll_event() {
+            while let Some(SmuxEvent::Readable(id)) = session.poll_event() {
                 let unread = session.unread(id).map(<[u8]>::len).sum();
                 session.consume(id, unread, now);
             }
@@ -220,15 +220,15 @@ fn smux(criterion: &mut Criterion) {
         });
     });
     group.bench_function("turns of 1000 streams", |bencher| {
-        let mut session = Session::new(false, now);
+        let mut session = SmuxSession::new(false, now);
         let ids: Vec<_> = (0..1000).filter_map(|_| session.open(now).ok()).collect();
         while session.poll_transmit().is_some() {}
         bencher.iter(|| {
             for id in &ids {
-                session.want_turn(*id);
+                session.request_send(*id);
             }
             let mut turns = 0;
-            while let Some(Transmit::Turn(_)) = session.poll_transmit() {
+            while let Some(Transmit::Data(_)) = session.poll_transmit() {
                 turns += 1;
             }
             turns

@@ -72,7 +72,7 @@ pub struct Criterion {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum RunOrder {
     /// A command is sent and followed.
     Send(Send),
     /// Commands that were sent are followed.
@@ -108,9 +108,9 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Usage`] when no target is known, or there are too many.
-    pub fn order(&self, environment: &Environment) -> Result<Order, Error> {
+    pub fn order(&self, environment: &Environment) -> Result<RunOrder, Error> {
         if !self.attach.is_empty() {
-            return Ok(Order::Attach(self.attach.clone()));
+            return Ok(RunOrder::Attach(self.attach.clone()));
         }
         let usage = |text: String| Err(Error::Usage(text));
         let fleet = if !self.targets.is_empty() {
@@ -136,7 +136,7 @@ impl Run {
             }
             Fleet::Named(names)
         };
-        Ok(Order::Send(Send {
+        Ok(RunOrder::Send(Send {
             fleet,
             command: self.command.clone(),
             max_concurrency: self.max_concurrency.clone(),

@@ -115,7 +115,8 @@ impl Session {
         self.terminate.as_ref()
     }
 
-    /// Ends the remote session: the agent is told in the stream, and the service is where the agent does not acknowledge that within a second.
+    /// Ends the remote session: the agent is told in the stream, and the service is where the agent does not acknowledge that within a
+    /// second.
     ///
     /// # Errors
     /// When neither worked by the deadline. The session then ends when it has been idle for its time.

@@ -1,7 +1,7 @@
 //! smux version 1: many streams over one byte stream. No I/O, no clock.
 //!
 //! Version 1 has no window of its own for each stream, and its FIN closes both directions at once, as both originals treat it.
-//! [`Session`] is the client's side, which opens all streams; [`frame`] is for both sides.
+//! [`SmuxSession`] is the client's side, which opens all streams; [`frame`] is for both sides.
 
 pub mod frame;
 mod half_closed;
@@ -12,7 +12,7 @@ mod stream;
 mod stream_queue;
 
 pub use frame::{Frame, FrameError};
-pub use session::{Error, Event, RECEIVE_BUDGET, Session, Transmit};
+pub use session::{RECEIVE_BUDGET, SmuxError, SmuxEvent, SmuxSession, Transmit};
 pub use stream::StreamId;
 
 #[cfg(test)]

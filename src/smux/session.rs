@@ -28,7 +28,7 @@ const FIRST_ID: StreamId = 3;
 /// Why the multiplexed connections cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the error texts say it")]
-pub enum Error {
+pub enum SmuxError {
     #[error("the agent's multiplexed data cannot be understood: {0}")]
     Frame(#[from] FrameError),
     #[error("the agent's multiplexed data cannot be understood: connection {0} was never opened")]
@@ -47,28 +47,28 @@ pub enum Transmit {
     /// A frame without data.
     Control([u8; HEADER_SIZE]),
     /// This stream may send one frame of data. If it has more, it asks again.
-    Turn(StreamId),
+    Data(StreamId),
 }
 
 /// What there is to do for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// Data came, or the remote closed: see [`Session::unread`], then [`Session::is_finished`].
+pub enum SmuxEvent {
+    /// Data came, or the remote closed: see [`SmuxSession::unread`], then [`SmuxSession::is_finished`].
     Readable(StreamId),
     /// The agent could not reach the destination. The stream is gone.
     Refused(StreamId),
     /// It has not been read for 30 s, and all the others wait for it.
-    Stalled(StreamId),
+    Blocked(StreamId),
     /// It has not been read for 5 minutes while others waited. The stream is gone.
     Abandoned(StreamId),
     /// The agent, one with keep-alive (from 3.0.196 to 3.1.1511), was silent for so long that its side must be taken to be closed, as after
-    /// a long break of the data channel: time for [`Session::reset`].
+    /// a long break of the data channel: time for [`SmuxSession::reset`].
     Silent,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Session {
+pub struct SmuxSession {
     decoder: Decoder,
     streams: HashMap<StreamId, SmuxStream>,
     /// The next to open; `None` when all were used.
@@ -79,7 +79,7 @@ pub struct Session {
     control: VecDeque<Transmit>,
     /// Streams that have something to send.
     senders: StreamQueue,
-    events: VecDeque<Event>,
+    events: VecDeque<SmuxEvent>,
     /// What all unread data costs, bytes.
     unread_cost: usize,
     /// Refusals that the agent told of, whose FIN has not come yet.
@@ -89,7 +89,7 @@ pub struct Session {
     keepalive: Option<KeepAlive>,
 }
 
-impl Session {
+impl SmuxSession {
     /// Without streams. `keepalive`: whether the agent closes when it hears nothing for 30 s (its version says so).
     pub fn new(keepalive: bool, now: Instant) -> Self {
         Self {
@@ -111,9 +111,9 @@ impl Session {
     /// Opens a stream.
     ///
     /// # Errors
-    /// [`Error::NoMoreStreams`] after two thousand million.
-    pub fn open(&mut self, now: Instant) -> Result<StreamId, Error> {
-        let id = self.next_id.ok_or(Error::NoMoreStreams)?;
+    /// [`SmuxError::NoMoreStreams`] after two thousand million.
+    pub fn open(&mut self, now: Instant) -> Result<StreamId, SmuxError> {
+        let id = self.next_id.ok_or(SmuxError::NoMoreStreams)?;
         self.next_id = id.checked_add(2);
         self.streams.insert(id, SmuxStream::new(now));
         self.openings.push(id);
@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Queues a stream that has data to send. Nothing happens when its sending side is closed.
-    pub fn want_turn(&mut self, id: StreamId) {
+    pub fn request_send(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.outgoing == SendState::Open
             && !stream.wants_to_send
@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// Whether any stream waits to send: who sends now should not send much.
-    pub fn others_wait(&self) -> bool {
+    pub fn others_want_to_send(&self) -> bool {
         !self.senders.is_empty()
     }
 
@@ -170,7 +170,7 @@ impl Session {
         if let Some(stream) = streams.get_mut(&id) {
             stream.wants_to_send = false;
         }
-        Some(Transmit::Turn(id))
+        Some(Transmit::Data(id))
     }
 
     /// Whether the budget has room: if not, do not call [`handle_data`](Self::handle_data) now.
@@ -182,7 +182,7 @@ impl Session {
     ///
     /// # Errors
     /// When it makes no sense; nothing more can come then.
-    pub fn handle_data(&mut self, mut data: Bytes, now: Instant) -> Result<(), Error> {
+    pub fn handle_data(&mut self, mut data: Bytes, now: Instant) -> Result<(), SmuxError> {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.received(now);
         }
@@ -190,7 +190,7 @@ impl Session {
         while let Some(frame) = self.decoder.next(&mut data)? {
             match frame {
                 Frame::Nop => {}
-                Frame::Syn(id) => return Err(Error::OpenedByRemote(id)),
+                Frame::Syn(id) => return Err(SmuxError::OpenedByRemote(id)),
                 Frame::Data(id, data) => self.handle_push(id, data, message_length, now)?,
                 Frame::Fin(id) => self.handle_fin(id, now)?,
             }
@@ -207,7 +207,7 @@ impl Session {
         data: Bytes,
         message_length: usize,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SmuxError> {
         let Some(stream) = self.streams.get_mut(&id) else {
             // Closed on this side while the data was on its way.
             return self.check_was_opened(id);
@@ -220,7 +220,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_fin(&mut self, id: StreamId, now: Instant) -> Result<(), Error> {
+    fn handle_fin(&mut self, id: StreamId, now: Instant) -> Result<(), SmuxError> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return self.check_was_opened(id);
         };
@@ -231,7 +231,7 @@ impl Session {
             // The refusal itself does not say whose it is. The FIN that belongs to it comes soon after, of a stream without data.
             self.refusals -= 1;
             self.forget(id, now);
-            self.events.push_back(Event::Refused(id));
+            self.events.push_back(SmuxEvent::Refused(id));
         } else {
             self.tell_readable(id);
         }
@@ -244,12 +244,12 @@ impl Session {
         self.refusals = (self.refusals + 1).min(self.streams.len());
     }
 
-    fn check_was_opened(&self, id: StreamId) -> Result<(), Error> {
+    fn check_was_opened(&self, id: StreamId) -> Result<(), SmuxError> {
         let is_ours = id >= FIRST_ID && id % 2 == 1;
         if is_ours && self.next_id.is_none_or(|next| id < next) {
             Ok(())
         } else {
-            Err(Error::UnknownStream(id))
+            Err(SmuxError::UnknownStream(id))
         }
     }
 
@@ -258,14 +258,14 @@ impl Session {
             && !stream.has_event
         {
             stream.has_event = true;
-            self.events.push_back(Event::Readable(id));
+            self.events.push_back(SmuxEvent::Readable(id));
         }
     }
 
     /// The next thing to do for a stream.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<SmuxEvent> {
         let event = self.events.pop_front()?;
-        if let Event::Readable(id) = event
+        if let SmuxEvent::Readable(id) = event
             && let Some(stream) = self.streams.get_mut(&id)
         {
             stream.has_event = false;
@@ -322,7 +322,7 @@ impl Session {
         self.forget(id, now);
     }
 
-    /// Closes every stream, because the agent's side of them is gone ([`Event::Silent`]), and names them: their local sides are to be
+    /// Closes every stream, because the agent's side of them is gone ([`SmuxEvent::Silent`]), and names them: their local sides are to be
     /// reset. Should the agent be there after all, it is told, and new streams work.
     pub fn reset(&mut self, now: Instant) -> Vec<StreamId> {
         let ids: Vec<_> = self.streams.keys().copied().collect();
@@ -400,7 +400,7 @@ impl Session {
                 self.control.push_back(Transmit::Control(frame::nop()));
             }
             if keepalive.take_silence(now, is_reading) {
-                self.events.push_back(Event::Silent);
+                self.events.push_back(SmuxEvent::Silent);
             }
         }
         while let Some(id) = self.half_closed.take_due(now) {
@@ -449,7 +449,7 @@ impl Session {
         let reset_at = blocked.reset_at(stream.last_progress);
         if reset_at.is_some_and(|at| at <= now) {
             self.close(id, now);
-            self.events.push_back(Event::Abandoned(id));
+            self.events.push_back(SmuxEvent::Abandoned(id));
             return;
         }
         if stream.is_named {
@@ -457,7 +457,7 @@ impl Session {
         } else if blocked.name_at(stream.last_progress) <= now {
             stream.is_named = true;
             blocked.check_at = reset_at;
-            self.events.push_back(Event::Stalled(id));
+            self.events.push_back(SmuxEvent::Blocked(id));
         } else {
             blocked.check_at = Some(blocked.name_at(stream.last_progress));
         }

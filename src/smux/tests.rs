@@ -10,8 +10,8 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A session with `count` streams whose SYNs were sent.
-fn session(count: usize, now: Instant) -> Session {
-    let mut session = Session::new(false, now);
+fn session(count: usize, now: Instant) -> SmuxSession {
+    let mut session = SmuxSession::new(false, now);
     for number in 0..count {
         let id = session.open(now).unwrap();
         assert_eq!(id as usize, 3 + 2 * number);
@@ -29,11 +29,11 @@ fn push(id: StreamId, data: &[u8]) -> Bytes {
     bytes.into()
 }
 
-fn events(session: &mut Session) -> Vec<Event> {
+fn events(session: &mut SmuxSession) -> Vec<SmuxEvent> {
     std::iter::from_fn(|| session.poll_event()).collect()
 }
 
-fn read(session: &mut Session, id: StreamId, now: Instant) -> Vec<u8> {
+fn read(session: &mut SmuxSession, id: StreamId, now: Instant) -> Vec<u8> {
     let data = session.unread(id).collect::<Vec<_>>().concat();
     session.consume(id, data.len(), now);
     data
@@ -119,7 +119,7 @@ proptest! {
         for piece in cut(&wire(&sent), &cuts) {
             session.handle_data(piece, now).unwrap();
             for event in events(&mut session) {
-                let Event::Readable(id) = event else { panic!("{event:?}") };
+                let SmuxEvent::Readable(id) = event else { panic!("{event:?}") };
                 if read_early {
                     got.entry(id).or_default().extend(read(&mut session, id, now));
                 }
@@ -239,16 +239,16 @@ fn streams_take_turns() {
     let now = Instant::now();
     let mut session = session(3, now);
     for id in [3, 5, 7, 3, 5] {
-        session.want_turn(id);
+        session.request_send(id);
     }
-    assert!(session.others_wait());
+    assert!(session.others_want_to_send());
     let mut order = Vec::new();
     for _ in 0..7 {
-        let Some(Transmit::Turn(id)) = session.poll_transmit() else {
+        let Some(Transmit::Data(id)) = session.poll_transmit() else {
             panic!("no turn");
         };
         order.push(id);
-        session.want_turn(id);
+        session.request_send(id);
     }
     assert_eq!(order, [3, 5, 7, 3, 5, 7, 3]);
     // A new stream's opening does not wait for anybody's data.
@@ -265,7 +265,7 @@ fn p18_fin_waits_for_the_remote_after_a_local_end() {
     let mut session = session(2, start);
     session.local_end(3, start);
     session.local_end(5, start + SECOND);
-    session.want_turn(3);
+    session.request_send(3);
     assert_eq!(session.poll_transmit(), None);
     // Data from the remote counts anew.
     session
@@ -343,7 +343,7 @@ fn p75_an_agent_that_never_answers_fin_keeps_no_local_connection() {
     session.handle_timeout(start + 10 * SECOND, true);
     assert!(!session.is_finished(3));
     session.handle_timeout(start + 12 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Readable(3)]);
+    assert_eq!(events(&mut session), [SmuxEvent::Readable(3)]);
     assert!(session.is_finished(3));
     assert_eq!(session.next_timeout(), None);
 }
@@ -354,15 +354,15 @@ fn p75_a_stream_that_is_closed_before_it_was_opened_leaves_no_trace() {
     let mut session = session(1, now);
     for _ in 0..1000 {
         let id = session.open(now).unwrap();
-        session.want_turn(id);
+        session.request_send(id);
         assert!(session.is_opening(id));
         session.close(id, now);
     }
     let last = session.open(now).unwrap();
-    session.want_turn(last);
+    session.request_send(last);
     let syn = Transmit::Alone(frame::syn(last));
     assert_eq!(session.poll_transmit(), Some(syn));
-    assert_eq!(session.poll_transmit(), Some(Transmit::Turn(last)));
+    assert_eq!(session.poll_transmit(), Some(Transmit::Data(last)));
     assert_eq!(session.poll_transmit(), None);
     assert_eq!(session.len(), 2);
 }
@@ -371,7 +371,7 @@ fn p75_a_stream_that_is_closed_before_it_was_opened_leaves_no_trace() {
 fn closing_sends_fin_once_and_forgets_late_data() {
     let now = Instant::now();
     let mut session = session(1, now);
-    session.want_turn(3);
+    session.request_send(3);
     session.close(3, now);
     session.close(3, now);
     assert_eq!(
@@ -383,7 +383,7 @@ fn closing_sends_fin_once_and_forgets_late_data() {
     assert_eq!(events(&mut session), []);
     assert_eq!(
         session.handle_data(push(5, b"x"), now),
-        Err(Error::UnknownStream(5))
+        Err(SmuxError::UnknownStream(5))
     );
 }
 
@@ -397,7 +397,11 @@ fn a_refusal_belongs_to_the_next_stream_that_closes_without_data() {
     session.handle_data(fins.into(), now).unwrap();
     assert_eq!(
         events(&mut session),
-        [Event::Readable(3), Event::Refused(5), Event::Readable(7)]
+        [
+            SmuxEvent::Readable(3),
+            SmuxEvent::Refused(5),
+            SmuxEvent::Readable(7)
+        ]
     );
     assert_eq!(session.len(), 2);
 }
@@ -405,8 +409,8 @@ fn a_refusal_belongs_to_the_next_stream_that_closes_without_data() {
 #[test]
 fn keepalive_only_where_the_agent_wants_it() {
     let start = Instant::now();
-    assert_eq!(Session::new(false, start).next_timeout(), None);
-    let mut session = Session::new(true, start);
+    assert_eq!(SmuxSession::new(false, start).next_timeout(), None);
+    let mut session = SmuxSession::new(true, start);
     let id = session.open(start).unwrap();
     session.poll_transmit();
     for seconds in [10, 20] {
@@ -424,7 +428,7 @@ fn keepalive_only_where_the_agent_wants_it() {
     session.handle_timeout(start + 30 * SECOND, true);
     assert_eq!(events(&mut session), []);
     session.handle_timeout(start + 55 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Silent]);
+    assert_eq!(events(&mut session), [SmuxEvent::Silent]);
     // NOPs that could not be sent do not pile up.
     session.handle_timeout(start + 65 * SECOND, true);
     session.handle_timeout(start + 75 * SECOND, true);
@@ -441,7 +445,7 @@ fn keepalive_only_where_the_agent_wants_it() {
 }
 
 /// Fills the budget with a stream's data.
-fn fill(session: &mut Session, id: StreamId, now: Instant) {
+fn fill(session: &mut SmuxSession, id: StreamId, now: Instant) {
     while session.has_room() {
         session.handle_data(push(id, &[0; 32_768]), now).unwrap();
     }
@@ -454,10 +458,10 @@ fn p17_a_stream_that_nobody_reads_is_named_and_then_reset() {
     let mut session = session(2, start);
     fill(&mut session, 3, start);
     session.handle_timeout(start + 30 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Stalled(3)]);
+    assert_eq!(events(&mut session), [SmuxEvent::Blocked(3)]);
     assert_eq!(session.next_timeout(), Some(start + 300 * SECOND));
     session.handle_timeout(start + 300 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Abandoned(3)]);
+    assert_eq!(events(&mut session), [SmuxEvent::Abandoned(3)]);
     assert!(session.has_room());
     assert_eq!(
         session.poll_transmit(),
@@ -479,7 +483,7 @@ fn p17_a_slow_stream_is_left_alone() {
         assert!(
             !events(&mut session)
                 .iter()
-                .any(|event| matches!(event, Event::Abandoned(_)))
+                .any(|event| matches!(event, SmuxEvent::Abandoned(_)))
         );
     }
 }
@@ -490,12 +494,12 @@ fn p17_a_stream_that_blocks_only_itself_is_never_reset() {
     let mut session = session(1, start);
     fill(&mut session, 3, start);
     session.handle_timeout(start + 30 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Stalled(3)]);
+    assert_eq!(events(&mut session), [SmuxEvent::Blocked(3)]);
     // Nothing to wake up for.
     assert_eq!(session.next_timeout(), None);
     session.open(start + 3600 * SECOND).unwrap();
     session.handle_timeout(start + 3600 * SECOND, true);
     assert_eq!(session.next_timeout(), Some(start + 3900 * SECOND));
     session.handle_timeout(start + 3900 * SECOND, true);
-    assert_eq!(events(&mut session), [Event::Abandoned(3)]);
+    assert_eq!(events(&mut session), [SmuxEvent::Abandoned(3)]);
 }

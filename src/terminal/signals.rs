@@ -152,7 +152,8 @@ impl Signals {
         &self.incoming
     }
 
-    /// Whether the newest signal was made by the terminal, which sends it to all of its foreground group, and not by another process for us.
+    /// Whether the newest signal was made by the terminal, which sends it to all of its foreground group, and not by another process for
+    /// us.
     pub fn is_typed(&self) -> bool {
         self.is_typed.load(Ordering::SeqCst)
     }

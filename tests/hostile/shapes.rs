@@ -100,7 +100,7 @@ pub fn handshake(data: &[u8]) {
 /// The agent's multiplexed bytes, cut anywhere, while streams are opened, read, closed and forgotten.
 pub fn smux(data: &[u8]) {
     let start = Instant::now();
-    let mut session = smux::Session::new(data.len().is_multiple_of(2), start);
+    let mut session = smux::SmuxSession::new(data.len().is_multiple_of(2), start);
     for (index, piece) in pieces(data).enumerate().take(1000) {
         let now = start + Duration::from_millis(500 * index as u64);
         if index % 4 == 0 && session.len() < 50 && session.open(now).is_err() {
@@ -113,15 +113,15 @@ pub fn smux(data: &[u8]) {
             return;
         }
         while let Some(transmit) = session.poll_transmit() {
-            if let Transmit::Turn(id) = transmit {
+            if let Transmit::Data(id) = transmit {
                 session.local_end(id, now);
             }
         }
         while let Some(event) = session.poll_event() {
-            if let smux::Event::Readable(id) = event {
+            if let smux::SmuxEvent::Readable(id) = event {
                 let unread = session.unread(id).map(<[u8]>::len).sum::<usize>();
                 session.consume(id, unread / 2, now);
-                session.want_turn(id);
+                session.request_send(id);
                 if session.is_finished(id) {
                     session.close(id, now);
                 }

@@ -7,14 +7,14 @@ use crate::sanitise;
 
 /// Where a forward listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
+pub enum LocalAddress {
     /// A port, and the address to be shown with it.
     Port(String, u16),
     /// A socket in the file system.
     Unix(PathBuf),
 }
 
-impl fmt::Display for Local {
+impl fmt::Display for LocalAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
@@ -24,7 +24,7 @@ impl fmt::Display for Local {
     }
 }
 
-impl Local {
+impl LocalAddress {
     /// The port, where it is one.
     pub const fn port(&self) -> Option<u16> {
         match self {

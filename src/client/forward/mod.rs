@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 pub use crate::session::port::ListenAddress;
 pub use destination::{BadDestination, Destination};
 pub use event::ForwardEvent;
-pub use local::Local;
+pub use local::LocalAddress;
 pub use options::{Forward, ForwardOptions, Resolve, Unresolved};
 pub use port::Statistics;
 #[doc(hidden)]
@@ -45,7 +45,7 @@ const EVENTS: usize = 4096;
 pub struct Forwarding {
     events: Receiver<ForwardEvent>,
     control: Sender<()>,
-    locals: Vec<Local>,
+    locals: Vec<LocalAddress>,
     statistics: Arc<Statistics>,
 }
 
@@ -119,7 +119,7 @@ impl Forwarding {
     }
 
     /// Where each forward listens.
-    pub fn locals(&self) -> &[Local] {
+    pub fn locals(&self) -> &[LocalAddress] {
         &self.locals
     }
 
@@ -141,10 +141,10 @@ impl Drop for Forwarding {
     }
 }
 
-fn local(asked: &ListenAddress, bound: &Bound) -> Local {
+fn local(asked: &ListenAddress, bound: &Bound) -> LocalAddress {
     match bound {
-        Bound::Unix(file) => Local::Unix(file.path().to_owned()),
-        Bound::Port(port) => Local::Port(
+        Bound::Unix(file) => LocalAddress::Unix(file.path().to_owned()),
+        Bound::Port(port) => LocalAddress::Port(
             match asked {
                 ListenAddress::Port(_, Some(host)) => host.clone(),
                 ListenAddress::Port(_, None) | ListenAddress::Unix(_) => "127.0.0.1".to_owned(),

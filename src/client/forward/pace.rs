@@ -22,13 +22,13 @@ const LAST_GAP: Duration = Duration::from_secs(20);
 
 /// When the next session may be started.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct StartPace {
     last_start: Option<Instant>,
     failures: usize,
     first_failure: Option<Instant>,
 }
 
-impl Pace {
+impl StartPace {
     /// When the next start may be; `chance` between 0 and 1 makes many clients not come back in step.
     pub fn next(&self, now: Instant, chance: f64) -> Instant {
         let Some(last) = self.last_start else {
@@ -78,7 +78,7 @@ mod tests {
     /// Starts as often as it may for so long, each of which fails at once.
     fn starts(time: Duration, chance: f64) -> Vec<Duration> {
         let begin = Instant::now();
-        let (mut pace, mut now, mut starts) = (Pace::default(), begin, Vec::new());
+        let (mut pace, mut now, mut starts) = (StartPace::default(), begin, Vec::new());
         loop {
             now = pace.next(now, chance);
             if now - begin > time {
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn after_a_session_that_was_of_use_the_next_comes_within_a_second() {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = StartPace::default();
         assert_eq!(pace.next(now, 1.0), now);
         pace.started(now);
         pace.failed(now);

@@ -14,8 +14,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::destination::Destination;
-use super::socks::{Negotiation, Reply, Step};
-use super::standing::{RouteId, SessionKey, Standing};
+use super::socks::{Negotiation, SocksReply, SocksStep};
+use super::standing::{ForwardSession, RouteId, SessionNumber};
 use crate::datachannel::{DataChannel, End};
 use crate::session::port::{Acceptor, Listener, MuxEvent, Peer, Socket, Unread};
 use crate::smux::StreamId;
@@ -40,11 +40,11 @@ const SOCKS_SESSIONS: usize = 20;
 
 /// What the thread is told.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum ForwardOrder {
     /// A session that was asked for stands.
     Begin {
         route: RouteId,
-        key: SessionKey,
+        key: SessionNumber,
         channel: DataChannel,
         keepalive: bool,
         /// The payload of a message, bytes.
@@ -53,14 +53,17 @@ pub(super) enum Order {
     /// One that was asked for could not be had.
     Failed { route: RouteId },
     /// A session's data channel has lost its connection, or has another one.
-    SetConnected { key: SessionKey, is_connected: bool },
+    SetConnected {
+        key: SessionNumber,
+        is_connected: bool,
+    },
     /// End.
     Stop,
 }
 
 /// What it tells.
 #[derive(Debug)]
-pub(super) enum Report {
+pub(super) enum ForwardReport {
     /// A session is wanted. Answered by `Begin` or `Failed`.
     Start {
         route: RouteId,
@@ -68,25 +71,25 @@ pub(super) enum Report {
     },
     /// A connection goes through a session.
     Opened {
-        key: SessionKey,
+        key: SessionNumber,
         forward: usize,
         peer: String,
     },
     /// It is over.
     Closed {
-        key: SessionKey,
+        key: SessionNumber,
         forward: usize,
         peer: String,
         sent: u64,
         received: u64,
     },
     /// The agent could not reach the destination.
-    Refused { key: SessionKey },
+    Refused { key: SessionNumber },
     /// A session is not needed any more: it is to be ended.
-    Released { key: SessionKey },
+    Released { key: SessionNumber },
     /// A session has ended, and its connections were reset.
     Ended {
-        key: SessionKey,
+        key: SessionNumber,
         end: End,
         /// Whether anything came through it.
         was_of_use: bool,
@@ -100,7 +103,7 @@ pub(super) enum Report {
 /// What is shown while it goes on; changed by the thread alone.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    /// Local connections that a session carries.
+    /// ListeningPort connections that a session carries.
     pub connections: AtomicU64,
     /// Bytes to the remote, of all connections so far.
     pub sent: AtomicU64,
@@ -112,18 +115,18 @@ pub struct Statistics {
 
 /// Where a listener's connections go.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
-    Route(RouteId),
+enum ListenerKind {
+    PortRoute(RouteId),
     Socks,
 }
 
-struct Local {
+struct ListeningPort {
     acceptor: Acceptor,
-    kind: Kind,
+    kind: ListenerKind,
 }
 
 /// A connection without a session.
-struct Waiting {
+struct WaitingConnection {
     socket: Socket,
     peer: Peer,
     forward: usize,
@@ -132,18 +135,18 @@ struct Waiting {
     token: Option<Token>,
 }
 
-struct Route {
+struct PortRoute {
     destination: Destination,
     is_socks: bool,
     /// Sessions at a time.
     most: usize,
     /// Asked for, and not answered.
     starting: usize,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingConnection>,
 }
 
-struct Client {
-    waiting: Waiting,
+struct SocksClient {
+    waiting: WaitingConnection,
     negotiation: Negotiation,
     deadline: Instant,
 }
@@ -152,22 +155,22 @@ struct Client {
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Negotiating,
-    Stream(SessionKey, StreamId),
+    Stream(SessionNumber, StreamId),
 }
 
 /// The thread's state.
 pub(super) struct PortThread {
     poll: Poll,
-    orders: MailboxReceiver<Order>,
+    orders: MailboxReceiver<ForwardOrder>,
     waker: Waker,
-    locals: Vec<Local>,
-    routes: Vec<Route>,
+    locals: Vec<ListeningPort>,
+    routes: Vec<PortRoute>,
     socks_routes: HashMap<Destination, RouteId>,
-    sessions: Vec<Standing>,
-    clients: HashMap<Token, Client>,
+    sessions: Vec<ForwardSession>,
+    clients: HashMap<Token, SocksClient>,
     owners: HashMap<Token, Owner>,
     next_token: usize,
-    reports: Sender<Report>,
+    reports: Sender<ForwardReport>,
     statistics: Arc<Statistics>,
     is_stopped: bool,
 }
@@ -180,8 +183,8 @@ impl PortThread {
     pub fn new(
         locals: Vec<(Listener, Option<Destination>)>,
         most: usize,
-        (orders, waker): (MailboxReceiver<Order>, Waker),
-        reports: Sender<Report>,
+        (orders, waker): (MailboxReceiver<ForwardOrder>, Waker),
+        reports: Sender<ForwardReport>,
         statistics: Arc<Statistics>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -198,13 +201,13 @@ impl PortThread {
                 Token(first + socket.min(LISTENER_SOCKETS - 1))
             })?;
             let kind = match destination {
-                None => Kind::Socks,
+                None => ListenerKind::Socks,
                 Some(destination) => {
-                    routes.push(Route::new(destination, false, most));
-                    Kind::Route(routes.len() - 1)
+                    routes.push(PortRoute::new(destination, false, most));
+                    ListenerKind::PortRoute(routes.len() - 1)
                 }
             };
-            accepting.push(Local {
+            accepting.push(ListeningPort {
                 acceptor: Acceptor::new(listener),
                 kind,
             });
@@ -234,7 +237,7 @@ impl PortThread {
             }
         }
         if let Err(error) = self.serve() {
-            self.report(Report::Broken(error));
+            self.report(ForwardReport::Broken(error));
         }
         // Nobody is let in any more, and a socket's file goes, before connections are closed.
         self.locals.clear();
@@ -270,7 +273,7 @@ impl PortThread {
         }
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: ForwardReport) {
         // Nobody listens any more when the supervisor has ended.
         let _ = self.reports.send(report);
     }
@@ -300,7 +303,7 @@ impl PortThread {
         }
     }
 
-    fn session(&mut self, key: SessionKey) -> Option<&mut Standing> {
+    fn session(&mut self, key: SessionNumber) -> Option<&mut ForwardSession> {
         self.sessions.iter_mut().find(|session| session.key == key)
     }
 
@@ -308,13 +311,13 @@ impl PortThread {
         let orders: Vec<_> = self.orders.posts().collect();
         for order in orders {
             match order {
-                Order::Stop => self.is_stopped = true,
-                Order::SetConnected { key, is_connected } => {
+                ForwardOrder::Stop => self.is_stopped = true,
+                ForwardOrder::SetConnected { key, is_connected } => {
                     if let Some(session) = self.session(key) {
                         session.multiplexer.set_connected(is_connected);
                     }
                 }
-                Order::Begin {
+                ForwardOrder::Begin {
                     route,
                     key,
                     channel,
@@ -324,7 +327,7 @@ impl PortThread {
                     channel.on_readable(self.waker.clone());
                     channel.on_writable(self.waker.clone());
                     let is_expendable = self.routes[route].is_socks;
-                    self.sessions.push(Standing::new(
+                    self.sessions.push(ForwardSession::new(
                         key,
                         route,
                         channel,
@@ -336,7 +339,7 @@ impl PortThread {
                     self.routes[route].starting -= 1;
                     self.dispatch(route, now);
                 }
-                Order::Failed { route } => {
+                ForwardOrder::Failed { route } => {
                     self.routes[route].starting -= 1;
                     self.give_up_one(route, now);
                 }
@@ -358,14 +361,14 @@ impl PortThread {
     }
 
     /// A connection for which there is no session.
-    fn turn_away(&mut self, mut waiting: Waiting) {
+    fn turn_away(&mut self, mut waiting: WaitingConnection) {
         match waiting.token {
             None => waiting.socket.reset(),
             Some(token) => {
                 self.owners.remove(&token);
                 let _ = waiting
                     .socket
-                    .write_vectored(&[IoSlice::new(&Reply::Failure.bytes())]);
+                    .write_vectored(&[IoSlice::new(&SocksReply::Failure.bytes())]);
                 waiting.socket.finish();
             }
         }
@@ -387,7 +390,7 @@ impl PortThread {
                     Ok(Some(connection)) => connection,
                     Ok(None) => break,
                     Err(complaint) => {
-                        self.report(Report::Complaint(complaint));
+                        self.report(ForwardReport::Complaint(complaint));
                         break;
                     }
                 };
@@ -395,7 +398,7 @@ impl PortThread {
                     // Reset before it was accepted.
                     continue;
                 }
-                let waiting = Waiting {
+                let waiting = WaitingConnection {
                     socket,
                     peer,
                     forward,
@@ -403,11 +406,11 @@ impl PortThread {
                     token: None,
                 };
                 match local.kind {
-                    Kind::Route(route) => {
+                    ListenerKind::PortRoute(route) => {
                         self.routes[route].waiting.push_back(waiting);
                         self.dispatch(route, now);
                     }
-                    Kind::Socks => self.begin_negotiation(waiting, now),
+                    ListenerKind::Socks => self.begin_negotiation(waiting, now),
                 }
             }
         }
@@ -423,10 +426,10 @@ impl PortThread {
                 .sum::<usize>()
     }
 
-    fn begin_negotiation(&mut self, mut waiting: Waiting, now: Instant) {
+    fn begin_negotiation(&mut self, mut waiting: WaitingConnection, now: Instant) {
         let token = self.new_token();
         if let Err(error) = register(self.poll.registry(), &mut waiting.socket, token) {
-            self.report(Report::Complaint(format!(
+            self.report(ForwardReport::Complaint(format!(
                 "cannot wait for {}: {error}",
                 waiting.peer
             )));
@@ -436,7 +439,7 @@ impl PortThread {
         self.owners.insert(token, Owner::Negotiating);
         self.clients.insert(
             token,
-            Client {
+            SocksClient {
                 waiting,
                 negotiation: Negotiation::default(),
                 deadline: now + NEGOTIATION_TIME,
@@ -461,18 +464,18 @@ impl PortThread {
             };
             let socket = &mut client.waiting.socket;
             match client.negotiation.take(&buffer[..count]) {
-                Step::More => {}
-                Step::Send(bytes) => {
+                SocksStep::More => {}
+                SocksStep::Send(bytes) => {
                     if socket.write_vectored(&[IoSlice::new(&bytes)]).is_err() {
                         break;
                     }
                 }
-                Step::Refuse(bytes) => {
+                SocksStep::Refuse(bytes) => {
                     let _ = socket.write_vectored(&[IoSlice::new(&bytes)]);
                     socket.finish();
                     break;
                 }
-                Step::Connect(destination) => {
+                SocksStep::Connect(destination) => {
                     if let Some(client) = self.clients.remove(&token) {
                         self.route_to(destination, client.waiting, now);
                     }
@@ -484,7 +487,7 @@ impl PortThread {
         self.owners.remove(&token);
     }
 
-    fn route_to(&mut self, destination: Destination, waiting: Waiting, now: Instant) {
+    fn route_to(&mut self, destination: Destination, waiting: WaitingConnection, now: Instant) {
         let route = match self.socks_routes.get(&destination) {
             Some(route) => *route,
             None => self.new_socks_route(destination),
@@ -495,7 +498,7 @@ impl PortThread {
 
     /// A route that is not in use any more is used again: a browser asks for thousands of hosts.
     fn new_socks_route(&mut self, destination: Destination) -> RouteId {
-        let is_unused = |(id, route): &(usize, &Route)| {
+        let is_unused = |(id, route): &(usize, &PortRoute)| {
             route.is_socks
                 && route.starting == 0
                 && route.waiting.is_empty()
@@ -507,7 +510,7 @@ impl PortThread {
             .enumerate()
             .find(is_unused)
             .map(|(id, _)| id);
-        let route = Route::new(destination.clone(), true, 1);
+        let route = PortRoute::new(destination.clone(), true, 1);
         let id = match unused {
             Some(id) => {
                 self.socks_routes.retain(|_, other| *other != id);
@@ -531,7 +534,7 @@ impl PortThread {
                 .iter()
                 .filter(|session| session.route == route)
                 .count();
-            let Route {
+            let PortRoute {
                 waiting,
                 starting,
                 most,
@@ -565,7 +568,7 @@ impl PortThread {
     fn ask(&mut self, route: RouteId) {
         self.routes[route].starting += 1;
         let destination = self.routes[route].destination.clone();
-        self.report(Report::Start { route, destination });
+        self.report(ForwardReport::Start { route, destination });
     }
 
     /// Whether another session may be started: of those for SOCKS the longest unused one gives way.
@@ -612,7 +615,7 @@ impl PortThread {
             .map(|(index, _)| index)
     }
 
-    fn connect(&mut self, index: usize, mut waiting: Waiting, now: Instant) {
+    fn connect(&mut self, index: usize, mut waiting: WaitingConnection, now: Instant) {
         if waiting.socket.peek() == Unread::Failure {
             // It did not wait.
             waiting.token.map(|token| self.owners.remove(&token));
@@ -621,7 +624,7 @@ impl PortThread {
         if let Some(token) = waiting.token
             && waiting
                 .socket
-                .write_vectored(&[IoSlice::new(&Reply::Succeeded.bytes())])
+                .write_vectored(&[IoSlice::new(&SocksReply::Succeeded.bytes())])
                 .is_err()
         {
             self.owners.remove(&token);
@@ -648,7 +651,7 @@ impl PortThread {
         let key = session.begin(id, waiting.forward, peer.clone(), token);
         self.owners.insert(token, Owner::Stream(key, id));
         self.statistics.connections.fetch_add(1, Ordering::Relaxed);
-        self.report(Report::Opened {
+        self.report(ForwardReport::Opened {
             key,
             forward: waiting.forward,
             peer,
@@ -682,7 +685,7 @@ impl PortThread {
                 Some(end) => {
                     let session = self.sessions.swap_remove(index);
                     self.statistics.sessions.fetch_sub(1, Ordering::Relaxed);
-                    self.report(Report::Ended {
+                    self.report(ForwardReport::Ended {
                         key: session.key,
                         end,
                         was_of_use: session.multiplexer.has_spoken(),
@@ -704,15 +707,15 @@ impl PortThread {
         let key = session.key;
         while let Some(event) = self.sessions[index].multiplexer.poll_event() {
             match event {
-                MuxEvent::Refused => self.report(Report::Refused { key }),
-                MuxEvent::Complaint(line) => self.report(Report::Complaint(line)),
+                MuxEvent::Refused => self.report(ForwardReport::Refused { key }),
+                MuxEvent::Complaint(line) => self.report(ForwardReport::Complaint(line)),
                 MuxEvent::Closed { id, sent, received } => {
                     let Some(connection) = self.sessions[index].end(id, now) else {
                         continue;
                     };
                     self.owners.remove(&connection.token);
                     self.statistics.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.report(Report::Closed {
+                    self.report(ForwardReport::Closed {
                         key,
                         forward: connection.forward,
                         peer: connection.peer,
@@ -728,7 +731,7 @@ impl PortThread {
     fn release(&mut self, index: usize) {
         let session = self.sessions.swap_remove(index);
         self.statistics.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.report(Report::Released { key: session.key });
+        self.report(ForwardReport::Released { key: session.key });
     }
 
     /// When a session has been without connections for too long, if it may be ended for that.
@@ -804,7 +807,7 @@ impl PortThread {
     }
 }
 
-impl Route {
+impl PortRoute {
     fn new(destination: Destination, is_socks: bool, most: usize) -> Self {
         Self {
             destination,

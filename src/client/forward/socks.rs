@@ -15,7 +15,7 @@ const IPV6: u8 = 4;
 /// What a request is answered with (RFC 1928, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Reply {
+pub(super) enum SocksReply {
     /// It may send now.
     Succeeded = 0,
     /// There is no session for it.
@@ -28,7 +28,7 @@ pub(super) enum Reply {
     AddressNotSupported = 8,
 }
 
-impl Reply {
+impl SocksReply {
     /// Its bytes. Where the connection leads to is not known: an address of zeros.
     pub const fn bytes(self) -> [u8; 10] {
         [VERSION, self as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
@@ -37,12 +37,12 @@ impl Reply {
 
 /// What is to be done after bytes were taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum SocksStep {
     /// Read more.
     More,
     /// Send this, and read more.
     Send([u8; 2]),
-    /// It wants to go there; a [`Reply`] is to be sent, and then the connection is its own.
+    /// It wants to go there; a [`SocksReply`] is to be sent, and then the connection is its own.
     Connect(Destination),
     /// Send this, and close.
     Refuse(Vec<u8>),
@@ -78,7 +78,7 @@ impl Negotiation {
     }
 
     /// Takes what was read: at most as many bytes as it [wants](Self::wants).
-    pub fn take(&mut self, bytes: &[u8]) -> Step {
+    pub fn take(&mut self, bytes: &[u8]) -> SocksStep {
         self.taken.extend_from_slice(bytes);
         if self
             .taken
@@ -86,10 +86,10 @@ impl Negotiation {
             .is_some_and(|version| *version != VERSION)
         {
             // An HTTP request, or SOCKS4: nothing that it would understand can be said.
-            return Step::Refuse(Vec::new());
+            return SocksStep::Refuse(Vec::new());
         }
         if self.taken.len() < self.needed() {
-            return Step::More;
+            return SocksStep::More;
         }
         if self.has_greeted {
             return self.request();
@@ -98,16 +98,16 @@ impl Negotiation {
         self.taken.clear();
         self.has_greeted = true;
         if can_do_without {
-            Step::Send([VERSION, NO_AUTHENTICATION])
+            SocksStep::Send([VERSION, NO_AUTHENTICATION])
         } else {
-            Step::Refuse(vec![VERSION, NO_ACCEPTABLE_METHOD])
+            SocksStep::Refuse(vec![VERSION, NO_ACCEPTABLE_METHOD])
         }
     }
 
-    fn request(&self) -> Step {
-        let refuse = |reply: Reply| Step::Refuse(reply.bytes().to_vec());
+    fn request(&self) -> SocksStep {
+        let refuse = |reply: SocksReply| SocksStep::Refuse(reply.bytes().to_vec());
         let [_, command, _, kind, address @ .., high, low] = self.taken.as_slice() else {
-            return refuse(Reply::AddressNotSupported);
+            return refuse(SocksReply::AddressNotSupported);
         };
         let host = match *kind {
             IPV4 => <[u8; 4]>::try_from(address)
@@ -124,14 +124,14 @@ impl Negotiation {
             _ => None,
         };
         let Some(host) = host else {
-            return refuse(Reply::AddressNotSupported);
+            return refuse(SocksReply::AddressNotSupported);
         };
         if *command != CONNECT {
-            return refuse(Reply::CommandNotSupported);
+            return refuse(SocksReply::CommandNotSupported);
         }
         match Destination::new(Some(&host), u16::from_be_bytes([*high, *low])) {
-            Ok(destination) => Step::Connect(destination),
-            Err(_) => refuse(Reply::HostUnreachable),
+            Ok(destination) => SocksStep::Connect(destination),
+            Err(_) => refuse(SocksReply::HostUnreachable),
         }
     }
 }
@@ -145,9 +145,9 @@ pub fn negotiate(mut bytes: &[u8], piece: usize) -> Option<Destination> {
         let (now, later) = bytes.split_at(count);
         bytes = later;
         match negotiation.take(now) {
-            Step::More | Step::Send(_) => {}
-            Step::Connect(destination) => return Some(destination),
-            Step::Refuse(_) => return None,
+            SocksStep::More | SocksStep::Send(_) => {}
+            SocksStep::Connect(destination) => return Some(destination),
+            SocksStep::Refuse(_) => return None,
         }
     }
     None
@@ -194,7 +194,7 @@ mod tests {
             assert!(read + count <= bytes.len());
             let step = negotiation.take(&bytes[read..read + count]);
             read += count;
-            if matches!(step, Step::Connect(_)) {
+            if matches!(step, SocksStep::Connect(_)) {
                 break;
             }
         }
@@ -206,28 +206,28 @@ mod tests {
         let refused = |bytes: &[u8]| {
             let mut negotiation = Negotiation::default();
             let greeting = negotiation.take(&bytes[..3]);
-            if matches!(greeting, Step::Refuse(_)) {
+            if matches!(greeting, SocksStep::Refuse(_)) {
                 return greeting;
             }
             negotiation.take(&bytes[3..])
         };
-        assert_eq!(refused(&[5, 1, 2]), Step::Refuse(vec![5, 0xff]));
-        assert_eq!(refused(b"GET"), Step::Refuse(Vec::new()));
+        assert_eq!(refused(&[5, 1, 2]), SocksStep::Refuse(vec![5, 0xff]));
+        assert_eq!(refused(b"GET"), SocksStep::Refuse(Vec::new()));
         let mut bind = request(IPV4, &[1, 2, 3, 4], 80);
         bind[4] = 2;
         assert_eq!(
             refused(&bind),
-            Step::Refuse(Reply::CommandNotSupported.bytes().to_vec())
+            SocksStep::Refuse(SocksReply::CommandNotSupported.bytes().to_vec())
         );
         let zero = request(NAME, b"\x01a", 0);
         assert_eq!(
             refused(&zero),
-            Step::Refuse(Reply::HostUnreachable.bytes().to_vec())
+            SocksStep::Refuse(SocksReply::HostUnreachable.bytes().to_vec())
         );
         let other = [5, 1, 0, 5, 1, 0, 9];
         assert_eq!(
             refused(&other),
-            Step::Refuse(Reply::AddressNotSupported.bytes().to_vec())
+            SocksStep::Refuse(SocksReply::AddressNotSupported.bytes().to_vec())
         );
     }
 
@@ -246,7 +246,7 @@ mod tests {
                 let (now, later) = at.split_at(negotiation.wants());
                 read += now.len();
                 at = later;
-                if matches!(negotiation.take(now), Step::Connect(_) | Step::Refuse(_)) {
+                if matches!(negotiation.take(now), SocksStep::Connect(_) | SocksStep::Refuse(_)) {
                     break;
                 }
             }

@@ -12,32 +12,32 @@ use crate::smux::StreamId;
 /// One destination, whose connections may be spread over several sessions.
 pub(super) type RouteId = usize;
 /// One session, by a number of ours.
-pub(super) type SessionKey = u64;
+pub(super) type SessionNumber = u64;
 
 /// One session of the port thread.
-pub(super) struct Standing {
-    pub key: SessionKey,
+pub(super) struct ForwardSession {
+    pub key: SessionNumber,
     pub route: RouteId,
     pub multiplexer: Multiplexer,
     /// Whether it is ended when it is not used: of those, another one is started when somebody connects.
     pub is_expendable: bool,
     /// Since when it has no connection.
     pub idle_since: Option<Instant>,
-    connections: HashMap<StreamId, Carried>,
+    connections: HashMap<StreamId, CarriedConnection>,
     /// Of [`Multiplexer::moved`], what was counted already.
     counted: (u64, u64),
 }
 
 /// A local connection.
-pub(super) struct Carried {
+pub(super) struct CarriedConnection {
     pub forward: usize,
     pub peer: String,
     pub token: Token,
 }
 
-impl Standing {
+impl ForwardSession {
     pub fn new(
-        key: SessionKey,
+        key: SessionNumber,
         route: RouteId,
         channel: DataChannel,
         (keepalive, message): (bool, usize),
@@ -62,11 +62,11 @@ impl Standing {
         forward: usize,
         peer: String,
         token: Token,
-    ) -> SessionKey {
+    ) -> SessionNumber {
         self.idle_since = None;
         self.connections.insert(
             id,
-            Carried {
+            CarriedConnection {
                 forward,
                 peer,
                 token,
@@ -76,7 +76,7 @@ impl Standing {
     }
 
     /// And not any more.
-    pub fn end(&mut self, id: StreamId, now: Instant) -> Option<Carried> {
+    pub fn end(&mut self, id: StreamId, now: Instant) -> Option<CarriedConnection> {
         let connection = self.connections.remove(&id)?;
         if self.connections.is_empty() {
             self.idle_since = Some(now);

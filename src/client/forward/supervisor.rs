@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
 use super::destination::Destination;
 use super::event::ForwardEvent;
 use super::options::ForwardOptions;
-use super::pace::Pace;
-use super::port::{Order, Report};
-use super::standing::{RouteId, SessionKey};
+use super::pace::StartPace;
+use super::port::{ForwardOrder, ForwardReport};
+use super::standing::{RouteId, SessionNumber};
 use super::start::{Ready, StartFailure, start};
 
 use crate::client::{Client, Session};
@@ -45,9 +45,9 @@ struct Supervised {
 }
 
 /// One destination.
-struct Route {
+struct ForwardRoute {
     destination: Destination,
-    pace: Pace,
+    pace: StartPace,
     /// The forwards that are ready when its first session stands.
     unready: Vec<usize>,
     /// Whether no connection has been carried yet, by a session that was started before anybody connected.
@@ -57,17 +57,17 @@ struct Route {
 }
 
 /// The answer of a thread that started a session.
-struct Answer {
+struct StartAnswer {
     route: RouteId,
     result: Result<Ready, StartFailure>,
 }
 
 /// What the supervisor hears.
-enum Heard {
+enum SupervisorEvent {
     Stop,
-    Report(Report),
-    Answer(Answer),
-    Notice(SessionKey, Notice),
+    Report(ForwardReport),
+    Answer(StartAnswer),
+    Notice(SessionNumber, Notice),
     Due,
 }
 
@@ -83,15 +83,15 @@ enum Finish {
 pub(super) struct Supervisor {
     client: Client,
     options: Arc<ForwardOptions>,
-    port: Mailbox<Order>,
-    reports: Receiver<Report>,
+    port: Mailbox<ForwardOrder>,
+    reports: Receiver<ForwardReport>,
     stop: Receiver<()>,
     events: Sender<ForwardEvent>,
-    answers: (Sender<Answer>, Receiver<Answer>),
+    answers: (Sender<StartAnswer>, Receiver<StartAnswer>),
     cancel: Cancel,
-    routes: HashMap<RouteId, Route>,
-    sessions: HashMap<SessionKey, Supervised>,
-    next_key: SessionKey,
+    routes: HashMap<RouteId, ForwardRoute>,
+    sessions: HashMap<SessionNumber, Supervised>,
+    next_key: SessionNumber,
     /// Starts that wait for their time.
     due: Vec<(Instant, RouteId)>,
     starting: usize,
@@ -104,7 +104,7 @@ impl Supervisor {
     pub fn new(
         client: Client,
         options: ForwardOptions,
-        (port, reports): (Mailbox<Order>, Receiver<Report>),
+        (port, reports): (Mailbox<ForwardOrder>, Receiver<ForwardReport>),
         stop: Receiver<()>,
         events: Sender<ForwardEvent>,
         cancel: Cancel,
@@ -115,9 +115,9 @@ impl Supervisor {
             if let Some(destination) = &forward.remote {
                 routes.insert(
                     routes.len(),
-                    Route {
+                    ForwardRoute {
                         destination: destination.clone(),
-                        pace: Pace::default(),
+                        pace: StartPace::default(),
                         unready: vec![index],
                         is_unproven: !options.on_demand,
                         local_port: match forward.local {
@@ -182,7 +182,7 @@ impl Supervisor {
         let _ = self.events.try_send(event);
     }
 
-    fn hear(&self) -> Heard {
+    fn hear(&self) -> SupervisorEvent {
         let mut select = Select::new();
         select.recv(&self.stop);
         select.recv(&self.reports);
@@ -200,7 +200,7 @@ impl Supervisor {
         let operation = match due {
             Some(at) => match select.select_deadline(at) {
                 Ok(operation) => operation,
-                Err(_) => return Heard::Due,
+                Err(_) => return SupervisorEvent::Due,
             },
             None => select.select(),
         };
@@ -208,41 +208,41 @@ impl Supervisor {
             0 => {
                 // The one who could stop it is gone as well.
                 let _ = operation.recv(&self.stop);
-                Heard::Stop
+                SupervisorEvent::Stop
             }
             1 => match operation.recv(&self.reports) {
-                Ok(report) => Heard::Report(report),
-                Err(_) => {
-                    Heard::Report(Report::Broken(std::io::Error::other("its thread is gone")))
-                }
+                Ok(report) => SupervisorEvent::Report(report),
+                Err(_) => SupervisorEvent::Report(ForwardReport::Broken(std::io::Error::other(
+                    "its thread is gone",
+                ))),
             },
             2 => match operation.recv(&self.answers.1) {
-                Ok(answer) => Heard::Answer(answer),
-                Err(_) => Heard::Due,
+                Ok(answer) => SupervisorEvent::Answer(answer),
+                Err(_) => SupervisorEvent::Due,
             },
             index => {
                 let (key, receiver) = notices[index - 3];
                 match operation.recv(receiver) {
-                    Ok(notice) => Heard::Notice(key, notice),
-                    Err(_) => Heard::Due,
+                    Ok(notice) => SupervisorEvent::Notice(key, notice),
+                    Err(_) => SupervisorEvent::Due,
                 }
             }
         }
     }
 
-    fn has_ended(&self, key: SessionKey) -> bool {
+    fn has_ended(&self, key: SessionNumber) -> bool {
         self.sessions
             .get(&key)
             .is_none_or(|session| session.session.channel().has_ended())
     }
 
-    fn handle(&mut self, heard: Heard) -> Option<Finish> {
+    fn handle(&mut self, heard: SupervisorEvent) -> Option<Finish> {
         match heard {
-            Heard::Stop => return Some(Finish::Stopped),
-            Heard::Report(report) => return self.handle_report(report),
-            Heard::Answer(answer) => return self.handle_answer(answer),
-            Heard::Notice(key, notice) => self.handle_notice(key, notice),
-            Heard::Due => {}
+            SupervisorEvent::Stop => return Some(Finish::Stopped),
+            SupervisorEvent::Report(report) => return self.handle_report(report),
+            SupervisorEvent::Answer(answer) => return self.handle_answer(answer),
+            SupervisorEvent::Notice(key, notice) => self.handle_notice(key, notice),
+            SupervisorEvent::Due => {}
         }
         let now = Instant::now();
         let (due, later) = self.due.drain(..).partition(|(at, _)| *at <= now);
@@ -254,17 +254,17 @@ impl Supervisor {
         None
     }
 
-    fn handle_report(&mut self, report: Report) -> Option<Finish> {
+    fn handle_report(&mut self, report: ForwardReport) -> Option<Finish> {
         let now = Instant::now();
-        let name = |sessions: &HashMap<SessionKey, Supervised>, key| {
+        let name = |sessions: &HashMap<SessionNumber, Supervised>, key| {
             sessions
                 .get(&key)
                 .map(|session: &Supervised| session.name.clone())
                 .unwrap_or_default()
         };
         match report {
-            Report::Start { route, destination } => self.ask(route, destination, now),
-            Report::Opened { key, forward, peer } => {
+            ForwardReport::Start { route, destination } => self.ask(route, destination, now),
+            ForwardReport::Opened { key, forward, peer } => {
                 let session = name(&self.sessions, key);
                 let route = self.sessions.get(&key).map(|session| session.route);
                 if let Some(route) = route.and_then(|route| self.routes.get_mut(&route)) {
@@ -276,7 +276,7 @@ impl Supervisor {
                     peer,
                 });
             }
-            Report::Closed {
+            ForwardReport::Closed {
                 key,
                 forward,
                 peer,
@@ -292,23 +292,23 @@ impl Supervisor {
                     received,
                 });
             }
-            Report::Refused { key } => {
+            ForwardReport::Refused { key } => {
                 let session = name(&self.sessions, key);
                 self.tell(ForwardEvent::Refused { session });
             }
-            Report::Released { key } => {
+            ForwardReport::Released { key } => {
                 if let Some(supervised) = self.sessions.remove(&key) {
                     self.tell_end(&supervised, "it was not used any more".to_owned());
                     end_in_background(supervised.session);
                 }
             }
-            Report::Ended {
+            ForwardReport::Ended {
                 key,
                 end,
                 was_of_use,
             } => return self.handle_end(key, end, was_of_use, now),
-            Report::Complaint(line) => self.tell(ForwardEvent::Warning(line)),
-            Report::Broken(error) => {
+            ForwardReport::Complaint(line) => self.tell(ForwardEvent::Warning(line)),
+            ForwardReport::Broken(error) => {
                 return Some(Finish::Over(Err(Error::Lost(format!(
                     "cannot go on with the local connections: {error}"
                 )))));
@@ -319,7 +319,7 @@ impl Supervisor {
 
     fn handle_end(
         &mut self,
-        key: SessionKey,
+        key: SessionNumber,
         end: End,
         was_of_use: bool,
         now: Instant,
@@ -376,10 +376,10 @@ impl Supervisor {
         let known = self
             .routes
             .entry(route)
-            .or_insert_with(|| Route::new(destination.clone()));
+            .or_insert_with(|| ForwardRoute::new(destination.clone()));
         if known.destination != destination {
             // The number is used for another one now.
-            *known = Route::new(destination);
+            *known = ForwardRoute::new(destination);
         }
         let standing = self.sessions.values().any(|session| session.route == route);
         // Those that are wanted beside others that stand are no tries after a failure.
@@ -408,7 +408,7 @@ impl Supervisor {
         let work = move || {
             let result = start(&client, &options, &destination, local_port, &limit);
             // When nobody listens any more the session is dropped.
-            let _ = answers.send(Answer { route: id, result });
+            let _ = answers.send(StartAnswer { route: id, result });
         };
         if let Err(error) = std::thread::Builder::new()
             .name("start".to_owned())
@@ -419,11 +419,11 @@ impl Supervisor {
                 error,
                 is_final: false,
             });
-            let _ = self.answers.0.send(Answer { route: id, result });
+            let _ = self.answers.0.send(StartAnswer { route: id, result });
         }
     }
 
-    fn handle_answer(&mut self, answer: Answer) -> Option<Finish> {
+    fn handle_answer(&mut self, answer: StartAnswer) -> Option<Finish> {
         self.starting -= 1;
         let id = answer.route;
         let is_first = self
@@ -450,7 +450,7 @@ impl Supervisor {
                     let line = format!("no session for {}: {error}", route.destination);
                     self.tell(ForwardEvent::Warning(line));
                 }
-                self.port.post(Order::Failed { route: id });
+                self.port.post(ForwardOrder::Failed { route: id });
             }
         }
         None
@@ -489,7 +489,7 @@ impl Supervisor {
         }
         let channel = supervised.session.channel().clone();
         self.sessions.insert(key, supervised);
-        self.port.post(Order::Begin {
+        self.port.post(ForwardOrder::Begin {
             route: id,
             key,
             channel,
@@ -498,7 +498,7 @@ impl Supervisor {
         });
     }
 
-    fn handle_notice(&mut self, key: SessionKey, notice: Notice) {
+    fn handle_notice(&mut self, key: SessionNumber, notice: Notice) {
         let Some(supervised) = self.sessions.get_mut(&key) else {
             return;
         };
@@ -506,7 +506,7 @@ impl Supervisor {
         let event = match notice {
             Notice::Reconnecting { reason } => {
                 supervised.broken_since.get_or_insert_with(Instant::now);
-                self.port.post(Order::SetConnected {
+                self.port.post(ForwardOrder::SetConnected {
                     key,
                     is_connected: false,
                 });
@@ -517,7 +517,7 @@ impl Supervisor {
             }
             Notice::Reconnected => {
                 let since = supervised.broken_since.take();
-                self.port.post(Order::SetConnected {
+                self.port.post(ForwardOrder::SetConnected {
                     key,
                     is_connected: true,
                 });
@@ -539,7 +539,7 @@ impl Supervisor {
     /// Closes everything here, then ends the sessions, side by side.
     fn finish(mut self, finish: Finish) {
         let deadline = Instant::now() + STOP_TIMEOUT;
-        self.port.post(Order::Stop);
+        self.port.post(ForwardOrder::Stop);
         self.cancel.cancel();
         let (alive, all_ended) = bounded::<()>(0);
         let end = |session: Session| {
@@ -557,7 +557,7 @@ impl Supervisor {
         };
         // The port thread ends first: what it has taken from local connections goes out before the end.
         while let Ok(report) = self.reports.recv_deadline(deadline) {
-            if let Report::Ended { key, .. } = report {
+            if let ForwardReport::Ended { key, .. } = report {
                 self.sessions.remove(&key);
             }
         }
@@ -585,11 +585,11 @@ impl Supervisor {
     }
 }
 
-impl Route {
+impl ForwardRoute {
     fn new(destination: Destination) -> Self {
         Self {
             destination,
-            pace: Pace::default(),
+            pace: StartPace::default(),
             unready: Vec::new(),
             is_unproven: false,
             local_port: 0,

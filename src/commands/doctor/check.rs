@@ -112,7 +112,7 @@ impl DoctorReport {
             next_step: check.next_step.as_deref().map(clean),
         };
         if self.json {
-            event(&Event::Check(&check));
+            event(&CheckEvent::Check(&check));
         } else {
             print::to_stdout(&check.text());
         }
@@ -122,7 +122,7 @@ impl DoctorReport {
     pub(super) fn end(self) -> u8 {
         let code = u8::from(self.worst == CheckOutcome::Problem);
         if self.json {
-            event(&Event::End { code });
+            event(&CheckEvent::End { code });
         } else {
             print::to_stdout(match self.worst {
                 CheckOutcome::Fine => "\nNothing stands in the way.\n",
@@ -139,12 +139,12 @@ impl DoctorReport {
 /// A line of JSON.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
+enum CheckEvent<'a> {
     Check(&'a Check),
     End { code: u8 },
 }
 
-fn event(event: &Event<'_>) {
+fn event(event: &CheckEvent<'_>) {
     // Texts and numbers can always be written so.
     if let Ok(line) = serde_json::to_string(event) {
         print::to_stdout(&format!("{line}\n"));

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::session_api::TerminateSession;
 use crate::terminal::signals::{Parent, Signal};
-use report::{Report, TargetEvent};
+use report::{ExecReport, TargetEvent};
 
 /// How long a target may take to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -81,7 +81,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
             .map_err(|error| out_of_resources(&error))?;
     }
     drop(sender);
-    let report = Report::new(&targets, exec.json, around.redactor.clone());
+    let report = ExecReport::new(&targets, exec.json, around.redactor.clone());
     let (done, finished) = bounded(1);
     // On a thread of its own: a reader who is slow must not keep signals waiting.
     std::thread::Builder::new()
@@ -133,7 +133,7 @@ enum ReportWritten {
 }
 
 /// Writes what the threads tell, until they have all come to their end.
-fn write(mut report: Report, events: &Receiver<(usize, TargetEvent)>) -> ReportWritten {
+fn write(mut report: ExecReport, events: &Receiver<(usize, TargetEvent)>) -> ReportWritten {
     for (number, event) in events {
         match report.take(number, event) {
             Ok(()) => {}

@@ -30,14 +30,14 @@ pub(super) enum TargetEvent {
 }
 
 /// What is known of all targets.
-pub(super) struct Report {
-    targets: Vec<Progress>,
+pub(super) struct ExecReport {
+    targets: Vec<TargetProgress>,
     is_json: bool,
     redactor: Redactor,
 }
 
 /// What is known of one.
-struct Progress {
+struct TargetProgress {
     label: String,
     id: Option<String>,
     stdout: KeptStream,
@@ -53,9 +53,9 @@ struct KeptStream {
     is_cut: bool,
 }
 
-impl Report {
+impl ExecReport {
     pub(super) fn new(targets: &[TargetName], is_json: bool, redactor: Redactor) -> Self {
-        let progress = |name: &TargetName| Progress {
+        let progress = |name: &TargetName| TargetProgress {
             label: name.to_string(),
             id: name.id().map(str::to_owned),
             stdout: KeptStream::default(),
@@ -103,7 +103,7 @@ impl Report {
 
     /// Says how it went; the highest exit code.
     pub(super) fn finish(&self) -> u8 {
-        let code = |progress: &Progress| match progress.end {
+        let code = |progress: &TargetProgress| match progress.end {
             Some(Ok(code)) => code,
             Some(Err(_)) | None => UNKNOWN,
         };
@@ -142,7 +142,7 @@ impl Report {
     }
 }
 
-impl Progress {
+impl TargetProgress {
     fn show(&mut self, output: &Output) -> io::Result<()> {
         let label = &self.label;
         match output {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Pid, kill_process};
 
-use crate::client::forward::Local;
+use crate::client::forward::LocalAddress;
 use crate::settings::Environment;
 use crate::signal_mask;
 use crate::terminal::signals::Signal;
@@ -29,7 +29,7 @@ impl Child {
     /// The exit code, and why it cannot be run.
     pub fn start(
         words: &[String],
-        locals: &[Local],
+        locals: &[LocalAddress],
         environment: &Environment,
     ) -> Result<Self, (u8, String)> {
         let words: Vec<String> = words.iter().map(|word| put_in(word, locals)).collect();
@@ -120,15 +120,15 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// The port; for a socket in the file system its path.
-fn value(local: &Local) -> String {
+fn value(local: &LocalAddress) -> String {
     match local {
-        Local::Port(_, port) => port.to_string(),
-        Local::Unix(path) => path.display().to_string(),
+        LocalAddress::Port(_, port) => port.to_string(),
+        LocalAddress::Unix(path) => path.display().to_string(),
     }
 }
 
 /// A word of the command with `{port}`, `{host}`, `{port1}` and so on replaced; anything else in braces stays.
-fn put_in(word: &str, locals: &[Local]) -> String {
+fn put_in(word: &str, locals: &[LocalAddress]) -> String {
     let mut result = String::new();
     let mut rest = word;
     while let Some(begin) = rest.find('{') {
@@ -149,7 +149,7 @@ fn put_in(word: &str, locals: &[Local]) -> String {
     result + rest
 }
 
-fn replacement(name: &str, locals: &[Local]) -> Option<String> {
+fn replacement(name: &str, locals: &[LocalAddress]) -> Option<String> {
     let (what, number) = match name {
         "port" | "host" => (name, 1),
         _ => {
@@ -165,7 +165,7 @@ fn replacement(name: &str, locals: &[Local]) -> Option<String> {
     };
     let local = locals.get(number.checked_sub(1)?)?;
     Some(match (what, local) {
-        ("host", Local::Port(host, _)) => host.clone(),
+        ("host", LocalAddress::Port(host, _)) => host.clone(),
         _ => value(local),
     })
 }
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn ports_are_put_in_and_nothing_else() {
         let locals = [
-            Local::Port("127.0.0.1".to_owned(), 5432),
-            Local::Unix("/run/a.sock".into()),
+            LocalAddress::Port("127.0.0.1".to_owned(), 5432),
+            LocalAddress::Unix("/run/a.sock".into()),
         ];
         for (word, expected) in [
             ("{port}", "5432"),

@@ -18,7 +18,7 @@ use crate::error::{Error, Meaning};
 use crate::session::port::raise_open_files;
 use crate::terminal::signals::{Parent, Signal, Signals};
 use child::Child;
-use show::Show;
+use show::ForwardShow;
 
 /// How often the status line is written anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Error> {
     let forwards = command.forwards(around.settings.local_host.as_deref())?;
     let name = command.connection.target(&around.environment)?;
-    let mut show = Show::new(command, &name.to_string(), &forwards, around);
+    let mut show = ForwardShow::new(command, &name.to_string(), &forwards, around);
     let code = begin(command, around, forwards, name, &mut show).unwrap_or_else(|error| {
         show.error(&error.to_string());
         error.exit_code()
@@ -48,7 +48,7 @@ fn begin(
     around: &Surroundings,
     forwards: Vec<Forward>,
     name: TargetName,
-    show: &mut Show,
+    show: &mut ForwardShow,
 ) -> Result<u8, Error> {
     let client = around.client(&command.connection.starting.account)?;
     raise_open_files();
@@ -68,7 +68,7 @@ fn begin(
         reason: command.connection.starting.reason.clone(),
     })?;
     show.locals(&forwarding);
-    Run {
+    ForwardRun {
         command,
         around,
         forwarding,
@@ -99,12 +99,12 @@ fn resolver(name: TargetName) -> Arc<Resolve> {
 }
 
 /// What goes on.
-struct Run<'a> {
+struct ForwardRun<'a> {
     command: &'a PortForward,
     around: &'a Surroundings,
     forwarding: Forwarding,
     signals: Signals,
-    show: &'a mut Show,
+    show: &'a mut ForwardShow,
     child: Option<Child>,
     /// Forwards that cannot be used yet.
     unready: usize,
@@ -114,7 +114,7 @@ struct Run<'a> {
     deadline: Option<Instant>,
 }
 
-impl Run<'_> {
+impl ForwardRun<'_> {
     fn run(mut self) -> Result<u8, Error> {
         self.unready = self.forwarding.locals().len();
         let events = self.forwarding.events().clone();

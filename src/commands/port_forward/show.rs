@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::super::Surroundings;
 use crate::cli::PortForward;
-use crate::client::forward::{Forward, ForwardEvent, Forwarding, Local, Statistics};
+use crate::client::forward::{Forward, ForwardEvent, Forwarding, LocalAddress, Statistics};
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
 
 /// Shows it.
-pub(super) struct Show {
+pub(super) struct ForwardShow {
     json: bool,
     /// Neither notices nor a status line.
     is_quiet: bool,
@@ -24,7 +24,7 @@ pub(super) struct Show {
     /// What the target was called.
     label: String,
     remotes: Vec<String>,
-    locals: Vec<Local>,
+    locals: Vec<LocalAddress>,
     redactor: Redactor,
     /// Whether a status line stands there.
     status_stands: bool,
@@ -33,7 +33,7 @@ pub(super) struct Show {
     is_over: bool,
 }
 
-impl Show {
+impl ForwardShow {
     pub fn new(
         command: &PortForward,
         label: &str,

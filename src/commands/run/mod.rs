@@ -25,7 +25,7 @@ use rustix::termios::isatty;
 
 use super::{Surroundings, catch_signals};
 use crate::cli::Run;
-use crate::cli::run::Order;
+use crate::cli::run::RunOrder;
 use crate::client::Client;
 use crate::error::Error;
 use crate::network::Limit;
@@ -35,8 +35,8 @@ use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal, Signals};
 use crate::terminal::unread::{self, UnreadInput};
 use call::{CallAnswer, Calls};
-use send::Plan;
-use show::{Show, Unwritable};
+use send::CommandPlan;
+use show::{RunShow, Unwritable};
 use watch::{RunWatch, WatchOptions, WatchStep};
 
 /// All look-ups and calls before the first node can begin, the search for credentials included.
@@ -71,7 +71,7 @@ pub(super) fn run(run: &Run, around: &Surroundings) -> u8 {
 /// An error says that nothing was sent, or that it cannot be followed to its end.
 fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     let order = run.order(&around.environment)?;
-    if matches!(order, Order::Send(_)) && unread::look(Instant::now()) == UnreadInput::Data {
+    if matches!(order, RunOrder::Send(_)) && unread::look(Instant::now()) == UnreadInput::Data {
         return Err(Error::Usage(
             "there is data on stdin, but run does not read stdin and the command would not get it: \
              add </dev/null if it is not for the command"
@@ -81,14 +81,14 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     let client = around.client(&run.account)?;
     let plan = match &order {
         // Signals end the program meanwhile: nothing was sent.
-        Order::Send(send) => send::plan(client.api(), send, &Limit::within(SEND_TIMEOUT))?,
-        Order::Attach(_) => Plan::default(),
+        RunOrder::Send(send) => send::plan(client.api(), send, &Limit::within(SEND_TIMEOUT))?,
+        RunOrder::Attach(_) => CommandPlan::default(),
     };
     let signals = catch_signals(Parent::MayGo)?;
-    let mut show = Show::new(run.json, &signals);
+    let mut show = RunShow::new(run.json, &signals);
     let (commands, trouble) = match order {
-        Order::Send(_) => send(&client, &plan, &mut show),
-        Order::Attach(ids) => attach(ids, &mut show),
+        RunOrder::Send(_) => send(&client, &plan, &mut show),
+        RunOrder::Attach(ids) => attach(ids, &mut show),
     };
     if commands.ids.is_empty()
         && let Some(trouble) = trouble
@@ -126,7 +126,7 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
 }
 
 /// Sends what is planned. A command that cannot be sent does not end those before it; it is told at the end.
-fn send(client: &Client, plan: &Plan, show: &mut Show<'_>) -> (Commands, Option<Error>) {
+fn send(client: &Client, plan: &CommandPlan, show: &mut RunShow<'_>) -> (Commands, Option<Error>) {
     let mut commands = Commands {
         ids: Vec::new(),
         options: WatchOptions {
@@ -156,7 +156,7 @@ fn send(client: &Client, plan: &Plan, show: &mut Show<'_>) -> (Commands, Option<
     (commands, None)
 }
 
-fn attach(ids: Vec<String>, show: &mut Show<'_>) -> (Commands, Option<Error>) {
+fn attach(ids: Vec<String>, show: &mut RunShow<'_>) -> (Commands, Option<Error>) {
     for id in &ids {
         let _ = show.command(id, None);
     }
@@ -172,7 +172,7 @@ fn follow(
     client: &Client,
     commands: &Commands,
     signals: &Signals,
-    show: &mut Show<'_>,
+    show: &mut RunShow<'_>,
     remarks: &Remarks,
 ) -> Result<RunOutcome, Error> {
     let lost = Error::Lost;
@@ -246,7 +246,7 @@ fn take(watch: &mut RunWatch, answer: CallAnswer, remarks: &Remarks) -> Result<(
     }
 }
 
-fn over(watch: &RunWatch, show: &mut Show<'_>) -> RunOutcome {
+fn over(watch: &RunWatch, show: &mut RunShow<'_>) -> RunOutcome {
     if let Some((count, details)) = watch.untold() {
         show.untold(count, &details);
     } else if watch.counts().all == 0 && show.is_empty() {

@@ -9,12 +9,12 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// When the next call may be made: further apart when the service throttles, closer again when it does not.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
+pub(super) struct CallPace {
     interval: Duration,
     next: Option<Instant>,
 }
 
-impl Default for Pace {
+impl Default for CallPace {
     fn default() -> Self {
         Self {
             interval: SHORTEST,
@@ -23,7 +23,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl CallPace {
     /// When a call may be made; none for at once.
     pub(super) fn next(&self) -> Option<Instant> {
         self.next
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn calls_are_ten_a_second_at_most_and_fewer_after_throttling() {
         let start = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = CallPace::default();
         assert_eq!(pace.next(), None);
         pace.called(start);
         assert_eq!(pace.next(), Some(start + SHORTEST));

@@ -38,7 +38,7 @@ pub(super) struct Left {
 
 /// What is to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct CommandPlan {
     pub(super) commands: Vec<SendCommand>,
     /// Nodes that cannot get any.
     pub(super) left: Vec<Left>,
@@ -90,7 +90,7 @@ fn posix(word: &str) -> String {
 }
 
 /// Looks up who is meant and what they run.
-pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<Plan, Error> {
+pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan, Error> {
     match &send.fleet {
         Fleet::Named(names) => {
             let ids = resolve(api, names, limit)?;
@@ -190,8 +190,8 @@ fn resolve(api: &Api, names: &[String], limit: &Limit) -> Result<Vec<(String, St
 }
 
 /// One command for each shell. Without knowledge of nodes all are taken for Linux.
-fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -> Plan {
-    let mut plan = Plan::default();
+fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -> CommandPlan {
+    let mut plan = CommandPlan::default();
     let mut by_shell: [(ScriptShell, Vec<String>); 2] = [
         (ScriptShell::Posix, Vec::new()),
         (ScriptShell::PowerShell, Vec::new()),
@@ -231,15 +231,20 @@ fn of_nodes(send: &Send, ids: Vec<(String, String)>, nodes: Option<Vec<Node>>) -
 }
 
 /// Nodes with Windows beside others are named in their command: its document would run on the others, too.
-fn of_criteria(send: &Send, criteria: &[Criterion], has_others: bool, windows: &[Node]) -> Plan {
+fn of_criteria(
+    send: &Send,
+    criteria: &[Criterion],
+    has_others: bool,
+    windows: &[Node],
+) -> CommandPlan {
     let target = |criterion: &Criterion| CommandTarget {
         key: criterion.key.clone(),
         values: criterion.values.clone(),
     };
     let all: Vec<CommandTarget> = criteria.iter().map(target).collect();
-    let mut plan = Plan {
+    let mut plan = CommandPlan {
         is_mixed: has_others && !windows.is_empty(),
-        ..Plan::default()
+        ..CommandPlan::default()
     };
     if has_others {
         plan.commands
@@ -317,7 +322,7 @@ mod tests {
         }
     }
 
-    fn documents(plan: &Plan) -> Vec<(&str, Vec<String>)> {
+    fn documents(plan: &CommandPlan) -> Vec<(&str, Vec<String>)> {
         let commands = plan.commands.iter();
         let values = |one: &SendCommand| {
             one.targets

@@ -32,7 +32,7 @@ pub(super) struct Unwritable;
 
 /// Shows it.
 #[derive(Debug)]
-pub(super) struct Show<'a> {
+pub(super) struct RunShow<'a> {
     json: bool,
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
@@ -53,7 +53,7 @@ struct Row {
     is_success: bool,
 }
 
-impl<'a> Show<'a> {
+impl<'a> RunShow<'a> {
     pub(super) fn new(json: bool, signals: &'a Signals) -> Self {
         Self {
             json,
@@ -70,7 +70,7 @@ impl<'a> Show<'a> {
     /// A command that was sent, or that is followed again.
     pub(super) fn command(&mut self, id: &str, document: Option<&str>) -> Result<(), Unwritable> {
         if self.json {
-            return self.event(&Event::Command {
+            return self.event(&RunEvent::Command {
                 command_id: id,
                 document,
             });
@@ -91,7 +91,7 @@ impl<'a> Show<'a> {
             is_success: ended.is_success(),
         });
         if self.json {
-            return self.event(&Event::of(ended));
+            return self.event(&RunEvent::of(ended));
         }
         let end = match ended.code {
             Some(code) if ended.is_success() || ended.how == "Failed" => {
@@ -137,7 +137,7 @@ impl<'a> Show<'a> {
             is_success: false,
         });
         if self.json {
-            return self.event(&Event::Result {
+            return self.event(&RunEvent::Result {
                 target: &left.node,
                 name: &left.name,
                 state: "NotSent",
@@ -194,7 +194,7 @@ impl<'a> Show<'a> {
         let code = u8::from(self.failed > 0 || self.succeeded == 0);
         let (succeeded, failed) = (self.succeeded, self.failed);
         if self.json {
-            self.event(&Event::End {
+            self.event(&RunEvent::End {
                 code,
                 succeeded: Some(succeeded),
                 failed: Some(failed),
@@ -241,7 +241,7 @@ impl<'a> Show<'a> {
         shown
     }
 
-    fn event(&self, event: &Event<'_>) -> Result<(), Unwritable> {
+    fn event(&self, event: &RunEvent<'_>) -> Result<(), Unwritable> {
         let line = serde_json::to_string(event).map_err(|_| Unwritable)?;
         self.write(&format!("{line}\n"))
     }
@@ -276,8 +276,8 @@ pub(super) fn failed(json: bool, error: &Error) {
     if json {
         let message = sanitise::text(&error.to_string());
         let events = [
-            Event::Error { message: &message },
-            Event::End {
+            RunEvent::Error { message: &message },
+            RunEvent::End {
                 code: error.exit_code(),
                 succeeded: None,
                 failed: None,
@@ -292,7 +292,7 @@ pub(super) fn failed(json: bool, error: &Error) {
 /// A line of JSON.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
+enum RunEvent<'a> {
     Command {
         command_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -330,7 +330,7 @@ enum Event<'a> {
     },
 }
 
-impl<'a> Event<'a> {
+impl<'a> RunEvent<'a> {
     fn of(ended: &'a EndedInvocation) -> Self {
         let [stdout_cut, stderr_cut] = ended.is_cut;
         Self::Result {

@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ended::{EndedInvocation, is_final};
-use super::pace::Pace;
+use super::pace::CallPace;
 use crate::aws::api::{CommandInvocation, CommandInvocations, CommandOutput, CommandSummary};
 
 /// Calls under way at the same time.
@@ -80,7 +80,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct RunWatch {
     parts: Vec<Part>,
-    pace: Pace,
+    pace: CallPace,
     in_flight: usize,
     ended: VecDeque<EndedInvocation>,
     /// Nodes whose output is to be asked for, with what is known of them.
@@ -154,7 +154,7 @@ impl RunWatch {
         };
         Self {
             parts: (0..parts).map(|_| part()).collect(),
-            pace: Pace::default(),
+            pace: CallPace::default(),
             in_flight: 0,
             ended: VecDeque::new(),
             unread: VecDeque::new(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use mio::{Events, Token};
 
-use super::connection::{Connection, Read};
+use super::connection::{LocalConnection, Read};
 use super::events::PortEvent;
 use super::reactor::Reactor;
 use super::socket::{Peer, Socket, Unread};
@@ -71,7 +71,7 @@ enum DataOwner {
 pub(super) struct Basic {
     reactor: Reactor,
     channel: DataChannel,
-    current: Option<Connection>,
+    current: Option<LocalConnection>,
     /// Accepted, because the current one seems to be over.
     waiting: Option<(Socket, Peer)>,
     data_owner: DataOwner,
@@ -291,7 +291,7 @@ impl Basic {
             self.reactor.tell(PortEvent::Complaint(complaint));
             return;
         }
-        self.current = Some(Connection::new(socket, peer));
+        self.current = Some(LocalConnection::new(socket, peer));
         self.reactor.tell_accepted();
         self.flush(now);
     }

@@ -12,7 +12,7 @@ const DISCARDED_READS: usize = 256;
 
 /// One local connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct LocalConnection {
     pub socket: Socket,
     pub peer: Peer,
     pub may_read: bool,
@@ -45,7 +45,7 @@ pub(super) enum Read {
     Failed,
 }
 
-impl Connection {
+impl LocalConnection {
     pub fn new(socket: Socket, peer: Peer) -> Self {
         Self {
             socket,
@@ -72,8 +72,8 @@ impl Connection {
         self.peer_is_gone |= readiness.is_error() || readiness.is_write_closed();
     }
 
-    /// Whether the peer is gone and there is nothing of it that should still be read. `is_blocked`: nothing can be read now, as the channel takes
-    /// nothing. What a peer sent before it reset the connection is read only where that can be done at once.
+    /// Whether the peer is gone and there is nothing of it that should still be read. `is_blocked`: nothing can be read now, as the channel
+    /// takes nothing. What a peer sent before it reset the connection is read only where that can be done at once.
     pub fn is_over(&self, is_blocked: bool) -> bool {
         self.peer_is_gone
             && (self.at_end || self.was_reset && is_blocked || self.socket.peek() != Unread::Data)

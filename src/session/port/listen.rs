@@ -19,7 +19,8 @@ use crate::error::Error;
 
 /// What may wait to be accepted; the system may allow less.
 const BACKLOG: i32 = 1024;
-/// Descriptors that are left for the session's own sockets and files, and for a program that gives it credentials; fewer where few are allowed.
+/// Descriptors that are left for the session's own sockets and files, and for a program that gives it credentials; fewer where few are
+/// allowed.
 const RESERVE: u64 = 8;
 /// How often a port is chosen anew because the second address does not have the same one free.
 const CHOICES: usize = 10;
@@ -84,13 +85,13 @@ impl BindError {
 /// Sockets that wait for local connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    sockets: Vec<Listening>,
+    sockets: Vec<ListeningSocket>,
     bound: Bound,
     warnings: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Listening {
+enum ListeningSocket {
     Tcp(mio::net::TcpListener),
     Unix(mio::net::UnixListener),
 }
@@ -143,10 +144,10 @@ impl Listener {
     ) -> io::Result<()> {
         for (index, socket) in self.sockets.iter_mut().enumerate() {
             match socket {
-                Listening::Tcp(listener) => {
+                ListeningSocket::Tcp(listener) => {
                     listener.register(registry, token(index), Interest::READABLE)?;
                 }
-                Listening::Unix(listener) => {
+                ListeningSocket::Unix(listener) => {
                     listener.register(registry, token(index), Interest::READABLE)?;
                 }
             }
@@ -161,14 +162,14 @@ impl Listener {
     pub fn accept(&self, index: usize) -> io::Result<(Socket, Peer)> {
         match self.sockets.get(index) {
             None => Err(io::ErrorKind::WouldBlock.into()),
-            Some(Listening::Tcp(listener)) => {
+            Some(ListeningSocket::Tcp(listener)) => {
                 leave_reserve(listener)?;
                 let (stream, address) = listener.accept()?;
                 // It is gone already if this fails, which shows when it is read.
                 let _ = stream.set_nodelay(true);
                 Ok((Socket::Tcp(stream), Peer::Address(address)))
             }
-            Some(Listening::Unix(listener)) => {
+            Some(ListeningSocket::Unix(listener)) => {
                 leave_reserve(listener)?;
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::Unix(stream), Peer::Nameless))
@@ -177,8 +178,8 @@ impl Listener {
     }
 }
 
-/// Looks whether a local connection may have the next descriptor. The system gives the lowest one that is free, so the highest are never taken
-/// by local connections, however many there are: with them the session is resumed when its own connection breaks.
+/// Looks whether a local connection may have the next descriptor. The system gives the lowest one that is free, so the highest are never
+/// taken by local connections, however many there are: with them the session is resumed when its own connection breaks.
 fn leave_reserve(listener: &impl AsFd) -> io::Result<()> {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return Ok(());
@@ -242,7 +243,10 @@ fn bind_port(addresses: &[IpAddr], port: u16) -> Result<Listener, BindError> {
 
 type Missing = Vec<(IpAddr, io::Error)>;
 
-fn bind_once(addresses: &[IpAddr], port: u16) -> Result<(u16, Vec<Listening>, Missing), BindError> {
+fn bind_once(
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<(u16, Vec<ListeningSocket>, Missing), BindError> {
     let mut bound = port;
     let mut sockets = Vec::new();
     let mut missing = Vec::new();
@@ -250,7 +254,7 @@ fn bind_once(addresses: &[IpAddr], port: u16) -> Result<(u16, Vec<Listening>, Mi
         match listen_on(SocketAddr::new(*address, bound)) {
             Ok((listener, actual)) => {
                 bound = actual;
-                sockets.push(Listening::Tcp(listener));
+                sockets.push(ListeningSocket::Tcp(listener));
             }
             Err(error) if sockets.is_empty() => {
                 return Err(BindError::Port(SocketAddr::new(*address, port), error));
@@ -275,7 +279,9 @@ fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     remove_stale(path)
         .and_then(|()| SocketFile::bind(path))
         .map(|(listener, file)| Listener {
-            sockets: vec![Listening::Unix(mio::net::UnixListener::from_std(listener))],
+            sockets: vec![ListeningSocket::Unix(mio::net::UnixListener::from_std(
+                listener,
+            ))],
             bound: Bound::Unix(file),
             warnings: Vec::new(),
         })

@@ -30,7 +30,7 @@ const OPEN_FILES: u64 = 10_240;
 
 /// How many local connections at a time.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Listening {
+pub(super) enum ListenMode {
     /// One after the other.
     One,
     /// Many, multiplexed.
@@ -47,7 +47,7 @@ pub(super) enum Listening {
 pub(super) fn run(
     context: &Context,
     address: &ListenAddress,
-    listening: Listening,
+    listening: ListenMode,
     remote_end: RemoteEnd,
 ) -> Result<Outcome, Error> {
     let since = Instant::now();
@@ -62,15 +62,15 @@ pub(super) fn run(
     for warning in listener.warnings() {
         print::notice(warning);
     }
-    let session = match Session::start(context, listener, listening) {
+    let session = match ListeningSession::start(context, listener, listening) {
         Ok(session) => session,
         Err(error) => return fail(out_of_resources(&error)),
     };
     let ending = session.serve();
     session.stop();
     let start_timeout = match listening {
-        Listening::One => DIAL_TIMEOUT,
-        Listening::Many { .. } => START_TIMEOUT,
+        ListenMode::One => DIAL_TIMEOUT,
+        ListenMode::Many { .. } => START_TIMEOUT,
     };
     let (ending, has_spoken) = match ending {
         Ok((End::Failed(error), has_spoken)) if !context.channel.has_ended() => {
@@ -91,15 +91,15 @@ pub(super) fn run(
 }
 
 /// A running session.
-struct Session<'a> {
+struct ListeningSession<'a> {
     context: &'a Context,
-    listening: Listening,
+    listening: ListenMode,
     orders: Mailbox<PortOrder>,
     events: Receiver<PortEvent>,
 }
 
-impl<'a> Session<'a> {
-    fn start(context: &'a Context, listener: Listener, listening: Listening) -> io::Result<Self> {
+impl<'a> ListeningSession<'a> {
+    fn start(context: &'a Context, listener: Listener, listening: ListenMode) -> io::Result<Self> {
         context.signals.catch(&[Signal::Stop])?;
         let (mailbox, orders) = mailbox()?;
         context.channel.on_readable(mailbox.waker().clone());
@@ -127,11 +127,11 @@ impl<'a> Session<'a> {
         let channel = self.context.channel.clone();
         let reactor = Reactor::new(listener, orders, events)?;
         let spawned = match self.listening {
-            Listening::One => {
+            ListenMode::One => {
                 let basic = Basic::new(channel, reactor);
                 spawn("port", move || basic.run())
             }
-            Listening::Many { keepalive } => {
+            ListenMode::Many { keepalive } => {
                 raise_open_files();
                 let message = self.context.settings.payload_size;
                 let mux = Mux::new(channel, reactor, keepalive, message);
@@ -182,8 +182,8 @@ impl<'a> Session<'a> {
     fn accepted(&self) -> String {
         let id = self.context.announcer.session_id();
         match self.listening {
-            Listening::One => format!("Connection accepted for session {id}.\n"),
-            Listening::Many { .. } => format!("\nConnection accepted for session [{id}]\n"),
+            ListenMode::One => format!("LocalConnection accepted for session {id}.\n"),
+            ListenMode::Many { .. } => format!("\nConnection accepted for session [{id}]\n"),
         }
     }
 
@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
 }
 
 /// What callers wait for before they connect.
-fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
+fn opened(bound: &Bound, id: &str, listening: ListenMode) -> String {
     let what = match bound {
         Bound::Port(port) => format!("Port {port}"),
         Bound::Unix(file) => {
@@ -209,8 +209,8 @@ fn opened(bound: &Bound, id: &str, listening: Listening) -> String {
         }
     };
     let waiting = match listening {
-        Listening::One => "",
-        Listening::Many { .. } => "\nWaiting for connections...",
+        ListenMode::One => "",
+        ListenMode::Many { .. } => "\nWaiting for connections...",
     };
     format!("{what} opened for sessionId {id}.{waiting}\n")
 }
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn the_texts_are_those_of_the_contract() {
-        let many = Listening::Many { keepalive: false };
+        let many = ListenMode::Many { keepalive: false };
         assert_eq!(
-            opened(&Bound::Port(8080), "s-1", Listening::One),
+            opened(&Bound::Port(8080), "s-1", ListenMode::One),
             "Port 8080 opened for sessionId s-1.\n"
         );
         assert_eq!(

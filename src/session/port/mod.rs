@@ -27,7 +27,7 @@ use super::asked::LOCAL_PORT_FORWARDING;
 use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
 use crate::datachannel::Started;
 use crate::error::Error;
-use listening::Listening;
+use listening::ListenMode;
 pub(crate) use listening::raise_open_files;
 
 pub(crate) use accept::Acceptor;
@@ -57,11 +57,11 @@ pub fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
         return stdio::run(context, remote_end);
     }
     let listening = if version::can_multiplex(agent) {
-        Listening::Many {
+        ListenMode::Many {
             keepalive: version::wants_keepalive(agent),
         }
     } else {
-        Listening::One
+        ListenMode::One
     };
     match place(&started.properties, context.settings.local_host.clone()) {
         Ok(place) => listening::run(context, &place, listening, remote_end),

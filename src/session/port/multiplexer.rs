@@ -1,7 +1,7 @@
 //! Many local connections at a time over one data channel, without the waiting: who drives it may have several sessions.
 //!
-//! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after the other;
-//! the channel's deliveries are taken only while unread data is below smux's budget.
+//! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after
+//! the other; the channel's deliveries are taken only while unread data is below smux's budget.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::event::Event as Readiness;
 
-use super::connection::{Connection, Read};
+use super::connection::{LocalConnection, Read};
 use super::outgoing::Outgoing;
 use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
-use crate::smux::{Event, Session, StreamId, Transmit};
+use crate::smux::{SmuxEvent, SmuxSession, StreamId, Transmit};
 
 /// What is moved in one direction before the others get their turn, bytes.
 const ROUND: usize = 256 * 1024;
 /// How many pieces one write to a local socket takes.
 const PIECES: usize = 64;
-/// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the connection, and
-/// what the peer has not read yet would be lost.
+/// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the
+/// connection, and what the peer has not read yet would be lost.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but most of
-/// them, health checks for one, are gone.
+/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but
+/// most of them, health checks for one, are gone.
 const ENDED_EARLY: usize = 128;
 /// After the end of the session: how long to wait for local sockets that take nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -52,9 +52,9 @@ pub(crate) enum MuxEvent {
 /// The local connections of one session. Whoever drives it waits for their readiness and for the channel.
 pub(crate) struct Multiplexer {
     channel: DataChannel,
-    smux: Session,
+    smux: SmuxSession,
     outgoing: Outgoing,
-    connections: HashMap<StreamId, Connection>,
+    connections: HashMap<StreamId, LocalConnection>,
     /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
     closing: VecDeque<(Instant, StreamId)>,
     /// The latest whose peers ended before their stream was opened. Those that are gone, or were opened, may still be listed.
@@ -71,11 +71,11 @@ pub(crate) struct Multiplexer {
 }
 
 impl Multiplexer {
-    /// `keepalive`: see [`Session::new`]; `message`: the payload of a message, bytes.
+    /// `keepalive`: see [`SmuxSession::new`]; `message`: the payload of a message, bytes.
     pub fn new(channel: DataChannel, keepalive: bool, message: usize) -> Self {
         Self {
             channel,
-            smux: Session::new(keepalive, Instant::now()),
+            smux: SmuxSession::new(keepalive, Instant::now()),
             outgoing: Outgoing::new(message),
             connections: HashMap::new(),
             closing: VecDeque::new(),
@@ -157,7 +157,7 @@ impl Multiplexer {
             self.note_ended_early(id, now);
         }
         if may_read {
-            self.smux.want_turn(id);
+            self.smux.request_send(id);
         }
         if may_write {
             self.flush(id, now);
@@ -205,7 +205,7 @@ impl Multiplexer {
         }
     }
 
-    fn remove(&mut self, id: StreamId) -> Option<Connection> {
+    fn remove(&mut self, id: StreamId) -> Option<LocalConnection> {
         let connection = self.connections.remove(&id)?;
         let (sent, received) = (connection.sent, connection.received);
         self.events
@@ -261,9 +261,9 @@ impl Multiplexer {
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.smux.poll_event() {
             match event {
-                Event::Readable(id) => self.flush(id, now),
-                Event::Refused(id) => self.reset(id),
-                Event::Stalled(id) => {
+                SmuxEvent::Readable(id) => self.flush(id, now),
+                SmuxEvent::Refused(id) => self.reset(id),
+                SmuxEvent::Blocked(id) => {
                     if let Some(connection) = self.connections.get(&id) {
                         self.complain(format!(
                             "{} does not take what it is sent, and all others wait for it; it is reset after 5 minutes",
@@ -271,7 +271,7 @@ impl Multiplexer {
                         ));
                     }
                 }
-                Event::Abandoned(id) => {
+                SmuxEvent::Abandoned(id) => {
                     if let Some(connection) = self.connections.get(&id) {
                         self.complain(format!(
                             "{} has not taken anything for 5 minutes while others waited: reset",
@@ -280,7 +280,7 @@ impl Multiplexer {
                     }
                     self.reset(id);
                 }
-                Event::Silent => {
+                SmuxEvent::Silent => {
                     let lost = self.smux.reset(now);
                     if !lost.is_empty() {
                         self.complain(format!(
@@ -401,8 +401,9 @@ impl Multiplexer {
             socket.reset();
             return None;
         }
-        self.connections.insert(id, Connection::new(socket, peer));
-        self.smux.want_turn(id);
+        self.connections
+            .insert(id, LocalConnection::new(socket, peer));
+        self.smux.request_send(id);
         Some(id)
     }
 
@@ -443,7 +444,7 @@ impl Multiplexer {
                     self.outgoing.put_alone(frame);
                     return;
                 }
-                Some(Transmit::Turn(id)) => self.take_turn(id, now),
+                Some(Transmit::Data(id)) => self.take_turn(id, now),
             }
         }
     }
@@ -452,14 +453,14 @@ impl Multiplexer {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let room = self.outgoing.data_room(self.smux.others_wait());
+        let room = self.outgoing.data_room(self.smux.others_want_to_send());
         match connection.read(room) {
             Read::Data(count) => {
                 connection.sent += count as u64;
                 self.moved.0 += count as u64;
                 self.outgoing.put_data(id, count);
                 if connection.may_read {
-                    self.smux.want_turn(id);
+                    self.smux.request_send(id);
                 }
             }
             Read::Nothing => {}
