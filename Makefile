@@ -41,7 +41,7 @@ test-tools:
 fuzz:
 	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
-# Long sessions, long runs of simulation and threads, for SOAK_MINUTES; ThreadSanitizer needs rustup's nightly with rust-src.
+# Long sessions, long runs of simulation and threads, for SOAK_MINUTES; ThreadSanitizer needs rustup's rust-src.
 soak:
 	tests/soak $(or $(SOAK_MINUTES),30)
 
