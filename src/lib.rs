@@ -32,6 +32,7 @@
 //! and [`internals`] is the one door to it, for the tests of this repository.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![warn(unreachable_pub)]
 
 mod aws;
 pub mod cli;

@@ -1,4 +1,5 @@
 //! How the sources hang together: a module uses only what stands below it in the table of `src/lib.rs`, and no two files use each other.
+//! Also how wide lines may be.
 //!
 //! The check reads the text of `src`: `use` trees, and paths that begin with `crate`, `super`, `self` or the name of a child module.
 //! Unit tests may use anything.
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// What is in no layer: the crate's root, `main.rs`, and the tests' door to all of it.
 const OUTSIDE: [&str; 3] = ["lib", "main", "internals"];
+
+/// The longest line, in characters.
+const COLUMNS: usize = 140;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -163,12 +167,15 @@ fn paths(tokens: &[String]) -> Vec<(Kind, Vec<String>)> {
             at = tree(tokens, at + 1, &[], &mut leaves);
             paths.extend(leaves.into_iter().map(|leaf| (kind, leaf)));
         } else if is_word(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
+            let start = at;
             let mut path = vec![tokens[at].clone()];
             while at + 2 < tokens.len() && tokens[at + 1] == "::" && is_word(&tokens[at + 2]) {
                 path.push(tokens[at + 2].clone());
                 at += 2;
             }
-            if path.len() > 1 {
+            // `pub(in …)` says who may use it.
+            let is_visibility = start > 1 && tokens[start - 1] == "in" && tokens[start - 2] == "(";
+            if path.len() > 1 && !is_visibility {
                 paths.push((Kind::Mention, path));
             }
             at += 1;
@@ -381,4 +388,25 @@ fn reached(uses: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet
         }
     }
     reached
+}
+
+#[test]
+fn lines_are_short() {
+    let mut long = Vec::new();
+    for file in ["src", "tests", "benches"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+    {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.strip_prefix(root()).unwrap().display();
+        // Texts are as long as they are, and the rows of tables cannot be broken.
+        let is_long = |line: &str| {
+            line.chars().count() > COLUMNS
+                && !line.contains('"')
+                && !line.trim_start().starts_with("//! |")
+        };
+        let lines = text.lines().enumerate().filter(|(_, line)| is_long(line));
+        long.extend(lines.map(|(index, _)| format!("{name}:{} is too wide", index + 1)));
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }

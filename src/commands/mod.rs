@@ -11,6 +11,7 @@ mod run;
 mod session;
 mod ssh_config;
 mod surroundings;
+mod write_all;
 
 use crate::cli::{Own, SessionCommand};
 use crate::error::Error;

@@ -76,12 +76,12 @@ impl RttEstimator {
     }
 
     /// The smoothed round trip, once it was measured.
-    pub fn smoothed(&self) -> Option<Duration> {
+    pub(super) fn smoothed(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate.smoothed)
     }
 
     /// The path's own delay, once it was measured: the shortest round trip.
-    pub fn minimum(&self) -> Option<Duration> {
+    pub(super) fn minimum(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate.minimum)
     }
 

@@ -6,7 +6,7 @@ mod conclude;
 mod context;
 mod ending;
 mod outage;
-pub mod port;
+pub(crate) mod port;
 mod shell;
 
 use std::time::Instant;

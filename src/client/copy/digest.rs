@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(super) fn parse(word: &str) -> Option<Self> {
         match word {
             "sha256" => Some(Self::Sha256),
             "cksum" => Some(Self::Cksum),
@@ -39,7 +39,7 @@ pub(super) struct Hash {
 
 impl Hash {
     /// Reads `KIND DIGITS`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (kind, digits) = text.split_once(' ')?;
         let is_plain = !digits.is_empty()
             && digits.len() <= 64
@@ -58,14 +58,14 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
-    pub fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Sha256 => Self::Sha256(Box::default()),
             Kind::Cksum => Self::Cksum { crc: 0, length: 0 },
         }
     }
 
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Cksum { crc, length } => {
@@ -75,7 +75,7 @@ impl Hasher {
         }
     }
 
-    pub fn finish(self) -> Hash {
+    pub(super) fn finish(self) -> Hash {
         match self {
             Self::Sha256(hasher) => {
                 let mut digits = String::with_capacity(64);

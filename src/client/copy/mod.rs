@@ -121,8 +121,8 @@ impl Copier {
         Uploader::new(&self.context)
     }
 
-    /// Runs a command whose stdin is what is read from a descriptor, to its end: these words, as they are. `take` gets what it prints. Its exit
-    /// code, which is 128 and the number where a signal ended it, or nothing where it is not known.
+    /// Runs a command whose stdin is what is read from a descriptor, to its end: these words, as they are. `take` gets what it prints. Its
+    /// exit code, which is 128 and the number where a signal ended it, or nothing where it is not known.
     ///
     /// # Errors
     /// See [`CopyError`].

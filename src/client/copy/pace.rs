@@ -21,7 +21,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             began: now,
             bytes: 0,
@@ -30,7 +30,7 @@ impl Pace {
     }
 
     /// So many bytes came.
-    pub fn note(&mut self, bytes: usize) {
+    pub(super) fn note(&mut self, bytes: usize) {
         self.bytes = self
             .bytes
             .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -38,18 +38,18 @@ impl Pace {
     }
 
     /// Nothing is expected for a while: what comes after it is looked at anew.
-    pub fn restart(&mut self, now: Instant) {
+    pub(super) fn restart(&mut self, now: Instant) {
         self.began = now;
         self.bytes = 0;
     }
 
     /// When to look again.
-    pub fn next_look(&self) -> Instant {
+    pub(super) fn next_look(&self) -> Instant {
         self.began + WINDOW
     }
 
     /// Whether it hardly moves.
-    pub fn is_stalled(&mut self, now: Instant) -> bool {
+    pub(super) fn is_stalled(&mut self, now: Instant) -> bool {
         if now < self.next_look() {
             return false;
         }

@@ -21,7 +21,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Opens what is there, or makes it.
-    pub fn open(to: &Path) -> Result<Self, CopyError> {
+    pub(super) fn open(to: &Path) -> Result<Self, CopyError> {
         // A link stays one: what it leads to is replaced.
         let to = match fs::symlink_metadata(to) {
             Ok(found) if found.is_symlink() => {
@@ -62,17 +62,17 @@ impl Part {
     }
 
     /// How much is there.
-    pub fn length(&self) -> u64 {
+    pub(super) fn length(&self) -> u64 {
         self.file.metadata().map_or(0, |found| found.len())
     }
 
     /// What could not be done with it.
-    pub fn failed(&self, error: &io::Error) -> CopyError {
+    pub(super) fn failed(&self, error: &io::Error) -> CopyError {
         CopyError::local(&self.path, error)
     }
 
     /// It is whole: gives it its permissions, its time and its name.
-    pub fn finish(self, facts: Facts, preserve: bool) -> Result<(), CopyError> {
+    pub(super) fn finish(self, facts: Facts, preserve: bool) -> Result<(), CopyError> {
         let found = fs::metadata(&self.to).ok();
         let mode = match (facts.mode, &found) {
             (Some(mode), _) if preserve => mode & 0o777,
@@ -93,7 +93,7 @@ impl Part {
     }
 
     /// Nothing of it is worth keeping.
-    pub fn discard_if_empty(&self) {
+    pub(super) fn discard_if_empty(&self) {
         if self.length() == 0 {
             let _ = fs::remove_file(&self.path);
         }

@@ -19,7 +19,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    pub fn len(self) -> u64 {
+    pub(super) fn len(self) -> u64 {
         self.end - self.start
     }
 }
@@ -61,7 +61,7 @@ pub(super) struct Plan {
 impl Plan {
     /// All of a file of this size but for the pieces of [`HASHED`] bytes that are there already, in ranges of at most `longest`, which is a
     /// multiple of [`BLOCK`].
-    pub fn new(size: u64, longest: u64, is_good: impl Fn(u64) -> bool) -> Self {
+    pub(super) fn new(size: u64, longest: u64, is_good: impl Fn(u64) -> bool) -> Self {
         let mut waiting: VecDeque<Range> = VecDeque::new();
         let longest = longest.max(BLOCK) / BLOCK * BLOCK;
         for index in 0..size.div_ceil(HASHED) {
@@ -94,19 +94,19 @@ impl Plan {
     }
 
     /// Bytes that nobody has carried yet.
-    pub fn left(&self) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         let active = self.active.values().map(|active| active.left.len());
         let waiting = self.waiting.iter().map(|range| range.len());
         active.chain(waiting).sum()
     }
 
     /// How many ranges wait for somebody.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// The next range, for somebody who carries it.
-    pub fn take(&mut self) -> Option<(Ticket, Range)> {
+    pub(super) fn take(&mut self) -> Option<(Ticket, Range)> {
         let left = self.waiting.pop_front()?;
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
@@ -119,7 +119,7 @@ impl Plan {
     }
 
     /// So many further bytes of it are there.
-    pub fn advance(&mut self, ticket: Ticket, bytes: u64) -> Result<(), TooMuch> {
+    pub(super) fn advance(&mut self, ticket: Ticket, bytes: u64) -> Result<(), TooMuch> {
         let active = self.active.get_mut(&ticket).ok_or(TooMuch)?;
         if bytes > active.left.len() {
             return Err(TooMuch);
@@ -130,14 +130,14 @@ impl Plan {
     }
 
     /// Whether all of it is there.
-    pub fn is_carried(&self, ticket: Ticket) -> bool {
+    pub(super) fn is_carried(&self, ticket: Ticket) -> bool {
         self.active
             .get(&ticket)
             .is_none_or(|active| active.left.len() == 0)
     }
 
     /// All of it is there; nothing happens if that is not so.
-    pub fn finish(&mut self, ticket: Ticket) {
+    pub(super) fn finish(&mut self, ticket: Ticket) {
         if self.is_carried(ticket) {
             self.active.remove(&ticket);
             self.fruitless = 0;
@@ -146,7 +146,7 @@ impl Plan {
     }
 
     /// Whoever carries it has failed: what is left of it, from the last multiple of [`BLOCK`] on, is for the next.
-    pub fn fail(&mut self, ticket: Ticket) -> Next {
+    pub(super) fn fail(&mut self, ticket: Ticket) -> Next {
         let Some(Active { left, has_progress }) = self.active.remove(&ticket) else {
             return Next::After(Duration::ZERO);
         };
@@ -160,7 +160,7 @@ impl Plan {
     }
 
     /// Something failed that carries no range.
-    pub fn failed(&mut self, has_progress: bool) -> Next {
+    pub(super) fn failed(&mut self, has_progress: bool) -> Next {
         if has_progress {
             self.fruitless = 0;
             self.has_worked = true;
@@ -178,7 +178,7 @@ impl Plan {
     }
 
     /// Whether all is there.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.waiting.is_empty() && self.active.is_empty()
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Ender {
 }
 
 impl Ender {
-    pub fn start() -> std::io::Result<Self> {
+    pub(super) fn start() -> std::io::Result<Self> {
         let (sender, sessions) = unbounded::<Session>();
         let (alive, done) = bounded(0);
         std::thread::Builder::new()
@@ -72,12 +72,12 @@ impl Ender {
         Ok(Self { sender, done })
     }
 
-    pub fn sender(&self) -> Sender<Session> {
+    pub(super) fn sender(&self) -> Sender<Session> {
         self.sender.clone()
     }
 
     /// Waits until all are ended whose [`Remote`]s are gone.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         drop(self.sender);
         let _ = self.done.recv_timeout(END_TIMEOUT);
     }
@@ -108,7 +108,7 @@ pub(super) struct Remote {
 
 impl Remote {
     /// Starts a session with this script, and waits until it stands.
-    pub fn start(starter: &Starter, way: Way, script: String) -> Result<Self, CopyError> {
+    pub(super) fn start(starter: &Starter, way: Way, script: String) -> Result<Self, CopyError> {
         let (document, more) = match way {
             Way::Out => (
                 "AWS-StartNonInteractiveCommand",
@@ -167,7 +167,7 @@ impl Remote {
     }
 
     /// Waits for a script on a terminal to take orders, and has it begin. Which hash it can make.
-    pub fn begin(&mut self) -> Result<Kind, CopyError> {
+    pub(super) fn begin(&mut self) -> Result<Kind, CopyError> {
         let line = self.line(STANDS_TIMEOUT)?;
         let kind = line.strip_prefix("ready ").and_then(Kind::parse);
         let kind = kind.ok_or_else(|| self.garbled())?;
@@ -178,13 +178,13 @@ impl Remote {
     }
 
     /// Sends an order. The script reads it from a pipe: on a terminal bash would read on beyond its end.
-    pub fn order(&mut self, order: &str) -> Result<(), CopyError> {
+    pub(super) fn order(&mut self, order: &str) -> Result<(), CopyError> {
         log::debug!("order: {order}");
         self.send(format!("{order}\n").as_bytes())
     }
 
     /// The next thing that is said, if there is one. An error of the script's is an error.
-    pub fn try_next(&mut self) -> Result<Option<Reply>, CopyError> {
+    pub(super) fn try_next(&mut self) -> Result<Option<Reply>, CopyError> {
         loop {
             if let Some(reply) = self.decoder.next() {
                 self.has_said = true;
@@ -207,7 +207,7 @@ impl Remote {
     }
 
     /// The next thing that is said.
-    pub fn next(&mut self, silence: Duration) -> Result<Reply, CopyError> {
+    pub(super) fn next(&mut self, silence: Duration) -> Result<Reply, CopyError> {
         loop {
             if let Some(reply) = self.try_next()? {
                 return Ok(reply);
@@ -218,7 +218,7 @@ impl Remote {
     }
 
     /// The next line; bytes have no business here.
-    pub fn line(&mut self, silence: Duration) -> Result<String, CopyError> {
+    pub(super) fn line(&mut self, silence: Duration) -> Result<String, CopyError> {
         match self.next(silence)? {
             Reply::Line(line) => Ok(line),
             Reply::Data(_) => Err(self.garbled()),
@@ -226,7 +226,7 @@ impl Remote {
     }
 
     /// Sends all of it, as the window takes it.
-    pub fn send(&mut self, mut data: &[u8]) -> Result<(), CopyError> {
+    pub(super) fn send(&mut self, mut data: &[u8]) -> Result<(), CopyError> {
         while !data.is_empty() {
             let sent = self.channel.send(data, Urgency::Bulk);
             match sent {
@@ -239,7 +239,7 @@ impl Remote {
     }
 
     /// Waits for something to happen on either way, or for a descriptor of the caller's.
-    pub fn wait_with(
+    pub(super) fn wait_with(
         &self,
         time: Duration,
         other: Option<BorrowedFd<'_>>,
@@ -348,7 +348,7 @@ impl Remote {
     }
 
     /// What came is not what a script says.
-    pub fn garbled(&self) -> CopyError {
+    pub(super) fn garbled(&self) -> CopyError {
         CopyError::Broken(if self.has_said {
             "what came from the target is damaged".to_owned()
         } else {

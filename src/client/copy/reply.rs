@@ -35,7 +35,7 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Takes a piece of output.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
         if !self.has_begun {
             let Some(first) = bytes.iter().position(|byte| *byte == b'!') else {
                 return Ok(());
@@ -92,7 +92,7 @@ impl Decoder {
     }
 
     /// The next of what was taken apart.
-    pub fn next(&mut self) -> Option<Reply> {
+    pub(super) fn next(&mut self) -> Option<Reply> {
         self.replies.pop_front()
     }
 }
@@ -110,7 +110,7 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Reads `SIZE MODE MODIFIED`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let size = words.next()?.parse().ok()?;
         let mode = words.next()?;

@@ -30,7 +30,7 @@ pub(super) struct StartPace {
 
 impl StartPace {
     /// When the next start may be; `chance` between 0 and 1 makes many clients not come back in step.
-    pub fn next(&self, now: Instant, chance: f64) -> Instant {
+    pub(super) fn next(&self, now: Instant, chance: f64) -> Instant {
         let Some(last) = self.last_start else {
             return now;
         };
@@ -54,18 +54,18 @@ impl StartPace {
     }
 
     /// One is started; sessions of the same moment count as one.
-    pub fn started(&mut self, now: Instant) {
+    pub(super) fn started(&mut self, now: Instant) {
         self.last_start = Some(now);
     }
 
     /// Something came through a session.
-    pub fn was_of_use(&mut self) {
+    pub(super) fn was_of_use(&mut self) {
         self.failures = 0;
         self.first_failure = None;
     }
 
     /// It could not be started, or ended without having been of use.
-    pub fn failed(&mut self, now: Instant) {
+    pub(super) fn failed(&mut self, now: Instant) {
         self.failures += 1;
         self.first_failure.get_or_insert(now);
     }

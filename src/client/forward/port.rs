@@ -180,7 +180,7 @@ impl PortThread {
     ///
     /// # Errors
     /// When the process is out of descriptors.
-    pub fn new(
+    pub(super) fn new(
         locals: Vec<(Listener, Option<Destination>)>,
         most: usize,
         (orders, waker): (MailboxReceiver<ForwardOrder>, Waker),
@@ -230,7 +230,7 @@ impl PortThread {
     }
 
     /// Works until it is stopped. `on_demand`: no session is asked for before somebody connects.
-    pub fn run(mut self, on_demand: bool) {
+    pub(super) fn run(mut self, on_demand: bool) {
         if !on_demand {
             for route in 0..self.routes.len() {
                 self.ask(route);

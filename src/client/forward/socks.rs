@@ -30,7 +30,7 @@ pub(super) enum SocksReply {
 
 impl SocksReply {
     /// Its bytes. Where the connection leads to is not known: an address of zeros.
-    pub const fn bytes(self) -> [u8; 10] {
+    pub(super) const fn bytes(self) -> [u8; 10] {
         [VERSION, self as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
     }
 }
@@ -57,7 +57,7 @@ pub(super) struct Negotiation {
 
 impl Negotiation {
     /// How many bytes may be read now: never more than belong to the negotiation, as what follows is the connection's own. Not 0.
-    pub fn wants(&self) -> usize {
+    pub(super) fn wants(&self) -> usize {
         self.needed().saturating_sub(self.taken.len()).max(1)
     }
 
@@ -78,7 +78,7 @@ impl Negotiation {
     }
 
     /// Takes what was read: at most as many bytes as it [wants](Self::wants).
-    pub fn take(&mut self, bytes: &[u8]) -> SocksStep {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> SocksStep {
         self.taken.extend_from_slice(bytes);
         if self
             .taken

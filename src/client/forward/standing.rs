@@ -36,7 +36,7 @@ pub(super) struct CarriedConnection {
 }
 
 impl ForwardSession {
-    pub fn new(
+    pub(super) fn new(
         key: SessionNumber,
         route: RouteId,
         channel: DataChannel,
@@ -56,7 +56,7 @@ impl ForwardSession {
     }
 
     /// It carries this one now.
-    pub fn begin(
+    pub(super) fn begin(
         &mut self,
         id: StreamId,
         forward: usize,
@@ -76,7 +76,7 @@ impl ForwardSession {
     }
 
     /// And not any more.
-    pub fn end(&mut self, id: StreamId, now: Instant) -> Option<CarriedConnection> {
+    pub(super) fn end(&mut self, id: StreamId, now: Instant) -> Option<CarriedConnection> {
         let connection = self.connections.remove(&id)?;
         if self.connections.is_empty() {
             self.idle_since = Some(now);
@@ -85,7 +85,7 @@ impl ForwardSession {
     }
 
     /// Bytes to the remote and from it since the last time.
-    pub fn moved(&mut self) -> (u64, u64) {
+    pub(super) fn moved(&mut self) -> (u64, u64) {
         let moved = self.multiplexer.moved();
         let since = (moved.0 - self.counted.0, moved.1 - self.counted.1);
         self.counted = moved;

@@ -101,7 +101,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub fn new(
+    pub(super) fn new(
         client: Client,
         options: ForwardOptions,
         (port, reports): (Mailbox<ForwardOrder>, Receiver<ForwardReport>),
@@ -148,7 +148,7 @@ impl Supervisor {
     }
 
     /// Works until it is stopped, or something ends it for good.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         self.tell_ready_ones();
         let finish = loop {
             let heard = self.hear();

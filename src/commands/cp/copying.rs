@@ -1,13 +1,9 @@
 //! What is copied where, by the rules of cp(1), and what comes of it.
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-
+use super::super::write_all::write_all;
 use crate::cli::CpOrder;
 use crate::client::copy::{Copied, Copier, CopyError, Entry, FarKind, Uploader};
 
@@ -194,21 +190,4 @@ impl Teller<'_> {
             Entry::Failed(below, error) => self.failed(&path(below), error),
         }
     }
-}
-
-/// Writes all of it, however slow its reader is.
-pub(in super::super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            // Somebody else made it so.
-            Err(Errno::AGAIN) => {
-                let mut polled = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
-                poll(&mut polled, None)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -21,7 +21,6 @@ use crate::network::{Cancel, Limit};
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal};
-pub(super) use copying::write_all;
 use copying::{Event, Summary};
 use show::Show;
 

@@ -26,7 +26,7 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub fn new(cp: &Cp, progress: &Arc<Progress>) -> Self {
+    pub(super) fn new(cp: &Cp, progress: &Arc<Progress>) -> Self {
         Self {
             is_json: cp.json,
             has_line: !cp.json && !cp.quiet && isatty(rustix::stdio::stderr()),
@@ -36,11 +36,11 @@ impl Show {
     }
 
     /// How long until progress is to be shown, if it is.
-    pub fn interval(&self) -> Option<Duration> {
+    pub(super) fn interval(&self) -> Option<Duration> {
         (self.is_json || self.has_line).then_some(PROGRESS_INTERVAL)
     }
 
-    pub fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         if !self.is_json {
             self.clear();
         }
@@ -75,7 +75,7 @@ impl Show {
         }
     }
 
-    pub fn progress(&mut self) {
+    pub(super) fn progress(&mut self) {
         let (carried, total) = (self.progress.carried(), self.progress.total());
         if carried == 0 && total == 0 {
             return;
@@ -97,13 +97,13 @@ impl Show {
     }
 
     /// Takes the status line away.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         if self.has_line {
             print::to_stderr("\r\x1b[K");
         }
     }
 
-    pub fn end(&mut self, code: u8) {
+    pub(super) fn end(&mut self, code: u8) {
         self.clear();
         if self.is_json {
             json_line(&json!({ "event": "end", "code": code }));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, never, select};
 
-use super::super::cp::write_all;
+use super::super::write_all::write_all;
 use super::super::{Surroundings, catch_signals};
 use crate::cli::ExecOptions;
 use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};

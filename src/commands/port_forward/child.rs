@@ -27,7 +27,7 @@ impl Child {
     ///
     /// # Errors
     /// The exit code, and why it cannot be run.
-    pub fn start(
+    pub(super) fn start(
         words: &[String],
         locals: &[LocalAddress],
         environment: &Environment,
@@ -74,12 +74,12 @@ impl Child {
     }
 
     /// Brings its exit code.
-    pub const fn ended(&self) -> &Receiver<u8> {
+    pub(super) const fn ended(&self) -> &Receiver<u8> {
         &self.ended
     }
 
     /// Passes a signal on.
-    pub fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let signal = match signal {
             Signal::Interrupt => rustix::process::Signal::INT,
             Signal::Quit => rustix::process::Signal::QUIT,
@@ -91,7 +91,7 @@ impl Child {
         self.send(signal);
     }
 
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.send(rustix::process::Signal::KILL);
     }
 
@@ -105,7 +105,7 @@ impl Child {
     }
 
     /// Asks it to end, and sees to it.
-    pub fn end(&self, time: Duration) {
+    pub(super) fn end(&self, time: Duration) {
         self.send(rustix::process::Signal::TERM);
         if self.ended.recv_timeout(time).is_err() {
             self.kill();

@@ -34,7 +34,7 @@ pub(super) struct ForwardShow {
 }
 
 impl ForwardShow {
-    pub fn new(
+    pub(super) fn new(
         command: &PortForward,
         label: &str,
         forwards: &[Forward],
@@ -62,12 +62,12 @@ impl ForwardShow {
     }
 
     /// Where the forwards listen.
-    pub fn locals(&mut self, forwarding: &Forwarding) {
+    pub(super) fn locals(&mut self, forwarding: &Forwarding) {
         self.locals = forwarding.locals().to_vec();
     }
 
     /// Shows what happened.
-    pub fn event(&mut self, event: &ForwardEvent) {
+    pub(super) fn event(&mut self, event: &ForwardEvent) {
         if matches!(event, ForwardEvent::Reconnecting { .. }) {
             self.reconnects += 1;
         }
@@ -186,7 +186,7 @@ impl ForwardShow {
     }
 
     /// Something went wrong.
-    pub fn error(&mut self, message: &str) {
+    pub(super) fn error(&mut self, message: &str) {
         self.clear_status();
         let message = self.redactor.clean(message);
         if self.json {
@@ -197,13 +197,13 @@ impl ForwardShow {
     }
 
     /// Everything is being ended: nothing more is worth a line.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.is_over = true;
         self.clear_status();
     }
 
     /// The last words.
-    pub fn end(&mut self, code: u8) {
+    pub(super) fn end(&mut self, code: u8) {
         self.clear_status();
         if self.json {
             print_object(&json!({ "event": "end", "code": code }));
@@ -211,12 +211,12 @@ impl ForwardShow {
     }
 
     /// Whether the status line is to be written every second.
-    pub const fn wants_status(&self) -> bool {
+    pub(super) const fn wants_status(&self) -> bool {
         self.has_status && !self.is_over
     }
 
     /// Writes the status line.
-    pub fn status(&mut self, statistics: &Statistics) {
+    pub(super) fn status(&mut self, statistics: &Statistics) {
         let read = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
         let (sent, received) = (read(&statistics.sent), read(&statistics.received));
         let total = sent.saturating_add(received);

@@ -24,7 +24,7 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub fn new(listener: Listener) -> Self {
+    pub(crate) fn new(listener: Listener) -> Self {
         Self {
             ready: vec![false; listener.len()],
             listener,
@@ -35,19 +35,19 @@ impl Acceptor {
     }
 
     /// The system says that this socket has a connection waiting.
-    pub fn set_ready(&mut self, index: usize) {
+    pub(crate) fn set_ready(&mut self, index: usize) {
         if let Some(ready) = self.ready.get_mut(index) {
             *ready = true;
         }
     }
 
     /// Whether a connection may be waiting.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready.contains(&true)
     }
 
     /// When to try again after a failure.
-    pub fn retry_at(&self) -> Option<Instant> {
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.is_ready())
     }
 
@@ -55,7 +55,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// A line for the user; not with every failure.
-    pub fn next(&mut self, now: Instant) -> Result<Option<(Socket, Peer)>, String> {
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<(Socket, Peer)>, String> {
         if self.retry_at.is_some_and(|at| now < at) {
             return Ok(None);
         }

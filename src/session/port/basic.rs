@@ -90,7 +90,7 @@ pub(super) struct Basic {
 }
 
 impl Basic {
-    pub fn new(channel: DataChannel, reactor: Reactor) -> Self {
+    pub(super) fn new(channel: DataChannel, reactor: Reactor) -> Self {
         Self {
             reactor,
             channel,
@@ -108,7 +108,7 @@ impl Basic {
     }
 
     /// Works until the session ends or is stopped.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let served = self.serve();
         if let Some(connection) = self.current.take()
             && !self.unread.is_empty()

@@ -46,7 +46,7 @@ pub(super) enum Read {
 }
 
 impl LocalConnection {
-    pub fn new(socket: Socket, peer: Peer) -> Self {
+    pub(super) fn new(socket: Socket, peer: Peer) -> Self {
         Self {
             socket,
             peer,
@@ -63,7 +63,7 @@ impl LocalConnection {
     }
 
     /// Remembers what the system told.
-    pub fn note(&mut self, readiness: &Readiness) {
+    pub(super) fn note(&mut self, readiness: &Readiness) {
         let is_ending = readiness.is_read_closed() || readiness.is_error();
         self.end_is_near |= is_ending;
         self.may_read |= readiness.is_readable() || is_ending;
@@ -74,18 +74,18 @@ impl LocalConnection {
 
     /// Whether the peer is gone and there is nothing of it that should still be read. `is_blocked`: nothing can be read now, as the channel
     /// takes nothing. What a peer sent before it reset the connection is read only where that can be done at once.
-    pub fn is_over(&self, is_blocked: bool) -> bool {
+    pub(super) fn is_over(&self, is_blocked: bool) -> bool {
         self.peer_is_gone
             && (self.at_end || self.was_reset && is_blocked || self.socket.peek() != Unread::Data)
     }
 
     /// Whether the peer has ended without having left anything to read.
-    pub fn ended_empty(&self) -> bool {
+    pub(super) fn ended_empty(&self) -> bool {
         self.end_is_near && !self.at_end && self.socket.peek() == Unread::End
     }
 
     /// Reads as much as there is room for, without waiting.
-    pub fn read(&mut self, room: &mut [u8]) -> Read {
+    pub(super) fn read(&mut self, room: &mut [u8]) -> Read {
         if !self.may_read || self.at_end {
             return Read::Nothing;
         }
@@ -116,7 +116,7 @@ impl LocalConnection {
     }
 
     /// Reads what nobody wants any more. `Break`: there will be no more, or too much.
-    pub fn discard(&mut self) -> ControlFlow<()> {
+    pub(super) fn discard(&mut self) -> ControlFlow<()> {
         let mut buffer = [0; 16 * 1024];
         self.may_read = true;
         for _ in 0..DISCARDED_READS {

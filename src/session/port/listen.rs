@@ -36,7 +36,7 @@ pub enum ListenAddress {
 
 /// Why nothing can listen there.
 #[derive(Debug)]
-pub enum BindError {
+pub(crate) enum BindError {
     /// The host is no address of this machine and no name for one.
     NoHost(String, String),
     /// The port is taken, or not for this user, or the address not this machine's.
@@ -110,7 +110,7 @@ impl Listener {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+    pub(crate) fn bind(address: &ListenAddress) -> Result<Self, BindError> {
         match address {
             ListenAddress::Port(port, None) => bind_port(
                 &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -122,22 +122,22 @@ impl Listener {
     }
 
     /// What to tell the user on stderr.
-    pub fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// Where it listens.
-    pub const fn bound(&self) -> &Bound {
+    pub(crate) const fn bound(&self) -> &Bound {
         &self.bound
     }
 
     /// How many sockets there are: the indexes of [`accept`](Self::accept).
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
 
     /// Registers each socket with the token that belongs to its index.
-    pub fn register(
+    pub(crate) fn register(
         &mut self,
         registry: &Registry,
         token: impl Fn(usize) -> Token,
@@ -159,7 +159,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of accept(2); EMFILE also when all that is left is what the session itself needs.
-    pub fn accept(&self, index: usize) -> io::Result<(Socket, Peer)> {
+    pub(crate) fn accept(&self, index: usize) -> io::Result<(Socket, Peer)> {
         match self.sockets.get(index) {
             None => Err(io::ErrorKind::WouldBlock.into()),
             Some(ListeningSocket::Tcp(listener)) => {
@@ -318,7 +318,7 @@ pub(crate) struct SocketFile {
 
 impl SocketFile {
     /// As the user named it.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

@@ -31,14 +31,15 @@ use listening::ListenMode;
 pub(crate) use listening::raise_open_files;
 
 pub(crate) use accept::Acceptor;
-pub use listen::{BindError, ListenAddress};
-pub(crate) use listen::{Bound, Listener};
+#[allow(unreachable_pub, reason = "the library shows it")]
+pub use listen::ListenAddress;
+pub(crate) use listen::{BindError, Bound, Listener};
 pub(crate) use multiplexer::{Multiplexer, MuxEvent};
 pub(crate) use socket::{Peer, Socket, Unread};
 pub(crate) use version::{can_multiplex, wants_keepalive};
 
 /// Whether stdout carries the session's bytes, so that nothing of ours may go there.
-pub fn uses_stdout(started: &Started) -> bool {
+pub(crate) fn uses_stdout(started: &Started) -> bool {
     property(&started.properties, "type") != LOCAL_PORT_FORWARDING
 }
 
@@ -46,7 +47,7 @@ pub fn uses_stdout(started: &Started) -> bool {
 ///
 /// # Errors
 /// When threads or descriptors are not to be had.
-pub fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
+pub(crate) fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
     let agent = &started.agent_version;
     let remote_end = if version::knows_terminate_flag(agent) {
         RemoteEnd::Flag

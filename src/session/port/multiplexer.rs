@@ -72,7 +72,7 @@ pub(crate) struct Multiplexer {
 
 impl Multiplexer {
     /// `keepalive`: see [`SmuxSession::new`]; `message`: the payload of a message, bytes.
-    pub fn new(channel: DataChannel, keepalive: bool, message: usize) -> Self {
+    pub(crate) fn new(channel: DataChannel, keepalive: bool, message: usize) -> Self {
         Self {
             channel,
             smux: SmuxSession::new(keepalive, Instant::now()),
@@ -90,7 +90,7 @@ impl Multiplexer {
     }
 
     /// Does what can be done without waiting; whether there is more.
-    pub fn work(&mut self, now: Instant) -> bool {
+    pub(crate) fn work(&mut self, now: Instant) -> bool {
         let mut is_busy = self.handle_timeouts(now);
         if self.ended.is_none() {
             is_busy |= self.receive(now);
@@ -102,44 +102,44 @@ impl Multiplexer {
     }
 
     /// What happened, oldest first.
-    pub fn poll_event(&mut self) -> Option<MuxEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<MuxEvent> {
         self.events.pop_front()
     }
 
     /// How the session ended, if it has.
-    pub fn ended(&self) -> Option<&End> {
+    pub(crate) fn ended(&self) -> Option<&End> {
         self.ended.as_ref().map(|(end, _)| end)
     }
 
     /// Whether the session has ended, and all that came was written to who takes it.
-    pub fn is_finished(&self, now: Instant) -> bool {
+    pub(crate) fn is_finished(&self, now: Instant) -> bool {
         self.ended
             .as_ref()
             .is_some_and(|(_, deadline)| self.connections.is_empty() || *deadline <= now)
     }
 
     /// Whether anything ever came from the remote.
-    pub const fn has_spoken(&self) -> bool {
+    pub(crate) const fn has_spoken(&self) -> bool {
         self.has_spoken
     }
 
     /// Bytes that were read from local connections, and written to them, so far.
-    pub const fn moved(&self) -> (u64, u64) {
+    pub(crate) const fn moved(&self) -> (u64, u64) {
         self.moved
     }
 
     /// Local connections that are open.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
 
     /// The data channel has lost its connection, for long enough to be noticed, or has another one.
-    pub const fn set_connected(&mut self, is_connected: bool) {
+    pub(crate) const fn set_connected(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
     }
 
     /// What the system says of a local connection.
-    pub fn note(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
+    pub(crate) fn note(&mut self, id: StreamId, readiness: &Readiness, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -179,7 +179,7 @@ impl Multiplexer {
     }
 
     /// After the end: whoever has got all that came is closed, as the remote's own end does it.
-    pub fn close_written(&mut self) {
+    pub(crate) fn close_written(&mut self) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
             if self.smux.unread(id).next().is_none() {
@@ -189,7 +189,7 @@ impl Multiplexer {
     }
 
     /// Whoever has not got all that came sees a failure, and no end that looks like a good one.
-    pub fn reset_unwritten(&mut self) {
+    pub(crate) fn reset_unwritten(&mut self) {
         for (id, connection) in self.connections.drain() {
             if self.smux.unread(id).next().is_some() {
                 connection.socket.reset();
@@ -198,7 +198,7 @@ impl Multiplexer {
     }
 
     /// All local sides see a failure.
-    pub fn reset_all(&mut self) {
+    pub(crate) fn reset_all(&mut self) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
             self.reset(id);
@@ -380,7 +380,7 @@ impl Multiplexer {
 
     /// Takes a local connection in; `register` has its readiness waited for, under the number of its stream. Its stream, unless its peer is
     /// gone already or there is no room for it.
-    pub fn connect(
+    pub(crate) fn connect(
         &mut self,
         mut socket: Socket,
         peer: Peer,
@@ -470,7 +470,7 @@ impl Multiplexer {
     }
 
     /// When to [work](Self::work) at the latest.
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         if let Some((_, deadline)) = self.ended {
             return Some(deadline);
         }

@@ -23,7 +23,12 @@ pub(super) struct Mux {
 
 impl Mux {
     /// `keepalive`, `message`: see [`Multiplexer::new`].
-    pub fn new(channel: DataChannel, reactor: Reactor, keepalive: bool, message: usize) -> Self {
+    pub(super) fn new(
+        channel: DataChannel,
+        reactor: Reactor,
+        keepalive: bool,
+        message: usize,
+    ) -> Self {
         Self {
             reactor,
             multiplexer: Multiplexer::new(channel, keepalive, message),
@@ -31,7 +36,7 @@ impl Mux {
     }
 
     /// Works until the session ends or is stopped.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let served = self.serve();
         self.multiplexer.reset_unwritten();
         self.reactor.finish(served);

@@ -22,7 +22,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// `message`: the size of the channel's messages, bytes.
-    pub fn new(message: usize) -> Self {
+    pub(super) fn new(message: usize) -> Self {
         Self {
             buffer: vec![0; BATCH.max(message)].into(),
             filled: 0,
@@ -32,7 +32,7 @@ impl Outgoing {
     }
 
     /// Begins a new batch if the channel has taken the one before; whether it is open for more.
-    pub fn begin(&mut self) -> bool {
+    pub(super) fn begin(&mut self) -> bool {
         if self.taken < self.filled {
             return false;
         }
@@ -48,18 +48,18 @@ impl Outgoing {
     }
 
     /// Whether another frame fits.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.buffer.len() - self.filled >= HEADER_SIZE + LEAST
     }
 
     /// Puts in a frame without data.
-    pub fn put(&mut self, frame: [u8; HEADER_SIZE]) {
+    pub(super) fn put(&mut self, frame: [u8; HEADER_SIZE]) {
         self.buffer[self.filled..self.filled + HEADER_SIZE].copy_from_slice(&frame);
         self.filled += HEADER_SIZE;
     }
 
     /// Puts in a frame without data that is to have a message of its own, now or as the next batch: this one is closed.
-    pub fn put_alone(&mut self, frame: [u8; HEADER_SIZE]) {
+    pub(super) fn put_alone(&mut self, frame: [u8; HEADER_SIZE]) {
         if self.filled == 0 {
             self.put(frame);
         } else {
@@ -68,7 +68,7 @@ impl Outgoing {
     }
 
     /// Where the data of the next frame goes; less while others want to send, too.
-    pub fn data_room(&mut self, others_wait: bool) -> &mut [u8] {
+    pub(super) fn data_room(&mut self, others_wait: bool) -> &mut [u8] {
         let share = if others_wait { SHARE } else { frame::MAX_DATA };
         let room = &mut self.buffer[self.filled + HEADER_SIZE..];
         let length = room.len().min(share);
@@ -76,7 +76,7 @@ impl Outgoing {
     }
 
     /// Puts in a frame with the first `count` bytes of [`data_room`](Self::data_room).
-    pub fn put_data(&mut self, stream: StreamId, count: usize) {
+    pub(super) fn put_data(&mut self, stream: StreamId, count: usize) {
         // What fits a share fits the length field.
         self.put(frame::push(
             stream,
@@ -86,12 +86,12 @@ impl Outgoing {
     }
 
     /// What the channel is to take next.
-    pub fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         &self.buffer[self.taken..self.filled]
     }
 
     /// The channel took that much of it, bytes.
-    pub fn take(&mut self, count: usize) {
+    pub(super) fn take(&mut self, count: usize) {
         self.taken += count;
     }
 }

@@ -39,7 +39,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the process is out of descriptors.
-    pub fn new(
+    pub(super) fn new(
         mut listener: Listener,
         orders: MailboxReceiver<PortOrder>,
         events: Sender<PortEvent>,
@@ -67,7 +67,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the system has no room for it.
-    pub fn register(&self, socket: &mut Socket, token: Token) -> io::Result<()> {
+    pub(super) fn register(&self, socket: &mut Socket, token: Token) -> io::Result<()> {
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(socket, token, interests)
     }
@@ -76,7 +76,7 @@ impl Reactor {
     ///
     /// # Errors
     /// Those of poll.
-    pub fn wait(
+    pub(super) fn wait(
         &mut self,
         polled: &mut Events,
         is_busy: bool,
@@ -113,7 +113,7 @@ impl Reactor {
     }
 
     /// The next local connection that waits, if there is one. The user is told of failures.
-    pub fn accept(&mut self, now: Instant) -> Option<(Socket, Peer)> {
+    pub(super) fn accept(&mut self, now: Instant) -> Option<(Socket, Peer)> {
         match self.acceptor.as_mut()?.next(now) {
             Ok(accepted) => accepted,
             Err(complaint) => {
@@ -124,27 +124,27 @@ impl Reactor {
     }
 
     /// When to try again after a failure.
-    pub fn retry_at(&self) -> Option<Instant> {
+    pub(super) fn retry_at(&self) -> Option<Instant> {
         self.acceptor.as_ref().and_then(Acceptor::retry_at)
     }
 
     /// Lets nobody in any more.
-    pub fn stop_listening(&mut self) {
+    pub(super) fn stop_listening(&mut self) {
         self.acceptor = None;
     }
 
     /// Whether the thread is to end.
-    pub const fn is_stopped(&self) -> bool {
+    pub(super) const fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
     /// Whether the data channel has its connection, as far as known.
-    pub const fn is_connected(&self) -> bool {
+    pub(super) const fn is_connected(&self) -> bool {
         self.is_connected
     }
 
     /// Tells, the first time, that somebody connected.
-    pub fn tell_accepted(&mut self) {
+    pub(super) fn tell_accepted(&mut self) {
         if !self.has_accepted {
             self.has_accepted = true;
             self.tell(PortEvent::Accepted);
@@ -152,18 +152,18 @@ impl Reactor {
     }
 
     /// Something came from the remote.
-    pub const fn note_spoken(&mut self) {
+    pub(super) const fn note_spoken(&mut self) {
         self.has_spoken = true;
     }
 
     /// Tells the user.
-    pub fn tell(&self, event: PortEvent) {
+    pub(super) fn tell(&self, event: PortEvent) {
         // When so much waits to be printed, a line more would not be read either.
         let _ = self.events.try_send(event);
     }
 
     /// The last event: how the session ended, or why the thread could not go on.
-    pub fn finish(mut self, served: io::Result<Option<End>>) {
+    pub(super) fn finish(mut self, served: io::Result<Option<End>>) {
         let end = served.unwrap_or_else(|error| {
             let lost = Error::Lost(format!("cannot go on with the local connections: {error}"));
             Some(End::Failed(lost))

@@ -50,7 +50,7 @@ impl fmt::Display for Peer {
 
 impl Peer {
     /// Its address; empty where it has no name.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Address(address) => address.to_string(),
             Self::Nameless => String::new(),
@@ -59,7 +59,7 @@ impl Peer {
 }
 
 impl Socket {
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
@@ -67,7 +67,7 @@ impl Socket {
     }
 
     /// Looks what would be read, and leaves it there.
-    pub fn peek(&self) -> Unread {
+    pub(crate) fn peek(&self) -> Unread {
         let mut byte = [0; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let result = match self {
@@ -82,7 +82,7 @@ impl Socket {
         }
     }
 
-    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
@@ -90,7 +90,7 @@ impl Socket {
     }
 
     /// Tells the peer that nothing more will come.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         // A peer that is gone needs no telling.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -99,7 +99,7 @@ impl Socket {
     }
 
     /// Closes so that the peer sees a failure and not an end; unix sockets do not know the difference.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         if let Self::Tcp(stream) = &self {
             // With no time to linger, close sends RST.
             let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));

@@ -14,17 +14,17 @@ const TERMINATE_FLAG_AFTER: [u32; 4] = [2, 3, 722, 0];
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Whether many connections at a time can be had. Both ends must come to the same answer.
-pub fn can_multiplex(agent: &str) -> bool {
+pub(crate) fn can_multiplex(agent: &str) -> bool {
     is_after(agent, MULTIPLEXING_AFTER)
 }
 
 /// Whether the multiplexer of the agent wants signs of life, and closes without.
-pub fn wants_keepalive(agent: &str) -> bool {
+pub(crate) fn wants_keepalive(agent: &str) -> bool {
     !is_after(agent, NO_KEEPALIVE_AFTER)
 }
 
 /// Whether the agent ends a session on a flag; with others it takes the API. Who multiplexes can always.
-pub fn knows_terminate_flag(agent: &str) -> bool {
+pub(super) fn knows_terminate_flag(agent: &str) -> bool {
     is_after(agent, TERMINATE_FLAG_AFTER)
 }
 

@@ -1,5 +1,5 @@
-//! The agent's own connection lives as long as pongs are read in time. The gateway answers its pings at once, but the one reader finds a pong
-//! only behind the data that came before it, and not at all while a handler blocks.
+//! The agent's own connection lives as long as pongs are read in time. The gateway answers its pings at once, but the one reader finds a
+//! pong only behind the data that came before it, and not at all while a handler blocks.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
