@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
+use sandbox::faults::Ending;
 use sandbox::{Event, Sandbox};
 
 use super::{Ground, assert_same, random};
@@ -67,10 +68,9 @@ fn kill(ground: &Ground, victim: Victim, down: bool, at: u64) {
         Victim::Client | Victim::Interrupted => {}
         Victim::Agents => each_session(&ground.sandbox, |session| session.kill_agent()),
         Victim::Sessions => each_session(&ground.sandbox, |session| session.terminate("ended")),
-        Victim::Network => {
-            ground.sandbox.stop_gateway();
-            ground.sandbox.restart_gateway().expect("a gateway");
-        }
+        Victim::Network => each_session(&ground.sandbox, |session| {
+            session.end_connection(Ending::Reset);
+        }),
     }
     if let Victim::Agents = victim {
         // Nobody tells the client; the service does so at last.
