@@ -44,7 +44,8 @@ fn twenty_ended_sessions_and_twenty_broken_connections() {
         );
         let sessions = sandbox.sessions();
         let is_its = |session: &&Arc<Session>| {
-            session.config().document.properties()["portNumber"] == server.port().to_string()
+            session.config().document.properties()["portNumber"].as_str()
+                == Some(&*server.port().to_string())
         };
         let session = sessions.iter().find(is_its).expect("a session");
         // A break is not an end: what goes through it waits, and goes on.

@@ -6,6 +6,7 @@
 mod destination;
 mod event;
 mod local;
+mod messages;
 mod options;
 mod owner;
 mod pace;
@@ -23,8 +24,8 @@ pub use crate::session::port::ListenAddress;
 pub use destination::{BadDestination, Destination};
 pub use event::ForwardEvent;
 pub use local::LocalAddress;
+pub use messages::Statistics;
 pub use options::{Forward, ForwardOptions, Resolve, Unresolved};
-pub use port::Statistics;
 #[doc(hidden)]
 pub use socks::negotiate;
 

@@ -8,9 +8,9 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded, unbounded};
 
 use super::destination::Destination;
 use super::event::ForwardEvent;
+use super::messages::{ForwardOrder, ForwardReport};
 use super::options::ForwardOptions;
 use super::pace::StartPace;
-use super::port::{ForwardOrder, ForwardReport};
 use super::standing::{RouteId, SessionNumber};
 use super::start::{Ready, StartFailure, start};
 

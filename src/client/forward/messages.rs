@@ -1,0 +1,83 @@
+//! What the port thread is told, and what it tells.
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+use super::destination::Destination;
+use super::standing::{RouteId, SessionNumber};
+use crate::datachannel::{DataChannel, End};
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum ForwardOrder {
+    /// A session that was asked for stands.
+    Begin {
+        route: RouteId,
+        key: SessionNumber,
+        channel: DataChannel,
+        keepalive: bool,
+        /// The payload of a message, bytes.
+        message: usize,
+    },
+    /// One that was asked for could not be had.
+    Failed { route: RouteId },
+    /// A session's data channel has lost its connection, or has another one.
+    SetConnected {
+        key: SessionNumber,
+        is_connected: bool,
+    },
+    /// End.
+    Stop,
+}
+
+/// What it tells.
+#[derive(Debug)]
+pub(super) enum ForwardReport {
+    /// A session is wanted. Answered by `Begin` or `Failed`.
+    Start {
+        route: RouteId,
+        destination: Destination,
+    },
+    /// A connection goes through a session.
+    Opened {
+        key: SessionNumber,
+        forward: usize,
+        peer: String,
+    },
+    /// It is over.
+    Closed {
+        key: SessionNumber,
+        forward: usize,
+        peer: String,
+        sent: u64,
+        received: u64,
+    },
+    /// The agent could not reach the destination.
+    Refused { key: SessionNumber },
+    /// A session is not needed any more: it is to be ended.
+    Released { key: SessionNumber },
+    /// A session has ended, and its connections were reset.
+    Ended {
+        key: SessionNumber,
+        end: End,
+        /// Whether anything came through it.
+        was_of_use: bool,
+    },
+    /// A line for the user.
+    Complaint(String),
+    /// The thread cannot go on.
+    Broken(io::Error),
+}
+
+/// What is shown while it goes on; changed by the thread alone.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    /// Local connections that a session carries.
+    pub connections: AtomicU64,
+    /// Bytes to the remote, of all connections so far.
+    pub sent: AtomicU64,
+    /// Bytes from the remote.
+    pub received: AtomicU64,
+    /// Sessions that stand.
+    pub sessions: AtomicU64,
+}
