@@ -38,7 +38,7 @@ impl Progress {
 /// How files are copied.
 #[derive(Debug, Clone)]
 pub struct CopyOptions {
-    /// Sessions at a time, 1 to [`MOST_SESSIONS`].
+    /// Sessions at a time, 1 to [`MOST_SESSIONS`](super::MOST_SESSIONS).
     pub sessions: usize,
     /// Whether permissions and times are kept.
     pub preserve: bool,
