@@ -133,7 +133,7 @@ impl SentMessages {
     }
 
     #[cfg(test)]
-    pub fn iter(&self) -> impl Iterator<Item = &SentMessage> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SentMessage> {
         self.messages.iter()
     }
 
