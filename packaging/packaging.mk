@@ -33,7 +33,7 @@ TOOLS := $(OUT)/tools
 
 # Licences, banned crates and sources of what is linked (packaging/deny.toml).
 deny: $(TOOLS)/bin/cargo-deny
-	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny --locked check --config packaging/deny.toml bans licenses sources
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny --locked --config packaging/deny.toml check bans licenses sources
 
 # A debug build: it is needed for seconds, and takes half the time to build.
 $(TOOLS)/bin/cargo-deny:
