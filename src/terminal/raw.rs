@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -18,8 +18,24 @@ use super::last_resort;
 /// How the terminal was when it was made raw for the first time. Here, and not in the guard, so that the panic hook and the handler of
 /// signals find it; without a lock, as that handler may have interrupted whoever holds it.
 static FOUND: OnceLock<Termios> = OnceLock::new();
-/// Whether the terminal is raw, or about to be.
-static IS_RAW: AtomicBool = AtomicBool::new(false);
+/// What the terminal is like: one of the four below.
+static STATE: AtomicU8 = AtomicU8::new(AS_FOUND);
+/// As it was found.
+const AS_FOUND: u8 = 0;
+/// A thread is making it raw.
+const CHANGING: u8 = 1;
+/// Raw.
+const RAW: u8 = 2;
+/// As it was found, for good: a signal ends the process, and no thread makes it raw any more.
+const LEFT: u8 = 3;
+
+/// How long a change by another thread is waited for, and how often it is looked at. A change is one system call; when a signal has
+/// interrupted the thread that makes it, the wait is in vain.
+const CHANGE: Duration = Duration::from_millis(50);
+const CHANGE_LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000,
+};
 
 /// A terminal whose writer has more than its queue takes is not emptied at once: how long it must be quiet, and for how long it is emptied
 /// at most.
@@ -49,7 +65,7 @@ impl RawMode {
         let mode = Self {
             found: FOUND.get_or_init(|| found),
         };
-        last_resort::restore_before_signals(restore);
+        last_resort::restore_before_signals(restore_for_good);
         mode.refresh();
         Ok(Some(mode))
     }
@@ -59,10 +75,24 @@ impl RawMode {
     /// In the background the terminal is another program's, and whoever put us there has already set it as he likes.
     pub fn refresh(&self) -> bool {
         let is_ours = in_foreground();
-        // First: whatever ends the process in between then puts back what was not changed yet.
-        let was_raw = IS_RAW.swap(is_ours, Ordering::SeqCst);
-        if is_ours && set(&raw(self.found)).is_err() {
-            IS_RAW.store(was_raw, Ordering::SeqCst);
+        let change = |before| match before {
+            AS_FOUND | RAW if is_ours => Some(CHANGING),
+            AS_FOUND | RAW => Some(AS_FOUND),
+            _ => None,
+        };
+        let Ok(before) = STATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change) else {
+            return is_ours;
+        };
+        if is_ours {
+            let after = if set(&raw(self.found)).is_ok() {
+                RAW
+            } else {
+                before
+            };
+            // A signal that ends the process may not have waited for the change: it is taken back.
+            if !becomes(CHANGING, after) {
+                let _ = set(self.found);
+            }
         }
         is_ours
     }
@@ -87,12 +117,31 @@ impl Drop for RawMode {
     }
 }
 
-/// Puts the terminal back, if it is raw. Takes no lock and no memory: signal handlers call it.
-///
-/// In the background only if it is still as we have set it: a shell whose job was killed has taken the terminal, and some set it for
-/// themselves.
+/// Puts the terminal back, if it is raw.
 pub fn restore() {
-    let Some(found) = FOUND.get().filter(|_| IS_RAW.swap(false, Ordering::SeqCst)) else {
+    put_back(AS_FOUND);
+}
+
+/// Puts the terminal back, and keeps it so: the process ends, and another thread may be about to make it raw again after SIGCONT. Takes no
+/// lock and no memory, as the handler of signals calls it.
+fn restore_for_good() {
+    put_back(LEFT);
+}
+
+/// In the background only if the terminal is still as we have set it: a shell whose job was killed has taken it, and some set it for
+/// themselves.
+fn put_back(after: u8) {
+    let deadline = Instant::now() + CHANGE;
+    while STATE.load(Ordering::SeqCst) == CHANGING && Instant::now() < deadline {
+        let _ = poll(&mut [], Some(&CHANGE_LOOK));
+    }
+    let change = |before| (before != LEFT).then_some(after);
+    let before = match STATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change) {
+        Ok(before) | Err(before) => before,
+    };
+    // Also when it was left already: another thread may still be about to put it back, and whoever comes second would end the process
+    // before it does.
+    let Some(found) = FOUND.get().filter(|_| before != AS_FOUND) else {
         return;
     };
     let is_ours = || Termios::from_fd(stdin().as_raw_fd()).is_ok_and(|now| now == raw(found));
@@ -102,9 +151,16 @@ pub fn restore() {
     }
 }
 
+/// Changes the state if it is this one.
+fn becomes(before: u8, after: u8) -> bool {
+    STATE
+        .compare_exchange(before, after, Ordering::SeqCst, Ordering::SeqCst)
+        .is_ok()
+}
+
 /// Whether the terminal is raw now.
 pub fn is_raw() -> bool {
-    IS_RAW.load(Ordering::SeqCst)
+    matches!(STATE.load(Ordering::SeqCst), RAW | CHANGING)
 }
 
 /// From now on a panic puts the terminal back before it says what happened.

@@ -14,10 +14,17 @@ fn raw(sandbox: &Sandbox, change: impl FnOnce(Plugin) -> Plugin) -> (Started, Ru
     let command = "stty raw -echo; echo go; exec cat > /dev/null".into();
     let started = start_with_prompt(sandbox, Document::Interactive { command });
     let plugin = change(Plugin::new(sandbox, &started).terminal()).spawn();
-    let before = format!("{:?}", plugin.settings());
+    let before = fresh_settings();
     plugin.terminal.wait_for("go");
     plugin.wait_for_raw(true);
     (started, plugin, before)
+}
+
+/// Those of a terminal that nobody has changed: the program may have changed its own by the time that a test looks.
+fn fresh_settings() -> String {
+    let plugin = Plugin::bare(["--version"]).terminal().spawn();
+    plugin.wait();
+    format!("{:?}", plugin.settings())
 }
 
 fn kill(plugin: &Running, number: i32) {

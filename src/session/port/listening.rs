@@ -182,7 +182,7 @@ impl<'a> ListeningSession<'a> {
     fn accepted(&self) -> String {
         let id = self.context.announcer.session_id();
         match self.listening {
-            ListenMode::One => format!("LocalConnection accepted for session {id}.\n"),
+            ListenMode::One => format!("Connection accepted for session {id}.\n"),
             ListenMode::Many { .. } => format!("\nConnection accepted for session [{id}]\n"),
         }
     }
