@@ -21,8 +21,15 @@ fn noise(length: usize) -> Vec<u8> {
         state ^= state << 5;
         state.to_le_bytes()
     });
-    // The agent cuts at the ends of characters, and keeps what could be the beginning of one: the last bytes are none.
+    // The agent cuts at the ends of characters, and keeps what could be the beginning of one: the last bytes are none. The one character
+    // that it does not let pass is U+FFFD.
     let mut bytes: Vec<u8> = bytes.flatten().take(length - 4).collect();
+    while let Some(at) = bytes
+        .windows(3)
+        .position(|three| three == "\u{fffd}".as_bytes())
+    {
+        bytes[at] = b'.';
+    }
     bytes.extend_from_slice(b"....");
     bytes
 }
