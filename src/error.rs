@@ -11,6 +11,9 @@ pub enum Error {
     /// The session could not be started.
     #[error("{0}")]
     Start(String),
+    /// The target's agent carries one connection at a time, and more was asked for.
+    #[error("{0}")]
+    OldAgent(String),
     /// Nobody says where to call AWS.
     #[error(
         "no region is known: set AWS_REGION, or region in the profile (in ~/.aws/config), or give --region"
@@ -39,7 +42,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Start(_) | Self::NoRegion | Self::Taken(_) | Self::Lost(_) => 1,
+            Self::Start(_)
+            | Self::OldAgent(_)
+            | Self::NoRegion
+            | Self::Taken(_)
+            | Self::Lost(_) => 1,
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(255),
         }
     }

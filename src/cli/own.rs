@@ -166,6 +166,14 @@ impl SessionCommand {
         }
     }
 
+    /// The same as one session, where it is a forward.
+    pub fn into_once(self) -> Self {
+        match self {
+            Self::PortForward(forward) => Self::PortForward(forward.into_once()),
+            other => other,
+        }
+    }
+
     /// Whether our own lines are to stay away from stdout: it belongs to the remote program.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Self::Exec(_) | Self::SshProxy(_))

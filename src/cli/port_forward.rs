@@ -119,8 +119,21 @@ impl PortForward {
     /// The host, the local and the remote port of the only session, where it is just what the AWS CLI would do: its texts and its end are
     /// those of the contract.
     pub(super) fn as_session(&self) -> Option<(Option<&str>, u16, u16)> {
-        let is_plain = self.once
-            && !self.on_demand
+        self.only_forward().filter(|_| self.once)
+    }
+
+    /// Whether one session by the contract could take its place: an old agent can do no more.
+    pub fn can_be_session(&self) -> bool {
+        self.only_forward().is_some()
+    }
+
+    /// The same as one session, that ends with it.
+    pub(super) fn into_once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    fn only_forward(&self) -> Option<(Option<&str>, u16, u16)> {
+        let is_plain = !self.on_demand
             && !self.json
             && !self.quiet
             && self.sessions == 1

@@ -50,7 +50,11 @@ pub(crate) fn run(
             exec::run(&exec, &around)
         }
         Own::Session(command) => match command.forwards() {
-            Some(forward) => port_forward::run(forward, &around),
+            Some(forward) => match port_forward::run(forward, &around) {
+                // Such agents carry one connection at a time, as a session by the contract does.
+                Err(Error::OldAgent(_)) => session::run(&command.into_once(), around),
+                result => result,
+            },
             None => session::run(&command, around),
         },
         Own::List(list) => list::run(&list, &around),

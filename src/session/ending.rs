@@ -243,7 +243,7 @@ fn over(facts: &Facts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict 
 /// It could not start, or is lost for good.
 fn failed(facts: &Facts<'_>, error: &Error) -> Verdict {
     let text = match error {
-        Error::Start(_) | Error::Taken(_) | Error::NoRegion => {
+        Error::Start(_) | Error::OldAgent(_) | Error::Taken(_) | Error::NoRegion => {
             facts.place_of(Text::CannotStart(error.to_string()))
         }
         Error::Lost(reason) if facts.place == OutputTarget::Stdout => {

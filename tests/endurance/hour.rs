@@ -17,7 +17,7 @@ use crate::port_support::{Server, assert_same, connect, fast, listening_port, pa
 use crate::support::{Io, Plugin, TIMEOUT, exit_code, sandbox};
 
 /// How often the service says "Bye". So soon after one another that is one outage, with about one dial a second.
-const BYES: u64 = 30;
+const BYES: u64 = 50;
 /// Local connections of a port session.
 const CONNECTIONS: usize = 50;
 /// What is copied with scp, bytes.

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{Failure, GatewayConfig, Session, SessionConfig};
 
-use crate::port_support::{Server, fast};
+use crate::port_support::{Server, fast, version};
 use crate::support::{exit_code, wait_until};
 use crate::{
     SOON, TARGET, echo_on, fast_sandbox, forward, only_port, port_of, ready, starts, try_echo,
@@ -57,7 +57,7 @@ fn twenty_ended_sessions_and_twenty_broken_connections() {
     echo_on(&mut bystander).expect("the connection of another session");
     plugin.signal(Signal::INT);
     assert_eq!(exit_code(plugin.wait()), 0);
-    assert!(sandbox.sessions().is_empty(), "a session was left behind");
+    wait_until("the end of all sessions", || sandbox.sessions().is_empty());
 }
 
 #[test]
@@ -204,4 +204,29 @@ fn an_outage_is_told_and_the_connection_goes_on() {
     sandbox.restart_gateway().expect("its port");
     echo_on(&mut stream).expect("an echo");
     plugin.stderr.wait_for("is back");
+}
+
+#[test]
+fn an_old_agent_carries_one_connection_at_a_time_as_by_the_contract() {
+    let sandbox = fast_sandbox();
+    sandbox.set_session_config(SessionConfig {
+        agent: version("2.3.1509.0"),
+        ..SessionConfig::default()
+    });
+    let server = Server::echo();
+    let plugin = forward(&sandbox, &[format!("0:{}", server.port())]).spawn();
+    plugin.stdout.wait_for("opened for sessionId");
+    let output = plugin.stdout.text();
+    let digits = output
+        .split("Port ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let port = digits
+        .and_then(|digits| digits.parse().ok())
+        .expect("a port");
+    for _ in 0..2 {
+        try_echo(port).expect("an echo");
+    }
+    plugin.signal(Signal::INT);
+    assert_eq!(exit_code(plugin.wait()), 0);
 }

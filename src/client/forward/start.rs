@@ -125,7 +125,7 @@ fn check(asked: &Asked, started: &Started) -> Result<bool, StartFailure> {
         return Ok(wants_keepalive(agent));
     }
     let agent = sanitise::line_within(agent, 50);
-    Err(StartFailure::for_good(Error::Start(format!(
+    Err(StartFailure::for_good(Error::OldAgent(format!(
         "the agent of the target ({agent}) carries one connection at a time: update it, or use --once with one FORWARD"
     ))))
 }

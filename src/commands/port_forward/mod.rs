@@ -30,15 +30,19 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Runs it; the exit code.
 ///
 /// # Errors
-/// What cannot be understood.
+/// What cannot be understood; [`Error::OldAgent`] where one session by the contract can take its place.
 pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Error> {
     let forwards = command.forwards(around.settings.local_host.as_deref())?;
     let name = command.connection.target(&around.environment)?;
     let mut show = ForwardShow::new(command, &name.to_string(), &forwards, around);
-    let code = begin(command, around, forwards, name, &mut show).unwrap_or_else(|error| {
-        show.error(&error.to_string());
-        error.exit_code()
-    });
+    let code = match begin(command, around, forwards, name, &mut show) {
+        Err(error @ Error::OldAgent(_)) if command.can_be_session() => return Err(error),
+        Err(error) => {
+            show.error(&error.to_string());
+            error.exit_code()
+        }
+        Ok(code) => code,
+    };
     show.end(code);
     Ok(code)
 }
