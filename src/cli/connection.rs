@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 
 /// How a session is started.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Starting {
     /// Wait for a target that is not connected yet, or a task that does not run yet; 300 seconds unless said otherwise
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]

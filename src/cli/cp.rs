@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::account::Account;
+use super::connection::Starting;
 use crate::client::copy::MOST_SESSIONS;
 use crate::client::target::TargetName;
 use crate::environment::Environment;
@@ -31,18 +31,15 @@ pub struct Cp {
     /// How many sessions carry a large file at a time, 1 to 16
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = sessions)]
     pub sessions: usize,
-    /// One JSON object a line: progress, file, error, end
+    /// One JSON object a line: progress, file, skipped, error, end
     #[arg(long)]
     pub json: bool,
     /// No progress on a terminal
     #[arg(short, long)]
     pub quiet: bool,
-    /// Why, for the records
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// Where the API is.
+    /// How sessions are started.
     #[command(flatten)]
-    pub account: Account,
+    pub starting: Starting,
     /// SOURCE… DESTINATION
     #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = clap::value_parser!(OsString))]
     paths: Vec<OsString>,

@@ -64,6 +64,69 @@ fn json_tells_of_each_file() {
 }
 
 #[test]
+fn json_tells_how_far_it_is_and_what_was_passed_over() {
+    let ground = Ground::new();
+    let plugin = ground
+        .cp(["--json".into(), "-".into(), ground.at("file")])
+        .stdin(Io::Pipe)
+        .spawn();
+    plugin.type_in(&random(9, 1_000));
+    plugin
+        .stdout
+        .wait_for(r#"{"bytes":1000,"event":"progress","total":1000}"#);
+    plugin.close_stdin();
+    let finished = plugin.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+
+    fs::create_dir(ground.far("tree")).expect("a folder");
+    let fifo = ground.far("tree/fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .expect("a FIFO");
+    let here = ground.here("tree").into_os_string();
+    let finished = ground
+        .cp(["--json".into(), "-r".into(), ground.at("tree"), here])
+        .run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let first = finished.stdout.lines().next().expect("a line");
+    let skipped: serde_json::Value = serde_json::from_str(first).expect("JSON");
+    assert_eq!(skipped["event"], "skipped");
+    assert_eq!(skipped["path"], fifo.to_str().expect("a path"));
+}
+
+#[test]
+fn a_target_that_is_not_connected_yet_is_waited_for() {
+    let ground = Ground::new();
+    fs::write(ground.far("a"), "abc").expect("a file");
+    let target = sandbox::Target::new(1, "web");
+    let id = target.id.clone();
+    ground.sandbox.add_target(target);
+    for name in [&*id, "web"] {
+        ground.sandbox.change_target(&id, |target| {
+            target.state = sandbox::TargetState::ConnectionLost;
+        });
+        let from = format!("{name}:{}", ground.far("a").display());
+        let operands: [std::ffi::OsString; 3] =
+            ["--wait=60".into(), from.into(), ground.here("a").into()];
+        let finished = ground.cp(operands[1..].iter().cloned()).run(b"");
+        assert_eq!(finished.code(), 1, "{finished:?}");
+        let plugin = ground.cp(operands).spawn();
+        plugin.stderr.wait_for("waiting for it, up to 60 s");
+        ground.sandbox.change_target(&id, |target| {
+            target.state = sandbox::TargetState::Online;
+        });
+        let finished = plugin.finish();
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        assert_same(&ground.here("a"), &ground.far("a"));
+    }
+}
+
+#[test]
 fn a_terminal_shows_progress_and_takes_it_away() {
     let ground = Ground::new();
     let plugin = ground

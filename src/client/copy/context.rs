@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::digest;
 use super::remote::Starter;
@@ -42,6 +42,8 @@ pub struct CopyOptions {
     pub sessions: usize,
     /// Whether permissions and times are kept.
     pub preserve: bool,
+    /// How long, from the beginning, a target is waited for that is not connected.
+    pub wait: Option<Duration>,
     /// Why, for the records.
     pub reason: Option<String>,
 }

@@ -27,6 +27,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use context::{Copied, CopyOptions, Progress};
 pub use error::CopyError;
@@ -66,6 +67,7 @@ impl Copier {
                     client: client.clone(),
                     target: target.to_owned(),
                     reason: options.reason.clone(),
+                    wait: options.wait.map(|wait| (wait, Instant::now() + wait)),
                     cancel: cancel.clone(),
                     ender: ender.sender(),
                 },

@@ -10,7 +10,8 @@ use super::digest::Kind;
 use super::error::CopyError;
 use super::pace::Pace;
 use super::reply::{Decoder, Reply};
-use crate::aws::StartRequest;
+use crate::aws::{ApiError, StartRequest};
+use crate::client::target::reach::INTERVAL;
 use crate::client::{Client, Session};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::{Error, Meaning};
@@ -38,8 +39,38 @@ pub(super) struct Starter {
     pub client: Client,
     pub target: String,
     pub reason: Option<String>,
+    /// How long a target is waited for that is not connected, and until when.
+    pub wait: Option<(Duration, Instant)>,
     pub cancel: Cancel,
     pub ender: Sender<Session>,
+}
+
+impl Starter {
+    fn start(&self, request: &StartRequest) -> Result<Session, CopyError> {
+        loop {
+            let limit = Limit::within(START_TIMEOUT).or_cancelled(&self.cancel);
+            let error = match self.client.start(request, &limit) {
+                Ok(session) => return Ok(session),
+                Err(_) if self.cancel.is_cancelled() => return Err(CopyError::Cancelled),
+                Err(error) => error,
+            };
+            let is_away =
+                matches!(&error, ApiError::Refused { refusal, .. } if refusal.is_not_connected());
+            if let Some((wait, _)) = self
+                .wait
+                .filter(|(_, until)| is_away && Instant::now() < *until)
+            {
+                self.client.tell_waiting(&self.target, wait);
+                limit.pause(INTERVAL).map_err(|_| CopyError::Cancelled)?;
+                continue;
+            }
+            let failure = error.failure();
+            return Err(match failure.meaning {
+                Meaning::Temporary => CopyError::Broken(failure.reason),
+                _ => CopyError::Start(failure.reason),
+            });
+        }
+    }
 }
 
 /// Which document runs the script.
@@ -127,17 +158,7 @@ impl Remote {
             parameters,
             reason: starter.reason.clone(),
         };
-        let limit = Limit::within(START_TIMEOUT).or_cancelled(&starter.cancel);
-        let session = starter.client.start(&request, &limit).map_err(|error| {
-            let failure = error.failure();
-            if starter.cancel.is_cancelled() {
-                CopyError::Cancelled
-            } else if failure.meaning == Meaning::Temporary {
-                CopyError::Broken(failure.reason)
-            } else {
-                CopyError::Start(failure.reason)
-            }
-        })?;
+        let session = starter.start(&request)?;
         log::info!("session {} is started", sanitise::line(session.id()));
         let (waker, wake_receiver) = match waker() {
             Ok(pair) => pair,

@@ -2,7 +2,7 @@
 
 mod error;
 mod nodes;
-mod reach;
+pub(super) mod reach;
 mod tasks;
 
 pub use error::{NotFound, TargetError};

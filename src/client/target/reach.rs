@@ -1,5 +1,6 @@
 //! A target that can be reached: found and connected, now or after a while.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{Target, TargetError, TargetName};
@@ -10,7 +11,7 @@ use crate::network::Limit;
 /// Look-ups and StartSession with all their retries and the search for credentials, which may run a program that asks somewhere.
 const ATTEMPT_TIME: Duration = Duration::from_secs(90);
 /// How long after one look the next follows.
-const INTERVAL: Duration = Duration::from_secs(2);
+pub(in crate::client) const INTERVAL: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Looks a target up and does with it what `start` does. With `wait`, again and again while the target is not there, not connected, or
@@ -39,14 +40,19 @@ impl Client {
             if !error.is_temporary() || !is_time_left {
                 return Err(error);
             }
-            let seconds = wait.unwrap_or_default().as_secs();
-            self.remarks().once(&format!(
-                "{name} is not connected yet: waiting for it, up to {seconds} s"
-            ));
+            self.tell_waiting(name, wait.unwrap_or_default());
             log::info!("{error}");
             if limit.pause(INTERVAL).is_err() {
                 return Err(error);
             }
         }
+    }
+
+    /// Tells the user, once, that a target is waited for.
+    pub(in crate::client) fn tell_waiting(&self, target: &dyn fmt::Display, wait: Duration) {
+        let seconds = wait.as_secs();
+        self.remarks().once(&format!(
+            "{target} is not connected yet: waiting for it, up to {seconds} s"
+        ));
     }
 }

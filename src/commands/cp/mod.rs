@@ -17,15 +17,13 @@ use crate::cli::{Cp, CpOrder};
 use crate::client::copy::{Copier, CopyOptions};
 use crate::client::target::TargetError;
 use crate::error::Error;
-use crate::network::{Cancel, Limit};
+use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal};
 use copying::{Event, Summary};
 use show::Show;
 
-/// How long the look-up of a name may take.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to end all sessions after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -35,17 +33,19 @@ const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// What keeps it from beginning.
 pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let order = cp.order(&around.environment)?;
-    let client = around.client(&cp.account)?;
+    let client = around.client(&cp.starting.account)?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
+    let wait = cp.starting.wait();
     let options = CopyOptions {
         sessions: cp.sessions,
         preserve: cp.preserve,
-        reason: cp.reason.clone(),
+        wait,
+        reason: cp.starting.reason.clone(),
     };
     let (CpOrder::Down { target, .. } | CpOrder::Up { target, .. }) = &order;
     // Signals end the program meanwhile: there is nothing to clean up.
-    let target = target
-        .resolve(client.api(), &Limit::within(LOOK_UP_TIMEOUT))
+    let (target, ()) = client
+        .reach(target, wait, |_, _| Ok(()))
         .map_err(TargetError::into_error)?;
     let signals = catch_signals(Parent::MayGo)?;
     let copier = Copier::new(&client, target.id(), options, &cancel)

@@ -59,7 +59,14 @@ impl Show {
                 }
             }
             Event::Skipped(path) => {
-                self.line(&path, "skipped: it is neither a file nor a directory");
+                let message = "it is neither a file nor a directory";
+                if self.is_json {
+                    json_line(
+                        &json!({ "event": "skipped", "path": path.to_string_lossy(), "message": message }),
+                    );
+                } else {
+                    self.line(&path, &format!("skipped: {message}"));
+                }
             }
             Event::Failed(_, CopyError::Cancelled) => {}
             Event::Failed(path, error) => self.line(&path, &error.to_string()),

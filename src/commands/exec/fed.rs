@@ -12,13 +12,11 @@ use crate::cli::ExecOptions;
 use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};
 use crate::client::target::TargetError;
 use crate::error::Error;
-use crate::network::{Cancel, Limit};
+use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::{Parent, Signal};
 
-/// How long the look-up of a name may take.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to end the session after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// What it ends with when the command's exit code is not known: as ssh does.
@@ -41,14 +39,16 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
     let targets = exec.targets(&around.environment)?;
     let client = around.client(&exec.starting.account)?;
     // Signals end the program meanwhile: there is nothing to clean up.
-    let target = targets[0]
-        .resolve(client.api(), &Limit::within(LOOK_UP_TIMEOUT))
+    let wait = exec.starting.wait();
+    let (target, ()) = client
+        .reach(&targets[0], wait, |_, _| Ok(()))
         .map_err(TargetError::into_error)?;
     let signals = catch_signals(Parent::MayGo)?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
     let options = CopyOptions {
         sessions: 1,
         preserve: false,
+        wait,
         reason: exec.starting.reason.clone(),
     };
     let copier = Copier::new(&client, target.id(), options, &cancel)

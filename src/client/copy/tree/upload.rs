@@ -1,0 +1,320 @@
+//! A local folder: one session takes orders for all of it; large files are carried as files of their own.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, SMALL};
+use crate::client::copy::context::{Copied, seconds};
+use crate::client::copy::digest::{Hash, Hasher, Kind};
+use crate::client::copy::error::CopyError;
+use crate::client::copy::remote::SILENCE;
+use crate::client::copy::reply::Facts;
+use crate::client::copy::script::name;
+use crate::client::copy::up::{Uploader, close, facts, link};
+
+/// The most folders below one another.
+const DEEPEST: usize = 256;
+/// Orders that wait for their answers.
+const ORDERS: usize = 128;
+/// Bytes that are ahead of the far side.
+const AHEAD: u64 = 2 << 20;
+
+/// What is to be uploaded, in order: a folder comes before what is in it.
+enum Item {
+    Folder(Facts),
+    Link(PathBuf),
+    File(u64),
+}
+
+impl Uploader<'_> {
+    /// What is in a local folder into one of the target's, which is made. `tell` hears of each entry.
+    ///
+    /// # Errors
+    /// See [`CopyError`]; what it says is about the folder as a whole.
+    pub fn folder(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        tell: &mut dyn FnMut(Entry),
+    ) -> Result<(), CopyError> {
+        upload(self, from, to, tell)
+    }
+}
+
+/// Uploads.
+fn upload(
+    uploader: &mut Uploader<'_>,
+    from: &Path,
+    to: &Path,
+    tell: &mut dyn FnMut(Entry),
+) -> Result<(), CopyError> {
+    let mut items = Vec::new();
+    collect(from, &mut PathBuf::new(), &mut items, tell)?;
+    for (_, item) in &items {
+        if let Item::File(size) = item
+            && *size <= SMALL
+        {
+            uploader.context.progress.expect(*size);
+        }
+    }
+    let mut sender = Sender {
+        from,
+        to,
+        items: &items,
+        done: 0,
+        tell,
+    };
+    let result = uploader.retry(|uploader| sender.run(uploader));
+    result?;
+    if uploader.context.options.preserve {
+        for (path, item) in items.iter().rev() {
+            let Item::Folder(facts) = item else {
+                continue;
+            };
+            let kept = uploader.retry(|uploader| {
+                let (remote, _) = uploader.main()?;
+                remote.order(&keep_order(&to.join(path), *facts))?;
+                let line = remote.line(SILENCE)?;
+                match line.strip_prefix("no ") {
+                    Some(reason) => Err(CopyError::of_refusal(reason)),
+                    None => Ok(()),
+                }
+            });
+            match kept {
+                Ok(()) => {}
+                Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
+                Err(error) => tell(Entry::Failed(path.clone(), error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn keep_order(path: &Path, facts: Facts) -> String {
+    let mode = facts
+        .mode
+        .map_or("-".to_owned(), |mode| format!("{mode:o}"));
+    let time = facts
+        .modified
+        .map_or("-".to_owned(), |time| time.to_string());
+    format!("mode {} {mode} {time}", name(path))
+}
+
+/// All that is in a folder, sorted, below a path that is relative to it.
+fn collect(
+    root: &Path,
+    below: &mut PathBuf,
+    items: &mut Vec<(PathBuf, Item)>,
+    tell: &mut dyn FnMut(Entry),
+) -> Result<(), CopyError> {
+    let full = root.join(&below);
+    let entries = fs::metadata(&full).and_then(|found| {
+        let facts = Facts {
+            size: 0,
+            mode: Some(found.mode() & 0o777),
+            modified: seconds(found.modified()),
+        };
+        let entries: io::Result<Vec<_>> = fs::read_dir(&full)?.collect();
+        Ok((facts, entries?))
+    });
+    let (facts, mut entries) = match entries {
+        Ok(entries) => entries,
+        Err(error) if below.as_os_str().is_empty() => return Err(CopyError::local(&full, &error)),
+        Err(error) => {
+            tell(Entry::Failed(
+                below.clone(),
+                CopyError::local(&full, &error),
+            ));
+            return Ok(());
+        }
+    };
+    items.push((below.clone(), Item::Folder(facts)));
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        below.push(entry.file_name());
+        let full = entry.path();
+        match fs::symlink_metadata(&full) {
+            Ok(found) if found.is_symlink() => match fs::read_link(&full) {
+                Ok(target) => items.push((below.clone(), Item::Link(target))),
+                Err(error) => tell(Entry::Failed(
+                    below.clone(),
+                    CopyError::local(&full, &error),
+                )),
+            },
+            Ok(found) if found.is_dir() && below.components().count() >= DEEPEST => {
+                let error = CopyError::Local("it is too deep".to_owned());
+                tell(Entry::Failed(below.clone(), error));
+            }
+            Ok(found) if found.is_dir() => collect(root, below, items, tell)?,
+            Ok(found) if found.is_file() => items.push((below.clone(), Item::File(found.len()))),
+            Ok(_) => tell(Entry::Skipped(below.clone())),
+            Err(error) => tell(Entry::Failed(
+                below.clone(),
+                CopyError::local(&full, &error),
+            )),
+        }
+        below.pop();
+    }
+    Ok(())
+}
+
+/// Sends what was collected.
+struct Sender<'a> {
+    from: &'a Path,
+    to: &'a Path,
+    items: &'a [(PathBuf, Item)],
+    /// Items that are done with.
+    done: usize,
+    tell: &'a mut dyn FnMut(Entry),
+}
+
+/// What an order's answer is about.
+enum Expected {
+    /// A file is open, or not.
+    Open,
+    /// It is done with: nothing to tell where all is well but for files.
+    Done(usize, Option<Copied>),
+}
+
+/// Orders whose answers are on their way.
+#[derive(Default)]
+struct Pending {
+    answers: VecDeque<Expected>,
+    ahead: u64,
+}
+
+impl Sender<'_> {
+    fn run(&mut self, uploader: &mut Uploader<'_>) -> Result<(), CopyError> {
+        let mut pending = Pending::default();
+        let mut next = self.done;
+        while let Some((path, item)) = self.items.get(next) {
+            let full = self.from.join(path);
+            if let Item::File(size) = item
+                && *size > SMALL
+            {
+                // In order: what is done with is one number.
+                self.settle(uploader, &mut pending, 0, 0)?;
+                let entry = match uploader.file(&full, &self.to.join(path)) {
+                    Ok(copied) => Entry::File(path.clone(), copied),
+                    Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
+                    Err(error) => Entry::Failed(path.clone(), error),
+                };
+                (self.tell)(entry);
+                self.done = next + 1;
+            } else {
+                self.order(uploader, &mut pending, next, item, &full)?;
+                self.settle(uploader, &mut pending, ORDERS, AHEAD)?;
+            }
+            next += 1;
+        }
+        self.settle(uploader, &mut pending, 0, 0)
+    }
+
+    /// Sends one item.
+    fn order(
+        &mut self,
+        uploader: &mut Uploader<'_>,
+        pending: &mut Pending,
+        index: usize,
+        item: &Item,
+        full: &Path,
+    ) -> Result<(), CopyError> {
+        let context = uploader.context;
+        let to = self.to.join(&self.items[index].0);
+        let (remote, kind) = uploader.main()?;
+        match item {
+            Item::Folder(_) => {
+                remote.order(&format!("folder {}", name(&to)))?;
+                pending.answers.push_back(Expected::Done(index, None));
+            }
+            Item::Link(target) => {
+                remote.order(&link(&to, target.as_os_str().as_bytes()))?;
+                pending.answers.push_back(Expected::Done(index, None));
+            }
+            Item::File(_) => match read_small(full, kind) {
+                Ok((bytes, facts, hash)) => {
+                    remote.order(&format!("open {} fresh", name(&to)))?;
+                    pending.answers.push_back(Expected::Open);
+                    let size = bytes.len() as u64;
+                    if size > 0 {
+                        remote.order(&format!("write {size}"))?;
+                        remote.send(&bytes)?;
+                        pending.ahead += size;
+                    }
+                    remote.order(&close(context, &hash, facts))?;
+                    let copied = Copied::new(size, hash);
+                    pending
+                        .answers
+                        .push_back(Expected::Done(index, Some(copied)));
+                }
+                Err(error) => {
+                    // Told in its place, but nobody answers it.
+                    self.settle(uploader, pending, 0, 0)?;
+                    (self.tell)(Entry::Failed(self.items[index].0.clone(), error));
+                    self.done = index + 1;
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Takes answers until no more than this is on its way.
+    fn settle(
+        &mut self,
+        uploader: &mut Uploader<'_>,
+        pending: &mut Pending,
+        orders: usize,
+        ahead: u64,
+    ) -> Result<(), CopyError> {
+        let context = uploader.context;
+        while pending.answers.len() > orders || pending.ahead > ahead {
+            let (remote, _) = uploader.main()?;
+            let line = remote.line(SILENCE)?;
+            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            let bytes = rest.split(' ').next().and_then(|size| size.parse().ok());
+            // Why it is lost is said at its end.
+            if let ("wrote" | "lost", Some(bytes)) = (word, bytes) {
+                pending.ahead = pending.ahead.saturating_sub(bytes);
+                context.progress.carry(bytes);
+                continue;
+            }
+            match (pending.answers.pop_front(), word) {
+                (Some(Expected::Open), "size" | "no") => {}
+                (Some(Expected::Done(index, copied)), "yes" | "no") => {
+                    let path = self.items[index].0.clone();
+                    match (word, copied) {
+                        ("no", _) => {
+                            (self.tell)(Entry::Failed(path, CopyError::of_refusal(rest)));
+                        }
+                        (_, Some(copied)) => (self.tell)(Entry::File(path, copied)),
+                        (_, None) => {}
+                    }
+                    self.done = index + 1;
+                }
+                _ => return Err(remote.garbled()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_small(full: &Path, kind: Kind) -> Result<(Vec<u8>, Facts, Hash), CopyError> {
+    let read = || {
+        let file = File::open(full)?;
+        let found = facts(&file)?;
+        let mut bytes = Vec::new();
+        (&file).take(SMALL + 1).read_to_end(&mut bytes)?;
+        Ok((bytes, found))
+    };
+    let (bytes, found) = read().map_err(|error| CopyError::local(full, &error))?;
+    if bytes.len() as u64 != found.size {
+        return Err(CopyError::Changed);
+    }
+    let mut hasher = Hasher::new(kind);
+    hasher.update(&bytes);
+    Ok((bytes, found, hasher.finish()))
+}
