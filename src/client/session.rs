@@ -130,6 +130,19 @@ impl Session {
         }
     }
 
+    /// The same in a thread of its own, within so long.
+    pub(crate) fn end_in_background(self, timeout: Duration) {
+        let work = move || {
+            if let Err(error) = self.end(Instant::now() + timeout) {
+                log::info!("the remote session could not be ended: {error}");
+            }
+        };
+        // Without a thread it ends when it has been idle for its time.
+        let _ = std::thread::Builder::new()
+            .name("terminate".to_owned())
+            .spawn(work);
+    }
+
     /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
     ///
     /// # Errors

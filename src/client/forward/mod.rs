@@ -11,6 +11,7 @@ mod options;
 mod owner;
 mod pace;
 mod port;
+mod route;
 mod socks;
 mod standing;
 mod start;

@@ -1,0 +1,156 @@
+//! Which sessions are started, and when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{
+    Finish, ForwardEvent, ForwardOrder, ForwardRoute, Ready, RouteId, StartAnswer, StartFailure,
+    Supervised, Supervisor,
+};
+use crate::client::forward::destination::Destination;
+use crate::client::forward::start::start;
+use crate::network::Limit;
+use crate::{random, sanitise};
+
+/// How often a target is looked for that is waited for.
+const WAIT_INTERVAL: Duration = Duration::from_secs(5);
+/// No limit of its own: each start has one.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Supervisor {
+    /// Starts what has waited for its time.
+    pub(super) fn start_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.due.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, route) in due {
+            self.start(route);
+        }
+    }
+
+    /// The port thread wants a session.
+    pub(super) fn ask(&mut self, route: RouteId, destination: Destination, now: Instant) {
+        let known = self
+            .routes
+            .entry(route)
+            .or_insert_with(|| ForwardRoute::new(destination.clone()));
+        if known.destination != destination {
+            // The number is used for another one now.
+            *known = ForwardRoute::new(destination);
+        }
+        let standing = self.sessions.values().any(|session| session.route == route);
+        // Those that are wanted beside others that stand are no tries after a failure.
+        let at = if standing {
+            now
+        } else {
+            known.pace.next(now, random::share())
+        };
+        if at > now {
+            self.due.push((at, route));
+        } else {
+            self.start(route);
+        }
+    }
+
+    fn start(&mut self, id: RouteId) {
+        let Some(route) = self.routes.get_mut(&id) else {
+            return;
+        };
+        route.pace.started(Instant::now());
+        self.starting += 1;
+        let (client, options) = (self.client.clone(), Arc::clone(&self.options));
+        let (destination, local_port) = (route.destination.clone(), route.local_port);
+        let limit = Limit::within(FAR).or_cancelled(&self.cancel);
+        let answers = self.answers.0.clone();
+        let work = move || {
+            let result = start(&client, &options, &destination, local_port, &limit);
+            // When nobody listens any more the session is dropped.
+            let _ = answers.send(StartAnswer { route: id, result });
+        };
+        if let Err(error) = std::thread::Builder::new()
+            .name("start".to_owned())
+            .spawn(work)
+        {
+            let error = crate::session::out_of_resources(&error);
+            let result = Err(StartFailure {
+                error,
+                is_final: false,
+            });
+            let _ = self.answers.0.send(StartAnswer { route: id, result });
+        }
+    }
+
+    pub(super) fn handle_answer(&mut self, answer: StartAnswer) -> Option<Finish> {
+        self.starting -= 1;
+        let id = answer.route;
+        let is_first = self
+            .routes
+            .get(&id)
+            .is_some_and(|route| !route.unready.is_empty());
+        match answer.result {
+            Ok(ready) => self.begin(id, ready),
+            Err(StartFailure { error, is_final }) => {
+                if is_first && !is_final && self.waits_until.is_some_and(|at| Instant::now() < at) {
+                    if !std::mem::replace(&mut self.has_told_waiting, true) {
+                        self.tell(ForwardEvent::Warning(format!(
+                            "waiting for the target: {error}"
+                        )));
+                    }
+                    self.due.push((Instant::now() + WAIT_INTERVAL, id));
+                    return None;
+                }
+                if is_final || is_first || self.options.once {
+                    return Some(Finish::Over(Err(error)));
+                }
+                if let Some(route) = self.routes.get_mut(&id) {
+                    route.pace.failed(Instant::now());
+                    let line = format!("no session for {}: {error}", route.destination);
+                    self.tell(ForwardEvent::Warning(line));
+                }
+                self.port.post(ForwardOrder::Failed { route: id });
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, id: RouteId, ready: Ready) {
+        let Ready {
+            session,
+            target,
+            keepalive,
+        } = ready;
+        let key = self.next_key;
+        self.next_key += 1;
+        let supervised = Supervised {
+            name: sanitise::line(session.id()),
+            target: sanitise::line(&target),
+            route: id,
+            since: Instant::now(),
+            broken_since: None,
+            session,
+        };
+        self.tell(ForwardEvent::SessionStarted {
+            session: supervised.name.clone(),
+            target: supervised.target.clone(),
+        });
+        let unready = self
+            .routes
+            .get_mut(&id)
+            .map(|route| std::mem::take(&mut route.unready));
+        for forward in unready.unwrap_or_default() {
+            self.tell(ForwardEvent::Ready {
+                forward,
+                target: Some(supervised.target.clone()),
+                session: Some(supervised.name.clone()),
+            });
+        }
+        let channel = supervised.session.channel().clone();
+        self.sessions.insert(key, supervised);
+        self.port.post(ForwardOrder::Begin {
+            route: id,
+            key,
+            channel,
+            keepalive,
+            message: self.client.settings().payload_size,
+        });
+    }
+}
