@@ -199,7 +199,7 @@ fn the_time_of_all_tries_and_the_last_answer() {
     assert_eq!(exit_code(plugin.wait()), 1);
     let age = times.age().expect("a break");
     assert!((second(29)..second(36)).contains(&age), "{age:?}");
-    let text = plugin.terminal.text();
+    let text = plugin.finish().terminal;
     assert!(
         text.contains("it is broken here (InternalServerError)"),
         "{text}"

@@ -199,7 +199,7 @@ fn a_disk_that_fills_up_under_the_log_stops_nothing() {
     let home = plugin.home().display();
     let log = format!("/proc/{}/root{home}/log", plugin.pid.as_raw_nonzero());
     // Each break and resume is told.
-    for number in 2..20 {
+    for number in 2..12 {
         started.session.end_connection(Ending::bye());
         assert!(started.session.wait_for_connection(number, TIMEOUT));
         plugin.type_in(format!("{number}\n").as_bytes());

@@ -25,6 +25,10 @@ fn aligned_with_a_head_for_people() {
     let sandbox = sandbox(three());
     let running = Plugin::bare(["list"]).with_api(&sandbox).terminal().spawn();
     assert_eq!(running.wait().code(), Some(0));
+    // The terminal is read by a thread, which may be behind.
+    running.terminal.wait_until("four lines", |bytes| {
+        bytes.iter().filter(|byte| **byte == b'\n').count() == 4
+    });
     let text = running.terminal.text().replace('\r', "");
     let lines: Vec<&str> = text.lines().collect();
     assert!(
