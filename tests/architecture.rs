@@ -1,5 +1,5 @@
-//! How the sources hang together: a module uses only what stands below it in the table of `src/lib.rs`, and no two files use each other.
-//! Also how wide lines may be.
+//! How the sources hang together: a module uses only what stands below it in the table of `src/lib.rs`, no two files use each other, and
+//! a type's name exists once. Also how wide lines may be.
 //!
 //! The check reads the text of `src`: `use` trees, and paths that begin with `crate`, `super`, `self` or the name of a child module.
 //! Unit tests may use anything.
@@ -10,6 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// What is in no layer: the crate's root, `main.rs`, and the tests' door to all of it.
 const OUTSIDE: [&str; 3] = ["lib", "main", "internals"];
+
+/// Types that have one name and several shapes, each with its reason.
+const ONE_FOR_EACH_SYSTEM: [&str; 2] = [
+    // An eventfd on Linux, a pair of sockets elsewhere.
+    "Bell",
+    // A netlink socket on Linux, and a type without a value elsewhere.
+    "RouteWatch",
+];
 
 /// The longest line, in characters.
 const COLUMNS: usize = 140;
@@ -388,6 +396,41 @@ fn reached(uses: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSet
         }
     }
     reached
+}
+
+/// The names of the types that these tokens define, those inside functions among them: somebody who looks for a name finds them all.
+fn types(tokens: &[String]) -> Vec<String> {
+    let is_kind = |word: &str| ["struct", "enum", "trait", "union"].contains(&word);
+    tokens
+        .windows(2)
+        .filter(|pair| is_kind(&pair[0]) && pair[1].starts_with(|c: char| c.is_uppercase()))
+        .map(|pair| pair[1].clone())
+        .collect()
+}
+
+#[test]
+fn a_types_name_exists_once() {
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (module, tokens) in Sources::read().texts {
+        for name in types(&tokens) {
+            homes.entry(name).or_default().push(module.join("::"));
+        }
+    }
+    assert!(
+        homes.len() > 300,
+        "the sources were not understood: {}",
+        homes.len()
+    );
+    let again: Vec<_> = homes
+        .iter()
+        .filter(|(name, homes)| homes.len() > 1 && !ONE_FOR_EACH_SYSTEM.contains(&name.as_str()))
+        .map(|(name, homes)| format!("{name}: {}", homes.join(", ")))
+        .collect();
+    assert!(
+        again.is_empty(),
+        "defined more than once:\n{}",
+        again.join("\n")
+    );
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl ApiCaller<'_> {
         let host = host_header(call.url);
         let mut headers = vec![("host", host.as_str()), ("content-type", call.content_type)];
         headers.extend(call.target.map(|target| ("x-amz-target", target)));
-        let request = sigv4::Request {
+        let request = sigv4::SignableRequest {
             method: "POST",
             path: call.url.path(),
             query: call.url.query().unwrap_or_default(),
@@ -157,7 +157,7 @@ pub(super) fn sign_upgrade(
         .authority()
         .map(|authority| authority.as_str())
         .unwrap_or_default();
-    let request = sigv4::Request {
+    let request = sigv4::SignableRequest {
         method: "GET",
         path: uri.path(),
         query: uri.query().unwrap_or_default(),

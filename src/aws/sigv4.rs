@@ -31,7 +31,7 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// What is signed of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct SignableRequest<'a> {
     /// `GET`, `POST`.
     pub method: &'a str,
     /// The path as it goes over the wire (already encoded once).
@@ -65,7 +65,7 @@ impl fmt::Display for Scope<'_> {
     }
 }
 
-impl Request<'_> {
+impl SignableRequest<'_> {
     /// The request in the one form on which both sides agree. It holds the session token, and is wiped when it goes.
     pub fn canonical(&self) -> Zeroizing<String> {
         let headers = self.canonical_headers();
@@ -202,7 +202,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// When a part of the signature cannot be part of a header: nothing goes out half signed.
 pub fn sign(
-    request: &Request<'_>,
+    request: &SignableRequest<'_>,
     credentials: &Credentials,
     region: &str,
     service: &str,
@@ -213,7 +213,7 @@ pub fn sign(
     let mut headers = request.headers.to_vec();
     headers.push(("x-amz-date", &moment));
     headers.extend(token.map(|token| ("x-amz-security-token", token.expose())));
-    let request = Request {
+    let request = SignableRequest {
         headers: &headers,
         ..*request
     };
@@ -322,7 +322,7 @@ mod tests {
             if case.sign_body {
                 headers.push(("x-amz-content-sha256", &payload_hash));
             }
-            let request = Request {
+            let request = SignableRequest {
                 method,
                 path,
                 query,
@@ -338,7 +338,7 @@ mod tests {
             let mut all = headers.clone();
             all.push(("x-amz-date", moment));
             all.extend(text("x-amz-security-token").map(|token| ("x-amz-security-token", token)));
-            let request = Request {
+            let request = SignableRequest {
                 headers: &all,
                 ..request
             };
@@ -369,7 +369,7 @@ mod tests {
             Some("confidential".to_owned().into()),
             None,
         );
-        let request = Request {
+        let request = SignableRequest {
             method: "GET",
             path: "/",
             query: "",
@@ -390,7 +390,7 @@ mod tests {
         #[test]
         fn no_request_panics(path in "\\PC{0,40}", query in "\\PC{0,40}", value in "\\PC{0,20}") {
             let headers = [("host", value.as_str())];
-            let request = Request { method: "GET", path: &path, query: &query, headers: &headers, payload_hash: "" };
+            let request = SignableRequest { method: "GET", path: &path, query: &query, headers: &headers, payload_hash: "" };
             prop_assert!(request.canonical().starts_with("GET\n/"));
         }
 

@@ -58,7 +58,7 @@ fn is_signed(asked: &Asked, service: &str) -> bool {
         .map(|name| (name, asked.header(name)))
         .collect();
     let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
-    let request = sigv4::Request {
+    let request = sigv4::SignableRequest {
         method: &asked.method,
         path,
         query,

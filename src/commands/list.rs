@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Surroundings;
 use crate::aws::Api;
-use crate::aws::api::{Filter, InstanceFilter, Node};
+use crate::aws::api::{InstanceFilter, Node, NodeFilter};
 use crate::cli::ListOptions;
 use crate::error::Error;
 use crate::network::Limit;
@@ -104,9 +104,9 @@ fn ended(written: io::Result<()>) -> Result<Option<u8>, Error> {
 }
 
 /// `KEY=VALUE,…`
-fn filter(text: &str) -> Result<Filter, Error> {
+fn filter(text: &str) -> Result<NodeFilter, Error> {
     match text.split_once('=') {
-        Some((key, values)) if !key.is_empty() && !values.is_empty() => Ok(Filter {
+        Some((key, values)) if !key.is_empty() && !values.is_empty() => Ok(NodeFilter {
             key: key.to_owned(),
             values: values.split(',').map(str::to_owned).collect(),
         }),

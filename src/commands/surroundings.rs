@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::session::announce::Announcer;
-use crate::session::{Caller, Context, OutageLine, out_of_resources};
+use crate::session::{Caller, OutageLine, SessionContext, out_of_resources};
 use crate::settings::{Environment, Settings};
 use crate::terminal::raw;
 use crate::terminal::signals::{Parent, Signals};
@@ -49,8 +49,8 @@ pub(crate) fn context(
     announcer: &Arc<Announcer>,
     settings: &Arc<Settings>,
     environment: Environment,
-) -> Context {
-    Context {
+) -> SessionContext {
+    SessionContext {
         channel: session.channel().clone(),
         notices: session.notices().clone(),
         signals,

@@ -9,10 +9,10 @@ use super::host::bare;
 /// The entries of `NO_PROXY`, in the sense most programs agree on (curl, Go): `*`; names, which stand for the names below them too;
 /// `.name` or `*.name`, for the names below only; addresses; networks as CIDR; each but a network with `:port` if wanted.
 #[derive(Debug, Clone, Default)]
-pub(super) struct NoProxy(Vec<Entry>);
+pub(super) struct NoProxy(Vec<NoProxyRule>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Entry {
+enum NoProxyRule {
     Everything,
     Network {
         address: IpAddr,
@@ -36,7 +36,7 @@ impl NoProxy {
             .split(|character: char| character == ',' || character.is_whitespace())
             .filter(|entry| !entry.is_empty());
         let entries = entries.filter_map(|entry| {
-            let parsed = Entry::parse(&entry.to_ascii_lowercase());
+            let parsed = NoProxyRule::parse(&entry.to_ascii_lowercase());
             if parsed.is_none() {
                 warn!("NO_PROXY: {entry:?} is neither a name, an address nor a network, and is ignored");
             }
@@ -55,7 +55,7 @@ impl NoProxy {
     }
 }
 
-impl Entry {
+impl NoProxyRule {
     fn parse(entry: &str) -> Option<Self> {
         if entry == "*" {
             return Some(Self::Everything);

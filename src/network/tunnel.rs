@@ -45,13 +45,15 @@ pub(super) fn open(
             Ok(addresses) => {
                 let v4 = addresses.iter().find(|address| address.is_ipv4());
                 let target = v4.or(addresses.first()).map(SocketAddr::ip);
-                let target = target.map_or(Target::Name(host), Target::Address);
+                let target = target.map_or(TunnelTarget::Name(host), TunnelTarget::Address);
                 socks5(stream, login, target, port)
             }
             Err(error) => Err(TunnelFailure::Before(error)),
         },
         ProxyScheme::Socks5h => {
-            let target = host.parse().map_or(Target::Name(host), Target::Address);
+            let target = host
+                .parse()
+                .map_or(TunnelTarget::Name(host), TunnelTarget::Address);
             socks5(stream, login, target, port)
         }
     };
@@ -138,7 +140,7 @@ fn judge(answer: &[u8], has_login: bool) -> Option<Result<(), String>> {
 }
 
 #[derive(Clone, Copy)]
-enum Target<'a> {
+enum TunnelTarget<'a> {
     Name(&'a str),
     Address(IpAddr),
 }
@@ -146,7 +148,7 @@ enum Target<'a> {
 fn socks5(
     stream: &mut (impl Read + Write),
     login: Option<&ProxyLogin>,
-    target: Target<'_>,
+    target: TunnelTarget<'_>,
     port: u16,
 ) -> Result<(), TunnelFailure> {
     const NO_LOGIN: u8 = 0;
@@ -190,15 +192,15 @@ fn socks5(
 
     let mut request = vec![5, 1, 0];
     match target {
-        Target::Address(IpAddr::V4(address)) => {
+        TunnelTarget::Address(IpAddr::V4(address)) => {
             request.push(1);
             request.extend_from_slice(&address.octets());
         }
-        Target::Address(IpAddr::V6(address)) => {
+        TunnelTarget::Address(IpAddr::V6(address)) => {
             request.push(4);
             request.extend_from_slice(&address.octets());
         }
-        Target::Name(name) => {
+        TunnelTarget::Name(name) => {
             let length = u8::try_from(name.len());
             request.extend([
                 3,
@@ -269,7 +271,7 @@ pub fn judge_answers(is_socks: bool, answers: &[u8]) -> Result<(), String> {
     }
     let mut script = Script(answers);
     let result = if is_socks {
-        socks5(&mut script, None, Target::Name("host"), 443)
+        socks5(&mut script, None, TunnelTarget::Name("host"), 443)
     } else {
         http_connect(&mut script, None, "host", 443)
     };

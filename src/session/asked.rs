@@ -15,14 +15,14 @@ pub(super) const LOCAL_PORT_FORWARDING: &str = "LocalPortForwarding";
 /// What StartSession was called with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
-    kind: Kind,
+    kind: DocumentKind,
     /// The document's parameters, the first value of each.
     parameters: BTreeMap<String, String>,
 }
 
 /// What the document makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DocumentKind {
     /// A shell or a command on a pty. Agents make no handshake for either, so that they cannot be told apart.
     Pty,
     /// A command without a pty.
@@ -44,14 +44,14 @@ impl Asked {
             |(name, values): (&String, &Vec<String>)| Some((name.clone(), values.first()?.clone()));
         Self {
             kind: match document.unwrap_or("SSM-SessionManagerRunShell") {
-                "SSM-SessionManagerRunShell" | "AWS-StartInteractiveCommand" => Kind::Pty,
-                "AWS-StartNonInteractiveCommand" => Kind::Command,
+                "SSM-SessionManagerRunShell" | "AWS-StartInteractiveCommand" => DocumentKind::Pty,
+                "AWS-StartNonInteractiveCommand" => DocumentKind::Command,
                 "AWS-StartPortForwardingSession" | "AWS-StartPortForwardingSessionToRemoteHost" => {
-                    Kind::Port
+                    DocumentKind::Port
                 }
-                "AWS-StartPortForwardingSessionToSocket" => Kind::Socket,
-                "AWS-StartSSHSession" => Kind::Stdio,
-                _ => Kind::Unknown,
+                "AWS-StartPortForwardingSessionToSocket" => DocumentKind::Socket,
+                "AWS-StartSSHSession" => DocumentKind::Stdio,
+                _ => DocumentKind::Unknown,
             },
             parameters: parameters.iter().filter_map(first).collect(),
         }
@@ -64,10 +64,10 @@ impl Asked {
     pub(crate) fn check(&self, started: &Started) -> Result<(), Error> {
         let is_port = started.session_type == SessionType::Port;
         let is_right = match self.kind {
-            Kind::Pty => started.session_type.has_pty(),
-            Kind::Command => started.session_type == SessionType::NonInteractiveCommands,
-            Kind::Port | Kind::Socket | Kind::Stdio => is_port,
-            Kind::Unknown => true,
+            DocumentKind::Pty => started.session_type.has_pty(),
+            DocumentKind::Command => started.session_type == SessionType::NonInteractiveCommands,
+            DocumentKind::Port | DocumentKind::Socket | DocumentKind::Stdio => is_port,
+            DocumentKind::Unknown => true,
         };
         if !is_right {
             return Err(different(&format!(
@@ -81,14 +81,14 @@ impl Asked {
         let said = |name| text(&started.properties, name);
         let listens = said("type") == LOCAL_PORT_FORWARDING;
         let is_socket = said("localConnectionType") == "unix";
-        let is_known = self.kind != Kind::Unknown;
+        let is_known = self.kind != DocumentKind::Unknown;
         self.compare("portNumber", said("portNumber"), false)?;
         self.compare(
             "host",
             said("host"),
             is_known && said("host") != "localhost",
         )?;
-        if is_known && listens != (self.kind != Kind::Stdio) {
+        if is_known && listens != (self.kind != DocumentKind::Stdio) {
             return Err(different(if listens {
                 "its type is LocalPortForwarding, which listens"
             } else {
@@ -100,8 +100,8 @@ impl Asked {
             return Ok(());
         }
         let wants_socket = match self.kind {
-            Kind::Socket => true,
-            Kind::Unknown => {
+            DocumentKind::Socket => true,
+            DocumentKind::Unknown => {
                 let wanted = text(&self.parameters, "localConnectionType");
                 wanted == "unix" || wanted.is_empty() && !self.names("localPortNumber") && is_socket
             }

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use crossbeam_channel::{at, bounded, never, select};
 
 use super::announce::Announcer;
-use super::context::{Context, JOIN_TIMEOUT, spawn};
+use super::context::{JOIN_TIMEOUT, SessionContext, spawn};
 use super::ending::{
-    Command, Ending, Facts, Leaving, OutputStream, RemoteEnd, Stage, Written, decide, is_deadly,
-    unwritable,
+    Command, Ending, EndingFacts, Leaving, RemoteEnd, Stage, TextStream, Written, decide,
+    is_deadly, unwritable,
 };
 use crate::datachannel::End;
 use crate::error::Error;
 use crate::message::Flag;
-use crate::terminal::output::{OutputEvent, Piece, Writer};
+use crate::terminal::output::{OutputEvent, OutputWriter, Piece};
 use crate::terminal::print;
 use crate::terminal::signals::Signal;
 
@@ -27,7 +27,7 @@ const SIGNALLED_OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session's end, and all that is known of it.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct SessionOutcome {
     /// How it ended.
     pub ending: Ending,
     /// How far it came.
@@ -42,7 +42,7 @@ pub(crate) struct Outcome {
     pub late_signal: Option<Signal>,
 }
 
-impl Outcome {
+impl SessionOutcome {
     /// Without output.
     pub(crate) fn new(ending: Ending, stage: Stage) -> Self {
         Self {
@@ -55,8 +55,8 @@ impl Outcome {
         }
     }
 
-    fn facts<'a>(&'a self, context: &Context) -> Facts<'a> {
-        Facts {
+    fn facts<'a>(&'a self, context: &SessionContext) -> EndingFacts<'a> {
+        EndingFacts {
             command: context.caller.command,
             place: context.announcer.place(),
             is_stdio: self.is_stdio,
@@ -71,7 +71,7 @@ impl Outcome {
 }
 
 /// Says what is to be said, ends the remote session if that is still to be done, and gives the exit code.
-pub(super) fn conclude(context: &Context, mut outcome: Outcome) -> u8 {
+pub(super) fn conclude(context: &SessionContext, mut outcome: SessionOutcome) -> u8 {
     match &outcome.ending {
         Ending::Over(End::Failed(error)) => {
             let is_ours = matches!(error, Error::Start(_) | Error::Lost(_));
@@ -106,7 +106,7 @@ pub(super) fn conclude(context: &Context, mut outcome: Outcome) -> u8 {
 /// Says why there is no session. The exit code.
 pub(crate) fn give_up(announcer: &Announcer, error: Error) -> u8 {
     // Nothing but the error counts where nothing has begun.
-    let verdict = decide(&Facts {
+    let verdict = decide(&EndingFacts {
         command: Command::Contract,
         place: announcer.place(),
         is_stdio: false,
@@ -127,7 +127,7 @@ pub(crate) fn give_up(announcer: &Announcer, error: Error) -> u8 {
 }
 
 /// Says what is to be said; the exit code.
-fn tell(context: &Context, outcome: &Outcome) -> u8 {
+fn tell(context: &SessionContext, outcome: &SessionOutcome) -> u8 {
     let facts = outcome.facts(context);
     let verdict = decide(&facts);
     let mut code = verdict.code;
@@ -183,7 +183,7 @@ impl RemoteEnded {
 }
 
 /// Ends the remote session.
-fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
+fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
     let deadline = Instant::now() + TERMINATE_TIMEOUT;
     context.channel.send_flag(Flag::TerminateSession);
     let (sender, done) = bounded(1);
@@ -230,13 +230,13 @@ fn end_remote(context: &Context, how: RemoteEnd) -> RemoteEnded {
 }
 
 /// The last text, and what became of it. It is not cut off while its reader is there, however slow; a signal bounds that.
-fn last_words(context: &Context, stream: OutputStream, text: &str) -> Written {
+fn last_words(context: &SessionContext, stream: TextStream, text: &str) -> Written {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let mut piece = Some(match stream {
-        OutputStream::Stdout => Piece::Stdout(bytes),
-        OutputStream::Stderr => Piece::Stderr(bytes),
+        TextStream::Stdout => Piece::Stdout(bytes),
+        TextStream::Stderr => Piece::Stderr(bytes),
     });
-    match Writer::start(move || piece.take().unwrap_or(Piece::End)) {
+    match OutputWriter::start(move || piece.take().unwrap_or(Piece::End)) {
         Ok(writer) => finish_output(context, writer).0,
         Err(_) => {
             // No thread to be had: then without one.
@@ -248,7 +248,10 @@ fn last_words(context: &Context, stream: OutputStream, text: &str) -> Written {
 
 /// Waits until the output thread has written everything: without a time limit, but a signal bounds it. What became of it, and the signal,
 /// if one came.
-pub(super) fn finish_output(context: &Context, writer: Writer) -> (Written, Option<Signal>) {
+pub(super) fn finish_output(
+    context: &SessionContext,
+    writer: OutputWriter,
+) -> (Written, Option<Signal>) {
     let mut bound = never();
     let mut came = None;
     let written = loop {
@@ -276,7 +279,7 @@ pub(super) fn finish_output(context: &Context, writer: Writer) -> (Written, Opti
 }
 
 /// Ends the output thread, which has something to write or not. What became of what it had.
-pub(super) fn stop_output(writer: Writer, deadline: Instant) -> Written {
+pub(super) fn stop_output(writer: OutputWriter, deadline: Instant) -> Written {
     match writer.stop(deadline) {
         // Something else ended the session: that it was not written is known.
         None => Written::All,

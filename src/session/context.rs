@@ -25,7 +25,7 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All that a session needs.
-pub(crate) struct Context {
+pub(crate) struct SessionContext {
     /// The stream.
     pub channel: DataChannel,
     /// What the channel wants the user to know.
@@ -58,7 +58,7 @@ pub(crate) struct Caller {
 }
 
 /// Like [`tell`], with an outage on a line of its own where there is a terminal for it.
-pub(super) fn tell_on_terminal(context: &Context, notice: &Notice, how_to_leave: &str) {
+pub(super) fn tell_on_terminal(context: &SessionContext, notice: &Notice, how_to_leave: &str) {
     match notice {
         Notice::Reconnecting { reason } => {
             context.outage.stop();

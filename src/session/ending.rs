@@ -96,7 +96,7 @@ pub(crate) enum Written {
 
 /// All that has happened.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct EndingFacts<'a> {
     /// Who called us.
     pub command: Command,
     /// Where our own lines go by now.
@@ -119,7 +119,7 @@ pub(super) struct Facts<'a> {
 
 /// Where one of the contract's texts goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OutputStream {
+pub(super) enum TextStream {
     /// To stdout.
     Stdout,
     /// To stderr.
@@ -143,7 +143,7 @@ pub(crate) enum Text {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// The last words.
-    pub text: Option<(OutputStream, Text)>,
+    pub text: Option<(TextStream, Text)>,
     /// Lines on stderr that say what went wrong.
     pub errors: Vec<String>,
     /// The exit code.
@@ -151,7 +151,7 @@ pub(super) struct Verdict {
 }
 
 /// Decides.
-pub(super) fn decide(facts: &Facts<'_>) -> Verdict {
+pub(super) fn decide(facts: &EndingFacts<'_>) -> Verdict {
     let mut verdict = match facts.ending {
         Ending::Over(End::Closed { output }) => closed(facts, &sanitise::text(output)),
         Ending::Over(End::TimedOut) => timed_out(facts),
@@ -185,7 +185,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// The service closed the channel, and says why, or nothing.
-fn closed(facts: &Facts<'_>, reason: &str) -> Verdict {
+fn closed(facts: &EndingFacts<'_>, reason: &str) -> Verdict {
     let has_reason = !reason.trim().is_empty();
     if !has_reason {
         return match facts.stage {
@@ -217,12 +217,12 @@ fn closed(facts: &Facts<'_>, reason: &str) -> Verdict {
 }
 
 /// The service does not know the session any more.
-fn timed_out(facts: &Facts<'_>) -> Verdict {
+fn timed_out(facts: &EndingFacts<'_>) -> Verdict {
     over(facts, Some(Text::TimedOut), Some("the session timed out"))
 }
 
 /// A session that ran to its end. `reason` is for those who do not get the contract's texts.
-fn over(facts: &Facts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict {
+fn over(facts: &EndingFacts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict {
     let reason = reason.filter(|_| facts.place == OutputTarget::Nowhere);
     let mut errors: Vec<_> = reason.into_iter().map(|text| text.trim().into()).collect();
     let code = match (facts.remote_code(), facts.command) {
@@ -241,7 +241,7 @@ fn over(facts: &Facts<'_>, text: Option<Text>, reason: Option<&str>) -> Verdict 
 }
 
 /// It could not start, or is lost for good.
-fn failed(facts: &Facts<'_>, error: &Error) -> Verdict {
+fn failed(facts: &EndingFacts<'_>, error: &Error) -> Verdict {
     let text = match error {
         Error::Start(_) | Error::OldAgent(_) | Error::Taken(_) | Error::NoRegion => {
             facts.place_of(Text::CannotStart(error.to_string()))
@@ -265,7 +265,7 @@ fn failed(facts: &Facts<'_>, error: &Error) -> Verdict {
 }
 
 /// It was left. `code`: nothing where it just ends with its reader.
-fn left(facts: &Facts<'_>, code: Option<u8>) -> Verdict {
+fn left(facts: &EndingFacts<'_>, code: Option<u8>) -> Verdict {
     let is_silent = code.is_none() || facts.is_stdio;
     Verdict {
         text: (!is_silent)
@@ -284,12 +284,12 @@ fn user_left(command: Command) -> u8 {
     }
 }
 
-impl Facts<'_> {
+impl EndingFacts<'_> {
     /// Where a text of the contract goes, if anywhere.
-    fn place_of(&self, text: Text) -> Option<(OutputStream, Text)> {
+    fn place_of(&self, text: Text) -> Option<(TextStream, Text)> {
         match self.place {
-            OutputTarget::Stdout => Some((OutputStream::Stdout, text)),
-            OutputTarget::Stderr => Some((OutputStream::Stderr, text)),
+            OutputTarget::Stdout => Some((TextStream::Stdout, text)),
+            OutputTarget::Stderr => Some((TextStream::Stderr, text)),
             OutputTarget::Nowhere => None,
         }
     }

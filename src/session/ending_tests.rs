@@ -120,7 +120,7 @@ const NO_MORE: More = More {
 };
 
 fn of(caller: Caller, stage: Stage, how: How, more: More) -> Verdict {
-    decide(&Facts {
+    decide(&EndingFacts {
         command: caller.command(),
         place: caller.place(stage),
         is_stdio: caller.is_stdio(stage),
@@ -169,8 +169,8 @@ fn combinations() -> impl Iterator<Item = (Caller, Stage, How, More)> {
 /// A row: what goes to stdout, what to stderr as a text of the contract, how many lines of ours on stderr, and the exit code.
 fn row(verdict: &Verdict) -> (Option<Text>, Option<Text>, Vec<&str>, u8) {
     let (stdout, stderr) = match verdict.text.clone() {
-        Some((OutputStream::Stdout, text)) => (Some(text), None),
-        Some((OutputStream::Stderr, text)) => (None, Some(text)),
+        Some((TextStream::Stdout, text)) => (Some(text), None),
+        Some((TextStream::Stderr, text)) => (None, Some(text)),
         None => (None, None),
     };
     let errors = verdict.errors.iter().map(String::as_str).collect();
@@ -425,7 +425,7 @@ fn p110_a_reason_is_always_told_and_never_a_success_before_the_beginning() {
         let verdict = of(caller, stage, how, more);
         let what = format!("{caller:?} {stage:?} {how:?} {more:?}: {verdict:?}");
         let is_text = match &verdict.text {
-            Some((OutputStream::Stderr, Text::Closed(text) | Text::CannotStart(text))) => {
+            Some((TextStream::Stderr, Text::Closed(text) | Text::CannotStart(text))) => {
                 text == reason
             }
             _ => false,
@@ -434,7 +434,7 @@ fn p110_a_reason_is_always_told_and_never_a_success_before_the_beginning() {
         let has_begun = matches!(how, How::ClosedWith(_)) && stage == Stage::Begun;
         if has_begun && caller.place(stage) == OutputTarget::Stdout {
             let text = Text::Closed(reason.to_owned());
-            assert_eq!(verdict.text, Some((OutputStream::Stdout, text)), "{what}");
+            assert_eq!(verdict.text, Some((TextStream::Stdout, text)), "{what}");
         } else {
             assert!(is_on_stderr, "{what}");
         }
@@ -449,7 +449,7 @@ fn nothing_of_ours_is_on_a_stdout_that_is_not_ours() {
     for (caller, stage, how, more) in combinations() {
         let verdict = of(caller, stage, how, more);
         let is_ours = caller.place(stage) == OutputTarget::Stdout;
-        let is_there = matches!(verdict.text, Some((OutputStream::Stdout, _)));
+        let is_there = matches!(verdict.text, Some((TextStream::Stdout, _)));
         assert!(is_ours || !is_there, "{caller:?} {stage:?} {how:?}");
     }
 }

@@ -14,8 +14,8 @@ use std::time::Instant;
 use crossbeam_channel::{bounded, never, select};
 
 pub(crate) use asked::Asked;
-pub(crate) use conclude::{Outcome, give_up};
-pub(crate) use context::{Caller, Context, out_of_resources};
+pub(crate) use conclude::{SessionOutcome, give_up};
+pub(crate) use context::{Caller, SessionContext, out_of_resources};
 pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, to_exit_code};
 pub(crate) use outage::OutageLine;
 
@@ -30,7 +30,7 @@ use context::{JOIN_TIMEOUT, spawn};
 ///
 /// # Errors
 /// When it could not start or is lost for good, or when a signal ended it.
-pub(crate) fn run(context: &Context) -> Result<u8, Error> {
+pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
     // In time for agents that make no handshake and wait for the size. Sessions without a pty do not get it.
     if let Some(size) = size::current(&context.environment) {
         context.channel.resize(size);
@@ -44,10 +44,10 @@ pub(crate) fn run(context: &Context) -> Result<u8, Error> {
             );
             run_by_type(context, &started).unwrap_or_else(|error| {
                 let ending = Ending::Left(Leaving::Failed(error), RemoteEnd::Api);
-                Outcome::new(ending, Stage::Silent)
+                SessionOutcome::new(ending, Stage::Silent)
             })
         }
-        Err(end) => Outcome::new(Ending::Over(end), Stage::Opening),
+        Err(end) => SessionOutcome::new(Ending::Over(end), Stage::Opening),
     };
     context.outage.stop();
     log::info!("the session ends: {outcome:?}");
@@ -58,7 +58,7 @@ pub(crate) fn run(context: &Context) -> Result<u8, Error> {
 }
 
 /// Waits until the session is established. INT, QUIT, TERM and HUP end the program at once until then.
-fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
+fn wait_for_start(context: &SessionContext) -> Result<Result<Started, End>, Error> {
     let (sender, first) = bounded(1);
     let channel = context.channel.clone();
     spawn("start", move || {
@@ -93,7 +93,7 @@ fn wait_for_start(context: &Context) -> Result<Result<Started, End>, Error> {
 }
 
 /// The registry of session types.
-fn run_by_type(context: &Context, started: &Started) -> Result<Outcome, Error> {
+fn run_by_type(context: &SessionContext, started: &Started) -> Result<SessionOutcome, Error> {
     if let Some(asked) = &context.caller.asked {
         asked.check(started)?;
     }

@@ -77,7 +77,7 @@ pub enum FrameError {
 
 /// Takes frames out of a byte stream that comes in pieces of any size.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct FrameDecoder {
     header: [u8; HEADER_SIZE],
     header_filled: usize,
     /// Of the PSH frame whose data is coming.
@@ -86,7 +86,7 @@ pub struct Decoder {
     failed: Option<FrameError>,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// The next frame out of `input`, of which what was used is taken away. `None` when all of it was used: give more.
     /// Data is not copied: it shares the memory of `input`.
     ///

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::frame::{self, Decoder, Frame, FrameError, HEADER_SIZE};
+use super::frame::{self, Frame, FrameDecoder, FrameError, HEADER_SIZE};
 use super::half_closed::HalfClosed;
 use super::keepalive::KeepAlive;
 use super::receive_blocked::ReceiveBlocked;
@@ -69,7 +69,7 @@ pub enum SmuxEvent {
 /// See the module.
 #[derive(Debug)]
 pub struct SmuxSession {
-    decoder: Decoder,
+    decoder: FrameDecoder,
     streams: HashMap<StreamId, SmuxStream>,
     /// The next to open; `None` when all were used.
     next_id: Option<StreamId>,
@@ -93,7 +93,7 @@ impl SmuxSession {
     /// Without streams. `keepalive`: whether the agent closes when it hears nothing for 30 s (its version says so).
     pub fn new(keepalive: bool, now: Instant) -> Self {
         Self {
-            decoder: Decoder::default(),
+            decoder: FrameDecoder::default(),
             streams: HashMap::new(),
             next_id: Some(FIRST_ID),
             openings: StreamQueue::default(),

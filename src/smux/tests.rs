@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::frame::{self, Decoder};
+use super::frame::{self, FrameDecoder};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ fn cut(bytes: &[u8], cuts: &[prop::sample::Index]) -> Vec<Bytes> {
 
 /// What a decoder makes of the pieces; data joined, as its pieces depend on the cuts.
 fn decode(pieces: Vec<Bytes>) -> (Vec<Frame>, Option<FrameError>) {
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     let mut frames: Vec<Frame> = Vec::new();
     for mut piece in pieces {
         loop {
@@ -217,7 +217,7 @@ fn the_recorded_frames_are_spelled_as_the_original_spells_them() {
 fn data_shares_the_memory_of_its_message() {
     let message = push(3, &[9; 1000]);
     let mut input = message.clone();
-    let Ok(Some(Frame::Data(3, data))) = Decoder::default().next(&mut input) else {
+    let Ok(Some(Frame::Data(3, data))) = FrameDecoder::default().next(&mut input) else {
         panic!("no data");
     };
     assert_eq!(data.as_ptr(), message[8..].as_ptr());

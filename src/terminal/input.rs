@@ -29,7 +29,7 @@ const FIRST_GAP: Duration = Duration::from_millis(10);
 
 /// Where bytes come from.
 #[derive(Debug)]
-pub enum Source {
+pub enum InputSource {
     /// Nowhere: stdin is not read, the pump only sends what is [put in](Pump::put).
     Nothing,
     /// Nowhere either, but data that comes on stdin is told, once.
@@ -84,13 +84,13 @@ impl Pump {
     /// # Errors
     /// When the process is out of descriptors or threads.
     pub fn start(
-        source: Source,
+        source: InputSource,
         send: impl FnMut(&[u8]) -> Option<usize> + Send + 'static,
     ) -> io::Result<Self> {
         let (mailbox, orders) = mailbox()?;
         let (events, receiver) = unbounded();
         let mut thread = PumpThread {
-            open: !matches!(source, Source::Nothing),
+            open: !matches!(source, InputSource::Nothing),
             source,
             send,
             orders,
@@ -138,7 +138,7 @@ impl Pump {
 }
 
 struct PumpThread<S> {
-    source: Source,
+    source: InputSource,
     /// Whether there may be more to read.
     open: bool,
     send: S,
@@ -158,7 +158,7 @@ struct PumpThread<S> {
 impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     fn run(&mut self) {
         let mut buffer = vec![0; READ_SIZE];
-        let mut is_end_told = matches!(self.source, Source::Nothing | Source::Unread);
+        let mut is_end_told = matches!(self.source, InputSource::Nothing | InputSource::Unread);
         loop {
             for order in self.orders.take() {
                 match order {
@@ -201,10 +201,10 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
 
     fn wants_input(&self) -> bool {
         let room = match self.source {
-            Source::Nothing => false,
-            Source::Unread => true,
-            Source::Stdin => self.pending.is_empty(),
-            Source::Terminal(_) => self.pending.len() < KEPT_FROM_TERMINAL,
+            InputSource::Nothing => false,
+            InputSource::Unread => true,
+            InputSource::Stdin => self.pending.is_empty(),
+            InputSource::Terminal(_) => self.pending.len() < KEPT_FROM_TERMINAL,
         };
         room && self.open && !self.is_background
     }
@@ -225,14 +225,14 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
 
     /// Reads what is there; false at the end.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
-        if matches!(self.source, Source::Unread) {
+        if matches!(self.source, InputSource::Unread) {
             let unread = unread::look(Instant::now());
             if unread == UnreadInput::Data {
                 self.tell(InputEvent::Unread);
             }
             return unread == UnreadInput::NotYet;
         }
-        let is_terminal = matches!(self.source, Source::Terminal(_));
+        let is_terminal = matches!(self.source, InputSource::Terminal(_));
         // A background process that reads its terminal is stopped.
         if is_terminal && !raw::in_foreground() {
             self.is_background = true;
@@ -249,7 +249,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         if let Some(last) = buffer[..count].last() {
             self.last_byte = *last;
         }
-        if matches!(self.source, Source::Terminal(Some(_))) {
+        if matches!(self.source, InputSource::Terminal(Some(_))) {
             self.look_for_escapes(buffer, count);
         } else {
             self.pending.extend_from_slice(&buffer[..count]);
@@ -261,7 +261,7 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
     /// the buffer is for what comes right after an escape: before it acts, it is to be known that it is not the beginning, or a piece, of a
     /// paste.
     fn look_for_escapes(&mut self, buffer: &mut [u8], count: usize) {
-        let Source::Terminal(Some(escapes)) = &mut self.source else {
+        let InputSource::Terminal(Some(escapes)) = &mut self.source else {
             return;
         };
         let (mut start, mut end) = (0, count);

@@ -27,7 +27,7 @@ pub enum Piece {
     Stdout(Bytes),
     /// Bytes for stderr. They are lost when nobody reads it.
     Stderr(Bytes),
-    /// Nothing now; [`Writer::waker`] will be woken when there is.
+    /// Nothing now; [`OutputWriter::waker`] will be woken when there is.
     Nothing,
     /// Nothing any more.
     End,
@@ -50,14 +50,15 @@ struct Stopped;
 
 /// The thread's handle.
 #[derive(Debug)]
-pub struct Writer {
+pub struct OutputWriter {
     stop: Mailbox<Stopped>,
     events: Receiver<OutputEvent>,
 }
 
-impl Writer {
+impl OutputWriter {
     /// Starts the thread. `next` gives what is to be written, without waiting; it is not asked again before that is done, so what is
-    /// waiting stays where it is bounded. When it has said [`Piece::Nothing`] and there is something, [`Writer::waker`] is to be woken.
+    /// waiting stays where it is bounded. When it has said [`Piece::Nothing`] and there is something, [`OutputWriter::waker`] is to be
+    /// woken.
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.

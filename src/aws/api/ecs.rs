@@ -109,7 +109,7 @@ impl Api {
     ) -> Result<Vec<String>, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Request<'a> {
+        struct ListTasksRequest<'a> {
             cluster: &'a str,
             service_name: &'a str,
             desired_status: &'static str,
@@ -117,17 +117,17 @@ impl Api {
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Answer {
+        struct ListTasksAnswer {
             #[serde(default)]
             task_arns: Vec<String>,
         }
-        let request = Request {
+        let request = ListTasksRequest {
             cluster,
             service_name: service,
             desired_status: "RUNNING",
             max_results: PAGE,
         };
-        let answer: Answer = self.ecs(
+        let answer: ListTasksAnswer = self.ecs(
             "ListTasks",
             "AmazonEC2ContainerServiceV20141113.ListTasks",
             &request,
@@ -149,11 +149,11 @@ impl Api {
     ) -> Result<Vec<Task>, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Request<'a> {
+        struct DescribeTasksRequest<'a> {
             cluster: &'a str,
             tasks: &'a [String],
         }
-        let request = Request {
+        let request = DescribeTasksRequest {
             cluster,
             tasks: ids,
         };
@@ -180,7 +180,7 @@ impl Api {
     ) -> Result<StartedSession, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Request<'a> {
+        struct ExecuteCommandRequest<'a> {
             cluster: &'a str,
             task: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,30 +189,30 @@ impl Api {
             interactive: bool,
         }
         #[derive(Deserialize)]
-        struct Answer {
-            session: Session,
+        struct ExecuteCommandAnswer {
+            session: ExecuteCommandSession,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Session {
+        struct ExecuteCommandSession {
             session_id: String,
             stream_url: String,
             token_value: Secret,
         }
-        let request = Request {
+        let request = ExecuteCommandRequest {
             cluster,
             task,
             container,
             command,
             interactive: true,
         };
-        let answer: Answer = self.ecs(
+        let answer: ExecuteCommandAnswer = self.ecs(
             "ExecuteCommand",
             "AmazonEC2ContainerServiceV20141113.ExecuteCommand",
             &request,
             limit,
         )?;
-        let Session {
+        let ExecuteCommandSession {
             session_id,
             stream_url,
             token_value,

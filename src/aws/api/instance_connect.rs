@@ -22,7 +22,7 @@ impl Api {
     ) -> Result<(), ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Request<'a> {
+        struct SendSshPublicKeyRequest<'a> {
             instance_id: &'a str,
             #[serde(rename = "InstanceOSUser")]
             user: &'a str,
@@ -31,17 +31,17 @@ impl Api {
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct SendSshPublicKeyAnswer {
             success: Option<bool>,
         }
-        let request = Request {
+        let request = SendSshPublicKeyRequest {
             instance_id: instance,
             user,
             key,
         };
         let credentials = self.credentials(limit)?;
         let _waiting = self.waiting(OPERATION, limit);
-        let answer: Answer = self.json(
+        let answer: SendSshPublicKeyAnswer = self.json(
             Service::Ec2InstanceConnect,
             OPERATION,
             "AWSEC2InstanceConnectService.SendSSHPublicKey",

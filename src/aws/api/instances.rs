@@ -13,14 +13,14 @@ const PAGE: u32 = 50;
 /// A filter of DescribeInstanceInformation: a node passes that has one of the values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Filter {
+pub struct NodeFilter {
     /// `tag:Name`, `InstanceIds`, `PingStatus`, `PlatformTypes`, …
     pub key: String,
     /// At least one.
     pub values: Vec<String>,
 }
 
-impl Filter {
+impl NodeFilter {
     /// A filter by one value.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
         Self {
@@ -99,7 +99,7 @@ pub struct Nodes {
 #[serde(rename_all = "PascalCase")]
 struct DescribeRequest<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    filters: &'a [Filter],
+    filters: &'a [NodeFilter],
     max_results: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<&'a str>,
@@ -157,7 +157,7 @@ impl Api {
     /// See [`ApiError`].
     pub fn nodes_page(
         &self,
-        filters: &[Filter],
+        filters: &[NodeFilter],
         next: Option<&str>,
         limit: &Limit,
     ) -> Result<Nodes, ApiError> {
@@ -187,7 +187,7 @@ impl Api {
     ///
     /// # Errors
     /// See [`ApiError`].
-    pub fn nodes(&self, filters: &[Filter], limit: &Limit) -> Result<Nodes, ApiError> {
+    pub fn nodes(&self, filters: &[NodeFilter], limit: &Limit) -> Result<Nodes, ApiError> {
         let mut all = Nodes::default();
         for _ in 0..MAXIMUM_PAGES {
             let page = self.nodes_page(filters, all.next.as_deref(), limit)?;

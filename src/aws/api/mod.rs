@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
 pub use identity::{FoundCredentials, Identity};
-pub use instances::{Filter, Node, Nodes, PingStatus};
+pub use instances::{Node, NodeFilter, Nodes, PingStatus};
 pub use run_command::{
     CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget,
     SendCommand,
@@ -252,7 +252,7 @@ impl Api {
     ) -> Result<ResumedSession, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct ResumeSessionAnswer {
             token_value: Option<String>,
             stream_url: Option<String>,
         }
@@ -261,7 +261,7 @@ impl Api {
             .credentials
             .get(true, &self.0.region, self.caller(1), limit)?;
         let request = SessionRequest { session_id };
-        let answer: Answer = self.json(
+        let answer: ResumeSessionAnswer = self.json(
             Service::Ssm,
             "ResumeSession",
             "AmazonSSM.ResumeSession",
@@ -314,7 +314,7 @@ impl Api {
     ) -> Result<DataKey, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Request<'a> {
+        struct GenerateDataKeyRequest<'a> {
             key_id: &'a str,
             #[serde(serialize_with = "key_length")]
             number_of_bytes: (),
@@ -325,7 +325,7 @@ impl Api {
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct GenerateDataKeyAnswer {
             ciphertext_blob: String,
             plaintext: Secret,
         }
@@ -336,14 +336,14 @@ impl Api {
         ]);
         encryption_context
             .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
-        let request = Request {
+        let request = GenerateDataKeyRequest {
             key_id,
             number_of_bytes: (),
             encryption_context,
         };
         let credentials = self.credentials(limit)?;
         let _waiting = self.waiting("KMS", limit);
-        let answer: Answer = self.json(
+        let answer: GenerateDataKeyAnswer = self.json(
             Service::Kms,
             OPERATION,
             "TrentService.GenerateDataKey",

@@ -135,16 +135,16 @@ impl Api {
     pub fn send_command(&self, request: &SendCommand, limit: &Limit) -> Result<String, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            command: Sent,
+        struct SendCommandAnswer {
+            command: SentCommand,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Sent {
+        struct SentCommand {
             command_id: String,
         }
         let _waiting = self.waiting("SendCommand", limit);
-        let answer: Answer =
+        let answer: SendCommandAnswer =
             self.run_command("SendCommand", "AmazonSSM.SendCommand", request, limit)?;
         Ok(sanitise::line(&answer.command.command_id))
     }
@@ -160,13 +160,13 @@ impl Api {
     ) -> Result<Option<CommandSummary>, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct ListCommandsAnswer {
             #[serde(default)]
-            commands: Vec<Command>,
+            commands: Vec<ListedCommand>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Command {
+        struct ListedCommand {
             status: Option<String>,
             status_details: Option<String>,
             target_count: Option<u64>,
@@ -175,7 +175,7 @@ impl Api {
             delivery_timed_out_count: Option<u64>,
         }
         let request = Which::command(command_id);
-        let answer: Answer =
+        let answer: ListCommandsAnswer =
             self.run_command("ListCommands", "AmazonSSM.ListCommands", &request, limit)?;
         let command = answer.commands.into_iter().next();
         Ok(command.map(|command| CommandSummary {
@@ -202,14 +202,14 @@ impl Api {
     ) -> Result<CommandInvocations, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct ListCommandInvocationsAnswer {
             #[serde(default)]
-            command_invocations: Vec<Invocation>,
+            command_invocations: Vec<ListedInvocation>,
             next_token: Option<String>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Invocation {
+        struct ListedInvocation {
             instance_id: Option<String>,
             instance_name: Option<String>,
             status: Option<String>,
@@ -229,7 +229,7 @@ impl Api {
             next_token: next,
             ..Which::command(command_id)
         };
-        let answer: Answer = self.run_command(
+        let answer: ListCommandInvocationsAnswer = self.run_command(
             "ListCommandInvocations",
             "AmazonSSM.ListCommandInvocations",
             &request,
@@ -273,7 +273,7 @@ impl Api {
     ) -> Result<CommandOutput, ApiError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct GetCommandInvocationAnswer {
             #[serde(default)]
             standard_output_content: String,
             #[serde(default)]
@@ -292,7 +292,7 @@ impl Api {
             instance_id: Some(node),
             ..Which::command(command_id)
         };
-        let answer: Answer = self.run_command(
+        let answer: GetCommandInvocationAnswer = self.run_command(
             "GetCommandInvocation",
             "AmazonSSM.GetCommandInvocation",
             &request,

@@ -44,44 +44,44 @@ impl Api {
     ) -> Result<Option<String>, ApiError> {
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Request<'a> {
+        struct DescribeSessionsRequest<'a> {
             state: &'static str,
-            filters: [Filter<'a>; 1],
+            filters: [SessionFilter<'a>; 1],
         }
         // In small letters, unlike everything else of this service.
         #[derive(Serialize)]
-        struct Filter<'a> {
+        struct SessionFilter<'a> {
             key: &'static str,
             value: &'a str,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct DescribeSessionsAnswer {
             #[serde(default)]
-            sessions: Vec<Session>,
+            sessions: Vec<DescribedSession>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Session {
+        struct DescribedSession {
             session_id: Option<String>,
             target: Option<String>,
         }
-        let request = Request {
+        let request = DescribeSessionsRequest {
             state: "Active",
-            filters: [Filter {
+            filters: [SessionFilter {
                 key: "SessionId",
                 value: session_id,
             }],
         };
         let credentials = self.credentials(limit)?;
-        let answer: Answer = self.ssm(
+        let answer: DescribeSessionsAnswer = self.ssm(
             "DescribeSessions",
             "AmazonSSM.DescribeSessions",
             &request,
             &credentials,
             limit,
         )?;
-        let is_it = |session: &Session| session.session_id.as_deref() == Some(session_id);
+        let is_it = |session: &DescribedSession| session.session_id.as_deref() == Some(session_id);
         let session = answer.sessions.into_iter().find(is_it);
         let target = session.and_then(|session| session.target);
         Ok(target.filter(|target| !target.is_empty()))

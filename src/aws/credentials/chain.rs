@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::config::{Profiles, named_profile};
-use super::kept::{Choice, Kept};
-use super::search::{Found, Search};
+use super::kept::{Choice, KeptCredentials};
+use super::search::{CredentialSearch, Found};
 use super::{
     Credentials, CredentialsError, container, environment, instance, process, profile, sts,
 };
@@ -28,7 +28,7 @@ pub(in crate::aws) struct Chain {
     profile: Option<String>,
     endpoints: Endpoints,
     remarks: Remarks,
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptCredentials>,
     /// Held by who looks: a source that asks its user must not ask twice at a time.
     turn: Mutex<()>,
     /// Where the newest come from.
@@ -199,7 +199,7 @@ impl Chain {
         self.kept().looked(found, Instant::now(), SystemTime::now())
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptCredentials> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,7 +215,7 @@ impl Chain {
         limit: &Limit,
     ) -> Result<(Credentials, CredentialsSource), CredentialsError> {
         let profiles = Profiles::load(&self.environment)?;
-        let search = Search {
+        let search = CredentialSearch {
             environment: &self.environment,
             profiles: &profiles,
             endpoints: &self.endpoints,
@@ -290,7 +290,7 @@ impl Chain {
 }
 
 /// Those that variables hold, or lead to with a role.
-fn of_environment(search: &Search<'_>) -> Found {
+fn of_environment(search: &CredentialSearch<'_>) -> Found {
     match environment::find(search.environment)? {
         Some(found) => Ok(Some(found)),
         None => sts::web_identity_of_environment(search),

@@ -4,7 +4,7 @@ use http::{Request, Uri};
 
 use super::CredentialsError;
 use super::metadata::{Document, FetchError, fetch};
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use crate::aws::exchange::parse_url;
 use crate::files;
 use crate::network::{bare, is_loopback};
@@ -17,7 +17,7 @@ const ECS: &str = "http://169.254.170.2";
 const CLEAR_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
 /// What `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` leads to.
-pub(super) fn find(search: &Search<'_>) -> Found {
+pub(super) fn find(search: &CredentialSearch<'_>) -> Found {
     let failed = |why: String| CredentialsError::Failed(why);
     let Some(uri) = address(search.environment).map_err(failed)? else {
         return Ok(None);

@@ -6,7 +6,7 @@ use http::{Method, Request};
 
 use super::CredentialsError;
 use super::metadata::{Document, FetchError, fetch};
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use crate::aws::exchange::parse_url;
 use crate::network::{bare, is_local};
 
@@ -20,7 +20,7 @@ const TOKEN_TIME: &str = "300";
 const ROLES: &str = "latest/meta-data/iam/security-credentials/";
 
 /// The instance's role's. `sure` is whether somebody said that this is an instance: without that, no answer is no error.
-pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
+pub(super) fn find(search: &CredentialSearch<'_>, sure: bool) -> Found {
     let get = |name| search.environment.get(name);
     if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(None);
@@ -55,7 +55,7 @@ pub(super) fn find(search: &Search<'_>, sure: bool) -> Found {
 }
 
 /// Real ones are in the clear, and never leave the machine; what somebody put in their place may (P94).
-fn tell_of_clear_text(search: &Search<'_>, endpoint: &str) {
+fn tell_of_clear_text(search: &CredentialSearch<'_>, endpoint: &str) {
     let url = parse_url(endpoint).ok();
     let url = url.filter(|url| url.scheme_str() == Some("http"));
     let host = url.as_ref().and_then(|url| url.host());
@@ -64,7 +64,11 @@ fn tell_of_clear_text(search: &Search<'_>, endpoint: &str) {
     }
 }
 
-fn ask(search: &Search<'_>, endpoint: &str, sure: bool) -> Result<super::Credentials, FetchError> {
+fn ask(
+    search: &CredentialSearch<'_>,
+    endpoint: &str,
+    sure: bool,
+) -> Result<super::Credentials, FetchError> {
     let limit = if sure {
         search.network_limit()
     } else {

@@ -23,7 +23,7 @@ const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(5 * 60);
 
 /// The newest credentials, and how the last look went.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptCredentials {
     found: Option<Arc<Credentials>>,
     /// Whether the service refused them.
     is_refused: bool,
@@ -52,7 +52,7 @@ pub(super) enum Choice {
     Look,
 }
 
-impl Kept {
+impl KeptCredentials {
     /// What to do now.
     pub(super) fn choose(&self, for_resume: bool, now: Instant, wall: SystemTime) -> Choice {
         let lasting = |at_least| {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     struct World {
-        kept: Kept,
+        kept: KeptCredentials,
         start: (Instant, SystemTime),
         looks: u32,
     }
@@ -189,7 +189,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             Self {
-                kept: Kept::default(),
+                kept: KeptCredentials::default(),
                 start: (Instant::now(), SystemTime::now()),
                 looks: 0,
             }

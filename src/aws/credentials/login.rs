@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use super::config::{Section, aws_directory};
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use super::{Credentials, CredentialsError, process};
 use crate::aws::{sigv4, time};
 use crate::files;
@@ -22,13 +22,13 @@ const REFRESH_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// What the AWS CLI keeps of a session; its keys and tokens are its own.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kept {
-    access_token: Keys,
+struct LoginCache {
+    access_token: LoginKeys,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Keys {
+struct LoginKeys {
     access_key_id: String,
     secret_access_key: Secret,
     session_token: Secret,
@@ -36,12 +36,12 @@ struct Keys {
 }
 
 /// Those of the `login_session` that the profile names.
-pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
+pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section) -> Found {
     let Some(session) = profile.get("login_session") else {
         return Ok(None);
     };
     let file = cache_file(search, session);
-    let kept: Option<Kept> = match files::read(&file) {
+    let kept: Option<LoginCache> = match files::read(&file) {
         Ok(json) => serde_json::from_slice(&json).ok(),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             None
@@ -74,7 +74,7 @@ pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found 
     )))
 }
 
-fn credentials(keys: &Keys) -> Option<Credentials> {
+fn credentials(keys: &LoginKeys) -> Option<Credentials> {
     Credentials::new(
         keys.access_key_id.clone(),
         keys.secret_access_key.clone(),
@@ -84,7 +84,7 @@ fn credentials(keys: &Keys) -> Option<Credentials> {
 }
 
 /// Where the AWS CLI keeps it, by SHA-256 of the session's name.
-fn cache_file(search: &Search<'_>, session: &str) -> PathBuf {
+fn cache_file(search: &CredentialSearch<'_>, session: &str) -> PathBuf {
     let directory = search
         .environment
         .path("AWS_LOGIN_CACHE_DIRECTORY")

@@ -3,7 +3,7 @@
 use http::Request;
 use serde::Deserialize;
 
-use super::search::Search;
+use super::search::CredentialSearch;
 use super::{Credentials, CredentialsError};
 use crate::aws::exchange::{Answer, HttpError, exchange};
 use crate::aws::refusal::Refusal;
@@ -87,7 +87,7 @@ impl FetchError {
 
 /// One request; an answer with status 200.
 pub(super) fn fetch(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     request: &Request<&[u8]>,
     limit: &Limit,
 ) -> Result<Answer, FetchError> {

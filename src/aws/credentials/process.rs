@@ -12,7 +12,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::metadata::Document;
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use super::{Credentials, CredentialsError};
 use crate::network::{Limit, Stop};
 use crate::sanitise;
@@ -31,7 +31,7 @@ const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// `credential_process` of a profile, quoted as for a shell but run without one.
 pub(super) fn credential_process(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     profile: &str,
     command: &str,
 ) -> Result<Credentials, CredentialsError> {
@@ -45,7 +45,7 @@ pub(super) fn credential_process(
 }
 
 /// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there or finds nothing either.
-pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
+pub(super) fn aws_cli(search: &CredentialSearch<'_>, profile: &str) -> Found {
     let path = search.environment.bytes("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(path).map(|directory| directory.join("aws"));
     let Some(program) = candidates.find(|candidate| candidate.is_absolute() && candidate.is_file())
@@ -80,7 +80,7 @@ pub(super) fn aws_cli(search: &Search<'_>, profile: &str) -> Found {
 }
 
 fn run(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     words: &[OsString],
     time: Duration,
     what: &str,
@@ -151,7 +151,7 @@ impl Drop for RunningProgram {
 
 /// Runs a program without a terminal's input, and gives what it prints.
 fn output(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     words: &[OsString],
     limit: &Limit,
 ) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -1,23 +1,23 @@
 //! Credentials as a profile has them.
 
 use super::config::Section;
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use super::{
     Credentials, CredentialsError, container, environment, instance, login, process, sso, sts,
 };
 
 /// What a profile says; none if it says nothing about credentials.
-pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
+pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section) -> Found {
     resolve(search, name, profile, &mut Vec::new())
 }
 
 /// There is no such profile.
-pub(super) fn unknown(search: &Search<'_>, name: &str) -> CredentialsError {
+pub(super) fn unknown(search: &CredentialSearch<'_>, name: &str) -> CredentialsError {
     CredentialsError::Failed(search.profiles.no_such(name))
 }
 
 /// There is such a profile, and neither it nor anything else has credentials.
-pub(super) fn empty(search: &Search<'_>, name: &str) -> CredentialsError {
+pub(super) fn empty(search: &CredentialSearch<'_>, name: &str) -> CredentialsError {
     let places = search.profiles.places();
     CredentialsError::Failed(format!(
         "the profile {name} in {places} has none, and there are none in the environment: give it some with `aws configure`, or set \
@@ -26,7 +26,12 @@ pub(super) fn empty(search: &Search<'_>, name: &str) -> CredentialsError {
 }
 
 /// `path` are the profiles that led here.
-fn resolve(search: &Search<'_>, name: &str, profile: &Section, path: &mut Vec<String>) -> Found {
+fn resolve(
+    search: &CredentialSearch<'_>,
+    name: &str,
+    profile: &Section,
+    path: &mut Vec<String>,
+) -> Found {
     path.push(name.to_owned());
     if let Some(role) = profile.get("role_arn") {
         let found = match profile.get("web_identity_token_file") {
@@ -80,7 +85,7 @@ fn keys(name: &str, profile: &Section) -> Found {
 }
 
 fn assume_role(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     name: &str,
     profile: &Section,
     path: &mut Vec<String>,

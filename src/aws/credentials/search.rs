@@ -14,7 +14,7 @@ use crate::settings::Environment;
 const NETWORK_TIME: Duration = Duration::from_secs(10);
 
 /// One look through the sources.
-pub(super) struct Search<'a> {
+pub(super) struct CredentialSearch<'a> {
     pub(super) environment: &'a Environment,
     pub(super) profiles: &'a Profiles,
     pub(super) endpoints: &'a Endpoints,
@@ -27,7 +27,7 @@ pub(super) struct Search<'a> {
 /// None: this source is not configured.
 pub(super) type Found = Result<Option<Credentials>, CredentialsError>;
 
-impl Search<'_> {
+impl CredentialSearch<'_> {
     /// How long a configured source in the network may take.
     pub(super) fn network_limit(&self) -> Limit {
         self.limit.at_most(NETWORK_TIME)

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::config::{Section, aws_directory};
 use super::metadata::{FetchError, fetch};
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use super::sts::sha1_hex;
 use super::{Credentials, CredentialsError};
 use crate::aws::call::encode;
@@ -52,7 +52,7 @@ struct Token {
 }
 
 /// Credentials of the role that the profile names.
-pub(super) fn find(search: &Search<'_>, name: &str, profile: &Section) -> Found {
+pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section) -> Found {
     let Some(settings) = SsoSettings::of(search, name, profile)? else {
         return Ok(None);
     };
@@ -100,7 +100,7 @@ fn left(moment: &str) -> Duration {
 
 impl<'a> SsoSettings<'a> {
     fn of(
-        search: &Search<'a>,
+        search: &CredentialSearch<'a>,
         name: &'a str,
         profile: &'a Section,
     ) -> Result<Option<Self>, CredentialsError> {
@@ -130,7 +130,7 @@ impl<'a> SsoSettings<'a> {
         }))
     }
 
-    fn cache_file(&self, search: &Search<'_>) -> PathBuf {
+    fn cache_file(&self, search: &CredentialSearch<'_>) -> PathBuf {
         let name = sha1_hex(self.session.unwrap_or(self.start_url));
         let directory = aws_directory(search.environment);
         directory.join("sso/cache").join(format!("{name}.json"))
@@ -153,7 +153,7 @@ struct Refreshed {
 
 /// A new token; none if there is no way to one.
 fn refresh(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     settings: &SsoSettings<'_>,
     token: &Token,
 ) -> Result<Option<Refreshed>, CredentialsError> {
@@ -240,19 +240,19 @@ fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()
 }
 
 fn role_credentials(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     settings: &SsoSettings<'_>,
     token: &Secret,
     expired: impl Fn() -> CredentialsError,
 ) -> Result<Credentials, CredentialsError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
-        role_credentials: Keys,
+    struct RoleCredentialsAnswer {
+        role_credentials: SsoRoleKeys,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Keys {
+    struct SsoRoleKeys {
         access_key_id: String,
         secret_access_key: Secret,
         session_token: Option<Secret>,
@@ -280,7 +280,7 @@ fn role_credentials(
         FetchError::Refused(refusal) if refusal.status == 401 => expired(),
         error => error.of(&settings.what()),
     })?;
-    let answer: Option<Answer> = serde_json::from_slice(answer.body()).ok();
+    let answer: Option<RoleCredentialsAnswer> = serde_json::from_slice(answer.body()).ok();
     let found = answer.and_then(|answer| {
         let keys = answer.role_credentials;
         Credentials::new(

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
 use super::config::{Section, aws_directory};
-use super::search::{Found, Search};
+use super::search::{CredentialSearch, Found};
 use super::{Credentials, CredentialsError};
 use crate::aws::call::{ApiCall, FORM, form_body};
 use crate::aws::service::Service;
@@ -61,7 +61,7 @@ impl Role {
     /// Credentials of the role, for who has `source`.
     pub(super) fn assume(
         &self,
-        search: &Search<'_>,
+        search: &CredentialSearch<'_>,
         source: &Credentials,
     ) -> Result<Credentials, CredentialsError> {
         let session_name = self
@@ -92,16 +92,16 @@ impl Role {
     /// What the AWS CLI keeps after it has asked for a code.
     pub(super) fn kept_by_aws_cli(
         &self,
-        search: &Search<'_>,
+        search: &CredentialSearch<'_>,
     ) -> Result<Credentials, CredentialsError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Cached {
-            credentials: Keys,
+            credentials: CachedRoleKeys,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Keys {
+        struct CachedRoleKeys {
             access_key_id: String,
             secret_access_key: Secret,
             session_token: Option<Secret>,
@@ -189,7 +189,7 @@ pub(super) fn sha1_hex(text: &str) -> String {
 }
 
 /// `AWS_WEB_IDENTITY_TOKEN_FILE`, as Kubernetes sets it.
-pub(super) fn web_identity_of_environment(search: &Search<'_>) -> Found {
+pub(super) fn web_identity_of_environment(search: &CredentialSearch<'_>) -> Found {
     let get = |name| search.environment.get(name);
     let Some(file) = search.environment.path("AWS_WEB_IDENTITY_TOKEN_FILE") else {
         return Ok(None);
@@ -204,7 +204,7 @@ pub(super) fn web_identity_of_environment(search: &Search<'_>) -> Found {
 
 /// Credentials of a role for who has a token of the web.
 pub(super) fn web_identity(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     role: &str,
     session_name: Option<&str>,
     file: &Path,
@@ -241,7 +241,7 @@ fn default_session_name() -> String {
 
 /// Calls STS, which speaks forms and XML.
 fn call(
-    search: &Search<'_>,
+    search: &CredentialSearch<'_>,
     operation: &'static str,
     form: &[(&str, &str)],
     source: Option<&Credentials>,

@@ -59,7 +59,7 @@ pub struct Copied {
 
 impl Copied {
     pub(super) fn new(bytes: u64, hash: digest::Hash) -> Self {
-        let is_sha256 = hash.kind == digest::Kind::Sha256;
+        let is_sha256 = hash.kind == digest::HashKind::Sha256;
         Self {
             bytes,
             sha256: is_sha256.then_some(hash.digits),
@@ -68,13 +68,13 @@ impl Copied {
 }
 
 /// What all that is copied has in common.
-pub(super) struct Context {
+pub(super) struct CopyContext {
     pub(super) starter: Starter,
     pub(super) options: CopyOptions,
     pub(super) progress: Arc<Progress>,
 }
 
-impl Context {
+impl CopyContext {
     pub(super) fn is_cancelled(&self) -> bool {
         self.starter.cancel.is_cancelled()
     }

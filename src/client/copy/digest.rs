@@ -14,13 +14,13 @@ const READ: usize = 256 * 1024;
 
 /// Which hash the far side can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum HashKind {
     Sha256,
     /// `cksum`, by POSIX.
     Cksum,
 }
 
-impl Kind {
+impl HashKind {
     pub(super) fn parse(word: &str) -> Option<Self> {
         match word {
             "sha256" => Some(Self::Sha256),
@@ -33,7 +33,7 @@ impl Kind {
 /// A hash as text: digits as the tools print them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hash {
-    pub kind: Kind,
+    pub kind: HashKind,
     pub digits: String,
 }
 
@@ -45,7 +45,7 @@ impl Hash {
             && digits.len() <= 64
             && digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
         Some(Self {
-            kind: Kind::parse(kind)?,
+            kind: HashKind::parse(kind)?,
             digits: is_plain.then(|| digits.to_ascii_lowercase())?,
         })
     }
@@ -58,10 +58,10 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: HashKind) -> Self {
         match kind {
-            Kind::Sha256 => Self::Sha256(Box::default()),
-            Kind::Cksum => Self::Cksum { crc: 0, length: 0 },
+            HashKind::Sha256 => Self::Sha256(Box::default()),
+            HashKind::Cksum => Self::Cksum { crc: 0, length: 0 },
         }
     }
 
@@ -84,7 +84,7 @@ impl Hasher {
                     let _ = write!(digits, "{byte:02x}");
                 }
                 Hash {
-                    kind: Kind::Sha256,
+                    kind: HashKind::Sha256,
                     digits,
                 }
             }
@@ -95,7 +95,7 @@ impl Hasher {
                     rest >>= 8;
                 }
                 Hash {
-                    kind: Kind::Cksum,
+                    kind: HashKind::Cksum,
                     digits: (!crc).to_string(),
                 }
             }
@@ -133,7 +133,7 @@ const fn table() -> [u32; 256] {
 /// The hash of a piece of a file, less where it is shorter; None when `is_cancelled` says so.
 pub(super) fn of_file(
     file: &File,
-    kind: Kind,
+    kind: HashKind,
     start: u64,
     length: u64,
     is_cancelled: &dyn Fn() -> bool,
@@ -162,7 +162,7 @@ pub(super) fn of_file(
 }
 
 /// The hash of piece number `index` of [`HASHED`] bytes.
-pub(super) fn of_piece(file: &File, kind: Kind, index: u64) -> io::Result<Option<Hash>> {
+pub(super) fn of_piece(file: &File, kind: HashKind, index: u64) -> io::Result<Option<Hash>> {
     of_file(file, kind, index.saturating_mul(HASHED), HASHED, &|| false)
 }
 
@@ -170,7 +170,7 @@ pub(super) fn of_piece(file: &File, kind: Kind, index: u64) -> io::Result<Option
 mod tests {
     use super::*;
 
-    fn hash(kind: Kind, bytes: &[u8]) -> String {
+    fn hash(kind: HashKind, bytes: &[u8]) -> String {
         let mut hasher = Hasher::new(kind);
         bytes.chunks(7).for_each(|piece| hasher.update(piece));
         hasher.finish().digits
@@ -179,10 +179,10 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_tools() {
         // printf '' | cksum; printf 123456789 | cksum
-        assert_eq!(hash(Kind::Cksum, b""), "4294967295");
-        assert_eq!(hash(Kind::Cksum, b"123456789"), "930766865");
+        assert_eq!(hash(HashKind::Cksum, b""), "4294967295");
+        assert_eq!(hash(HashKind::Cksum, b"123456789"), "930766865");
         assert_eq!(
-            hash(Kind::Sha256, b"abc"),
+            hash(HashKind::Sha256, b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
     }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(
             Hash::parse("sha256 AB"),
             Some(Hash {
-                kind: Kind::Sha256,
+                kind: HashKind::Sha256,
                 digits: "ab".to_owned()
             })
         );

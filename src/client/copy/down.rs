@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::context::{Context, Copied};
-use super::digest::{self, Hash, Hasher, Kind};
+use super::context::{Copied, CopyContext};
+use super::digest::{self, Hash, HashKind, Hasher};
 use super::error::CopyError;
-use super::part::Part;
+use super::part::PartFile;
 use super::plan::{Next, Plan, Range, Ticket};
-use super::remote::{READING, Remote, SILENCE, Way};
-use super::reply::{Facts, Reply};
+use super::remote::{READING, RemoteScript, SILENCE, Way};
+use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, Down, HASHED};
 use crate::network::Limit;
 
@@ -26,15 +26,19 @@ const WRITE: usize = 256 * 1024;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Copies a file.
-pub(super) fn file(context: &Context, from: &Path, to: &Path) -> Result<Copied, CopyError> {
-    let part = Part::open(to)?;
+pub(super) fn file(context: &CopyContext, from: &Path, to: &Path) -> Result<Copied, CopyError> {
+    let part = PartFile::open(to)?;
     let copied = fetch(context, from, &part);
     let (facts, hash) = copied.inspect_err(|_| part.discard_if_empty())?;
     part.finish(facts, context.options.preserve)?;
     Ok(Copied::new(facts.size, hash))
 }
 
-fn fetch(context: &Context, from: &Path, part: &Part) -> Result<(Facts, Hash), CopyError> {
+fn fetch(
+    context: &CopyContext,
+    from: &Path,
+    part: &PartFile,
+) -> Result<(FileFacts, Hash), CopyError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -55,11 +59,11 @@ fn fetch(context: &Context, from: &Path, part: &Part) -> Result<(Facts, Hash), C
 
 /// All that is missing, and the far side's hash of the whole.
 fn round(
-    context: &Context,
+    context: &CopyContext,
     from: &Path,
-    part: &Part,
+    part: &PartFile,
     is_first: bool,
-) -> Result<(Facts, Hash), CopyError> {
+) -> Result<(FileFacts, Hash), CopyError> {
     let mut tries = Plan::new(0, BLOCK, |_| true);
     let (opened, plan) = loop {
         match Opened::new(context, from, part) {
@@ -76,7 +80,7 @@ fn round(
         context.progress.expect(facts.size);
         context.progress.carry(facts.size - plan.left());
     }
-    let work = Work {
+    let work = Download {
         context,
         from,
         part,
@@ -120,7 +124,7 @@ fn round(
 }
 
 /// Waits before the next try, or there is none.
-pub(super) fn again(context: &Context, error: CopyError, next: Next) -> Result<(), CopyError> {
+pub(super) fn again(context: &CopyContext, error: CopyError, next: Next) -> Result<(), CopyError> {
     match next {
         Next::After(wait) if error.is_temporary() => {
             log::info!("{error}; trying again");
@@ -133,14 +137,14 @@ pub(super) fn again(context: &Context, error: CopyError, next: Next) -> Result<(
 
 /// The session that a copy begins with: it tells of the file, prints the first range, and then the hash of the whole.
 struct Opened {
-    remote: Remote,
-    facts: Facts,
+    remote: RemoteScript,
+    facts: FileFacts,
     /// Nothing is there of the file.
     is_fresh: bool,
 }
 
 impl Opened {
-    fn new(context: &Context, from: &Path, part: &Part) -> Result<(Self, Plan), CopyError> {
+    fn new(context: &CopyContext, from: &Path, part: &PartFile) -> Result<(Self, Plan), CopyError> {
         let length = part.length();
         let hashes = length.div_ceil(HASHED);
         let is_fresh = hashes == 0;
@@ -150,7 +154,8 @@ impl Opened {
             hashes,
             whole: true,
         };
-        let mut remote = Remote::start(&context.starter, Way::Out, script::down(from, asked))?;
+        let mut remote =
+            RemoteScript::start(&context.starter, Way::Out, script::down(from, asked))?;
         let facts = facts(&mut remote)?;
         if length > facts.size {
             let cut = part.file.set_len(facts.size);
@@ -182,18 +187,18 @@ impl Opened {
 }
 
 /// The copy of one file.
-struct Work<'a> {
-    context: &'a Context,
+struct Download<'a> {
+    context: &'a CopyContext,
     from: &'a Path,
-    part: &'a Part,
-    facts: Facts,
+    part: &'a PartFile,
+    facts: FileFacts,
     is_fresh: bool,
     plan: Mutex<Plan>,
     /// Why it cannot be done.
     failure: Mutex<Option<CopyError>>,
 }
 
-impl Work<'_> {
+impl Download<'_> {
     fn plan(&self) -> MutexGuard<'_, Plan> {
         lock(&self.plan)
     }
@@ -231,7 +236,7 @@ impl Work<'_> {
             ..Down::default()
         };
         let script = script::down(self.from, asked);
-        let mut remote = Remote::start(&self.context.starter, Way::Out, script)?;
+        let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
         self.same(&mut remote)?;
         self.receive(&mut remote, Some((ticket, range)))?;
         self.same(&mut remote)
@@ -240,7 +245,7 @@ impl Work<'_> {
     /// The rest of what the opening session says.
     fn first(
         &self,
-        mut remote: Remote,
+        mut remote: RemoteScript,
         ticket: Option<(Ticket, Range)>,
     ) -> Result<Hash, CopyError> {
         self.receive(&mut remote, ticket)?;
@@ -254,20 +259,20 @@ impl Work<'_> {
             ..Down::default()
         };
         let script = script::down(self.from, asked);
-        let mut remote = Remote::start(&self.context.starter, Way::Out, script)?;
+        let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
         self.same(&mut remote)?;
         self.receive(&mut remote, None)?;
         self.finish_hash(&mut remote)
     }
 
-    fn finish_hash(&self, remote: &mut Remote) -> Result<Hash, CopyError> {
+    fn finish_hash(&self, remote: &mut RemoteScript) -> Result<Hash, CopyError> {
         let hash = whole(remote)?;
         self.same(remote)?;
         Ok(hash)
     }
 
     /// The file is still the one that it was.
-    fn same(&self, remote: &mut Remote) -> Result<(), CopyError> {
+    fn same(&self, remote: &mut RemoteScript) -> Result<(), CopyError> {
         match facts(remote)? == self.facts {
             true => Ok(()),
             false => Err(CopyError::Changed),
@@ -277,10 +282,10 @@ impl Work<'_> {
     /// A range, up to the word that says that it is done.
     fn receive(
         &self,
-        remote: &mut Remote,
+        remote: &mut RemoteScript,
         mut carried: Option<(Ticket, Range)>,
     ) -> Result<(), CopyError> {
-        let mut writer = Writer {
+        let mut writer = RangeWriter {
             file: &self.part.file,
             at: carried.map_or(0, |(_, range)| range.start),
             buffer: Vec::with_capacity(if carried.is_some() { WRITE + 4096 } else { 0 }),
@@ -326,7 +331,7 @@ impl Work<'_> {
 }
 
 /// Writes a range.
-struct Writer<'a> {
+struct RangeWriter<'a> {
     file: &'a File,
     at: u64,
     buffer: Vec<u8>,
@@ -334,7 +339,7 @@ struct Writer<'a> {
     skips_zeros: bool,
 }
 
-impl Writer<'_> {
+impl RangeWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         let is_hole = self.skips_zeros && self.buffer.iter().all(|byte| *byte == 0);
         if !is_hole {
@@ -348,13 +353,13 @@ impl Writer<'_> {
 
 /// Copies a file to whoever takes it, one range after the other.
 pub(super) fn stream(
-    context: &Context,
+    context: &CopyContext,
     from: &Path,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<Copied, CopyError> {
     let mut tries = Plan::new(0, BLOCK, |_| true);
-    let mut known: Option<Facts> = None;
-    let (mut sha256, mut cksum) = (Hasher::new(Kind::Sha256), Hasher::new(Kind::Cksum));
+    let mut known: Option<FileFacts> = None;
+    let (mut sha256, mut cksum) = (Hasher::new(HashKind::Sha256), Hasher::new(HashKind::Cksum));
     let mut at = 0_u64;
     loop {
         let before = at;
@@ -367,7 +372,8 @@ pub(super) fn stream(
                 hashes: 0,
                 whole: is_last,
             };
-            let mut remote = Remote::start(&context.starter, Way::Out, script::down(from, asked))?;
+            let mut remote =
+                RemoteScript::start(&context.starter, Way::Out, script::down(from, asked))?;
             let facts = facts(&mut remote)?;
             if known.is_none() {
                 context.progress.expect(facts.size);
@@ -405,8 +411,8 @@ pub(super) fn stream(
         match { one }() {
             Ok(Some(theirs)) => {
                 let ours = match theirs.kind {
-                    Kind::Sha256 => sha256.finish(),
-                    Kind::Cksum => cksum.finish(),
+                    HashKind::Sha256 => sha256.finish(),
+                    HashKind::Cksum => cksum.finish(),
                 };
                 return match ours == theirs {
                     true => Ok(Copied::new(at, theirs)),
@@ -420,21 +426,21 @@ pub(super) fn stream(
 }
 
 /// `!facts …`.
-fn facts(remote: &mut Remote) -> Result<Facts, CopyError> {
+fn facts(remote: &mut RemoteScript) -> Result<FileFacts, CopyError> {
     let line = remote.line(SILENCE)?;
-    let facts = line.strip_prefix("facts ").and_then(Facts::parse);
+    let facts = line.strip_prefix("facts ").and_then(FileFacts::parse);
     facts.ok_or_else(|| remote.garbled())
 }
 
 /// `!hash …`.
-fn whole(remote: &mut Remote) -> Result<Hash, CopyError> {
+fn whole(remote: &mut RemoteScript) -> Result<Hash, CopyError> {
     let line = remote.line(READING)?;
     let hash = line.strip_prefix("hash ").and_then(Hash::parse);
     hash.ok_or_else(|| remote.garbled())
 }
 
 /// `!block INDEX …`.
-pub(super) fn piece(remote: &mut Remote, index: u64) -> Result<Hash, CopyError> {
+pub(super) fn piece(remote: &mut RemoteScript, index: u64) -> Result<Hash, CopyError> {
     let line = remote.line(SILENCE)?;
     let hash = line
         .strip_prefix("block ")

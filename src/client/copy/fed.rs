@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::CopyContext;
 use super::error::CopyError;
-use super::remote::{Remote, Way};
+use super::remote::{RemoteScript, Way};
 use super::reply::Reply;
 use super::script;
 use super::up::is_readable;
@@ -30,13 +30,13 @@ pub enum OutputStream {
 
 /// Runs a command to its end; its exit code, which is 128 and the number where a signal ended it, or nothing where it is not known.
 pub(super) fn run(
-    context: &Context,
+    context: &CopyContext,
     words: &[String],
     from: BorrowedFd<'_>,
     take: &mut dyn FnMut(OutputStream, &[u8]) -> io::Result<()>,
 ) -> Result<Option<u8>, CopyError> {
     let script = script::exec(words.iter().map(String::as_str));
-    let mut remote = Remote::start(&context.starter, Way::Terminal, script)?;
+    let mut remote = RemoteScript::start(&context.starter, Way::Terminal, script)?;
     remote.begin()?;
     let mut buffer = vec![0; FRAME];
     let mut stream = OutputStream::Stdout;

@@ -32,12 +32,12 @@ use std::time::Instant;
 pub use context::{Copied, CopyOptions, Progress};
 pub use error::CopyError;
 pub use fed::OutputStream;
-pub use tree::Entry;
+pub use tree::EntryOutcome;
 pub use up::{FarKind, Uploader};
 
 use crate::client::Client;
 use crate::network::Cancel;
-use context::Context;
+use context::CopyContext;
 use remote::{Ender, Starter};
 
 /// The most sessions at a time.
@@ -45,7 +45,7 @@ pub const MOST_SESSIONS: usize = 16;
 
 /// Copies files to and from one target.
 pub struct Copier {
-    context: Context,
+    context: CopyContext,
     ender: Ender,
 }
 
@@ -62,7 +62,7 @@ impl Copier {
     ) -> Result<Self, CopyError> {
         let ender = Ender::start().map_err(|error| CopyError::resources(&error))?;
         Ok(Self {
-            context: Context {
+            context: CopyContext {
                 starter: Starter {
                     client: client.clone(),
                     target: target.to_owned(),
@@ -113,7 +113,7 @@ impl Copier {
         &self,
         from: &Path,
         to: &Path,
-        tell: &mut dyn FnMut(Entry),
+        tell: &mut dyn FnMut(EntryOutcome),
     ) -> Result<(), CopyError> {
         tree::download(&self.context, from, to, tell)
     }

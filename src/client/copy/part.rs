@@ -9,17 +9,17 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::error::CopyError;
-use super::reply::Facts;
+use super::reply::FileFacts;
 
 /// `NAME.part`, open and locked.
-pub(super) struct Part {
+pub(super) struct PartFile {
     pub file: File,
     path: PathBuf,
     /// Where it is to go.
     to: PathBuf,
 }
 
-impl Part {
+impl PartFile {
     /// Opens what is there, or makes it.
     pub(super) fn open(to: &Path) -> Result<Self, CopyError> {
         // A link stays one: what it leads to is replaced.
@@ -72,7 +72,7 @@ impl Part {
     }
 
     /// It is whole: gives it its permissions, its time and its name.
-    pub(super) fn finish(self, facts: Facts, preserve: bool) -> Result<(), CopyError> {
+    pub(super) fn finish(self, facts: FileFacts, preserve: bool) -> Result<(), CopyError> {
         let found = fs::metadata(&self.to).ok();
         let mode = match (facts.mode, &found) {
             (Some(mode), _) if preserve => mode & 0o777,

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rustix::event::{PollFd, PollFlags};
 
-use super::digest::Kind;
+use super::digest::HashKind;
 use super::error::CopyError;
 use super::pace::Pace;
-use super::reply::{Decoder, Reply};
+use super::reply::{Reply, ReplyDecoder};
 use crate::aws::{ApiError, StartRequest};
 use crate::client::target::reach::INTERVAL;
 use crate::client::{Client, Session};
@@ -107,7 +107,7 @@ impl Ender {
         self.sender.clone()
     }
 
-    /// Waits until all are ended whose [`Remote`]s are gone.
+    /// Waits until all are ended whose [`RemoteScript`]s are gone.
     pub(super) fn finish(self) {
         drop(self.sender);
         let _ = self.done.recv_timeout(END_TIMEOUT);
@@ -123,21 +123,21 @@ fn end(session: &Session) {
 }
 
 /// A session whose script runs. It is ended when this goes.
-pub(super) struct Remote {
+pub(super) struct RemoteScript {
     /// Taken when it goes.
     session: Option<Session>,
     channel: DataChannel,
     wake_receiver: WakeReceiver,
     cancel: Cancel,
     ender: Sender<Session>,
-    decoder: Decoder,
+    decoder: ReplyDecoder,
     has_said: bool,
     /// Where output is not paced.
     pace: Option<Pace>,
     complaint: Vec<u8>,
 }
 
-impl Remote {
+impl RemoteScript {
     /// Starts a session with this script, and waits until it stands.
     pub(super) fn start(starter: &Starter, way: Way, script: String) -> Result<Self, CopyError> {
         let (document, more) = match way {
@@ -175,7 +175,7 @@ impl Remote {
             wake_receiver,
             cancel: starter.cancel.clone(),
             ender: starter.ender.clone(),
-            decoder: Decoder::default(),
+            decoder: ReplyDecoder::default(),
             has_said: false,
             pace: (way == Way::Out).then(|| Pace::new(Instant::now())),
             complaint: Vec::new(),
@@ -188,9 +188,9 @@ impl Remote {
     }
 
     /// Waits for a script on a terminal to take orders, and has it begin. Which hash it can make.
-    pub(super) fn begin(&mut self) -> Result<Kind, CopyError> {
+    pub(super) fn begin(&mut self) -> Result<HashKind, CopyError> {
         let line = self.line(STANDS_TIMEOUT)?;
-        let kind = line.strip_prefix("ready ").and_then(Kind::parse);
+        let kind = line.strip_prefix("ready ").and_then(HashKind::parse);
         let kind = kind.ok_or_else(|| self.garbled())?;
         // The first one ends whatever a profile typed.
         self.order("")?;
@@ -378,7 +378,7 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteScript {
     fn drop(&mut self) {
         // The API ends it: what still comes is for nobody.
         self.channel.close();

@@ -23,7 +23,7 @@ pub(super) struct Garbled;
 
 /// Takes output apart, in any pieces.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(super) struct ReplyDecoder {
     /// A line that is not whole, with its `!`.
     line: Vec<u8>,
     /// Base64 that is no whole group of four.
@@ -33,7 +33,7 @@ pub(super) struct Decoder {
     has_begun: bool,
 }
 
-impl Decoder {
+impl ReplyDecoder {
     /// Takes a piece of output.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
         if !self.has_begun {
@@ -99,7 +99,7 @@ impl Decoder {
 
 /// What is known of a file over there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct FileFacts {
     /// In bytes.
     pub size: u64,
     /// Permission bits, where they could be had.
@@ -108,7 +108,7 @@ pub(super) struct Facts {
     pub modified: Option<u64>,
 }
 
-impl Facts {
+impl FileFacts {
     /// Reads `SIZE MODE MODIFIED`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn all(output: &[u8], piece: usize) -> Result<(Vec<String>, Vec<u8>), Garbled> {
-        let mut decoder = Decoder::default();
+        let mut decoder = ReplyDecoder::default();
         let (mut lines, mut data) = (Vec::new(), Vec::new());
         for piece in output.chunks(piece) {
             decoder.feed(piece)?;
@@ -177,15 +177,15 @@ mod tests {
 
     #[test]
     fn facts_and_names_are_read() {
-        let facts = Facts::parse("12 4755 99").expect("facts");
+        let facts = FileFacts::parse("12 4755 99").expect("facts");
         assert_eq!(
             (facts.size, facts.mode, facts.modified),
             (12, Some(0o4755), Some(99))
         );
-        let facts = Facts::parse("12 - -").expect("facts");
+        let facts = FileFacts::parse("12 - -").expect("facts");
         assert_eq!((facts.mode, facts.modified), (None, None));
         for bad in ["", "x 1 1", " - -", "-1 2 3", "99999999999999999999 1 1"] {
-            assert_eq!(Facts::parse(bad), None, "{bad}");
+            assert_eq!(FileFacts::parse(bad), None, "{bad}");
         }
         assert_eq!(shown("=a/b"), Some(b"a/b".to_vec()));
         assert_eq!(shown("+/w=="), Some(vec![255]));

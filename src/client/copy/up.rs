@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::context::{Context, Copied, seconds};
-use super::digest::{self, Hash, Hasher, Kind};
+use super::context::{Copied, CopyContext, seconds};
+use super::digest::{self, Hash, HashKind, Hasher};
 use super::down::{again, piece};
 use super::error::CopyError;
 use super::plan::{Plan, Range, Ticket};
-use super::remote::{READING, Remote, SILENCE, Way};
-use super::reply::{Facts, Reply};
+use super::remote::{READING, RemoteScript, SILENCE, Way};
+use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, HASHED, escaped, name};
 
 /// The longest range.
@@ -42,19 +42,19 @@ pub enum FarKind {
 
 /// Uploads files one after the other.
 pub struct Uploader<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a CopyContext,
     /// The session that orders go to, and which hash its target can make.
-    main: Option<(Remote, Kind)>,
+    main: Option<(RemoteScript, HashKind)>,
 }
 
 /// A local file that is uploaded.
-struct Source<'a> {
+struct LocalFile<'a> {
     path: &'a Path,
     file: File,
-    facts: Facts,
+    facts: FileFacts,
 }
 
-impl<'a> Source<'a> {
+impl<'a> LocalFile<'a> {
     fn open(path: &'a Path) -> Result<Self, CopyError> {
         let failed = |error: io::Error| CopyError::local(path, &error);
         // Before it is opened: that alone does something to some devices.
@@ -80,9 +80,9 @@ impl<'a> Source<'a> {
 }
 
 /// What is known of a local file.
-pub(super) fn facts(file: &File) -> io::Result<Facts> {
+pub(super) fn facts(file: &File) -> io::Result<FileFacts> {
     let found = file.metadata()?;
-    Ok(Facts {
+    Ok(FileFacts {
         size: found.len(),
         mode: Some(found.mode() & 0o777),
         modified: seconds(found.modified()),
@@ -90,7 +90,7 @@ pub(super) fn facts(file: &File) -> io::Result<Facts> {
 }
 
 impl<'a> Uploader<'a> {
-    pub(super) fn new(context: &'a Context) -> Self {
+    pub(super) fn new(context: &'a CopyContext) -> Self {
         Self {
             context,
             main: None,
@@ -98,7 +98,7 @@ impl<'a> Uploader<'a> {
     }
 
     /// The session that orders go to.
-    pub(super) fn main(&mut self) -> Result<(&mut Remote, Kind), CopyError> {
+    pub(super) fn main(&mut self) -> Result<(&mut RemoteScript, HashKind), CopyError> {
         let main = match self.main.take() {
             Some(main) => main,
             None => start(self.context)?,
@@ -136,7 +136,7 @@ impl<'a> Uploader<'a> {
     /// # Errors
     /// See [`CopyError`].
     pub fn file(&mut self, from: &Path, to: &Path) -> Result<Copied, CopyError> {
-        let source = Source::open(from)?;
+        let source = LocalFile::open(from)?;
         self.context.progress.expect(source.facts.size);
         let mut is_first = true;
         let mut once = |uploader: &mut Self| {
@@ -231,7 +231,12 @@ impl<'a> Uploader<'a> {
     }
 
     /// All that is missing over there, then its end.
-    fn round(&mut self, source: &Source<'_>, to: &Path, is_first: bool) -> Result<Hash, CopyError> {
+    fn round(
+        &mut self,
+        source: &LocalFile<'_>,
+        to: &Path,
+        is_first: bool,
+    ) -> Result<Hash, CopyError> {
         let context = self.context;
         let (mut remote, kind) = match self.main.take() {
             Some(main) => main,
@@ -253,7 +258,7 @@ impl<'a> Uploader<'a> {
             .min(plan.waiting().saturating_sub(1))
             .min(context.options.sessions - 1);
         let sessions = u64::try_from(others + 1).unwrap_or(1);
-        let work = Work {
+        let work = Upload {
             context,
             source,
             to,
@@ -297,7 +302,7 @@ impl<'a> Uploader<'a> {
 }
 
 /// The order that ends a file.
-pub(super) fn close(context: &Context, hash: &Hash, facts: Facts) -> String {
+pub(super) fn close(context: &CopyContext, hash: &Hash, facts: FileFacts) -> String {
     let mode = facts.mode.unwrap_or(0o644);
     let preserve = context.options.preserve;
     let kept = match preserve {
@@ -311,17 +316,17 @@ pub(super) fn close(context: &Context, hash: &Hash, facts: Facts) -> String {
 }
 
 /// A session that takes orders.
-fn start(context: &Context) -> Result<(Remote, Kind), CopyError> {
-    let mut remote = Remote::start(&context.starter, Way::Terminal, script::up())?;
+fn start(context: &CopyContext) -> Result<(RemoteScript, HashKind), CopyError> {
+    let mut remote = RemoteScript::start(&context.starter, Way::Terminal, script::up())?;
     let kind = remote.begin()?;
     Ok((remote, kind))
 }
 
 /// Which pieces of what is there are right.
 fn compare(
-    remote: &mut Remote,
-    source: &Source<'_>,
-    kind: Kind,
+    remote: &mut RemoteScript,
+    source: &LocalFile<'_>,
+    kind: HashKind,
     length: u64,
 ) -> Result<Vec<bool>, CopyError> {
     let count = length.min(source.facts.size).div_ceil(HASHED);
@@ -347,16 +352,16 @@ fn compare(
 }
 
 /// The upload of one file.
-struct Work<'a> {
-    context: &'a Context,
-    source: &'a Source<'a>,
+struct Upload<'a> {
+    context: &'a CopyContext,
+    source: &'a LocalFile<'a>,
     to: &'a Path,
     plan: Mutex<Plan>,
     failure: Mutex<Option<CopyError>>,
     most_ahead: u64,
 }
 
-impl Work<'_> {
+impl Upload<'_> {
     fn plan(&self) -> MutexGuard<'_, Plan> {
         lock(&self.plan)
     }
@@ -366,7 +371,7 @@ impl Work<'_> {
     }
 
     /// Carries ranges until there are none: in the session that there is, or in others.
-    fn run(&self, main: Option<&mut Remote>) {
+    fn run(&self, main: Option<&mut RemoteScript>) {
         let mut own = None;
         let mut main = main;
         while !self.has_failed() {
@@ -397,14 +402,19 @@ impl Work<'_> {
     }
 
     /// A further session.
-    fn open(&self) -> Result<Remote, CopyError> {
+    fn open(&self) -> Result<RemoteScript, CopyError> {
         let (mut remote, _) = start(self.context)?;
         remote.order(&format!("open {} -", name(self.to)))?;
         size(&mut remote)?;
         Ok(remote)
     }
 
-    fn carry(&self, remote: &mut Remote, ticket: Ticket, range: Range) -> Result<(), CopyError> {
+    fn carry(
+        &self,
+        remote: &mut RemoteScript,
+        ticket: Ticket,
+        range: Range,
+    ) -> Result<(), CopyError> {
         remote.order(&format!("seek {}", range.start / BLOCK))?;
         let mut frame = vec![0; FRAME];
         let (mut at, mut ahead) = (range.start, 0_u64);
@@ -443,7 +453,7 @@ impl Work<'_> {
 }
 
 /// `!size …`, or why not.
-fn size(remote: &mut Remote) -> Result<u64, CopyError> {
+fn size(remote: &mut RemoteScript) -> Result<u64, CopyError> {
     let line = remote.line(SILENCE)?;
     if let Some(reason) = line.strip_prefix("no ") {
         return Err(CopyError::of_refusal(reason));
@@ -455,7 +465,7 @@ fn size(remote: &mut Remote) -> Result<u64, CopyError> {
 }
 
 /// `!wrote …`, or why not.
-fn wrote(remote: &Remote, reply: Reply) -> Result<u64, CopyError> {
+fn wrote(remote: &RemoteScript, reply: Reply) -> Result<u64, CopyError> {
     let Reply::Line(line) = reply else {
         return Err(remote.garbled());
     };
@@ -472,7 +482,7 @@ fn wrote(remote: &Remote, reply: Reply) -> Result<u64, CopyError> {
 }
 
 /// `!yes`, or why not.
-fn answer(remote: &mut Remote, silence: std::time::Duration) -> Result<(), CopyError> {
+fn answer(remote: &mut RemoteScript, silence: std::time::Duration) -> Result<(), CopyError> {
     let line = remote.line(silence)?;
     match line.strip_prefix("no ") {
         Some(reason) => Err(CopyError::of_refusal(reason)),

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::{NotFound, Target, TargetError};
-use crate::aws::api::{Filter, InstanceFilter, Node, Nodes, PingStatus};
+use crate::aws::api::{InstanceFilter, Node, NodeFilter, Nodes, PingStatus};
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 
@@ -19,7 +19,7 @@ pub(super) fn by_tag(
     limit: &Limit,
 ) -> Result<Target, TargetError> {
     let name = format!("tag:{key}={value}");
-    let mut search = Search::new(api, &name, limit);
+    let mut search = NodeSearch::new(api, &name, limit);
     let found = search.tagged(key, value)?;
     match search.choose(found)? {
         Some(target) => Ok(target),
@@ -32,7 +32,7 @@ pub(super) fn by_tag(
 
 /// Nodes that are called so in any way.
 pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, TargetError> {
-    let mut search = Search::new(api, name, limit);
+    let mut search = NodeSearch::new(api, name, limit);
     let address: Option<IpAddr> = name.parse().ok();
     if address.is_none() {
         let found = search.tagged("Name", name)?;
@@ -87,7 +87,7 @@ fn is_denied(error: &ApiError) -> bool {
 }
 
 /// One search, and what it has seen.
-struct Search<'a> {
+struct NodeSearch<'a> {
     api: &'a Api,
     name: &'a str,
     limit: &'a Limit,
@@ -96,7 +96,7 @@ struct Search<'a> {
     others: Vec<Node>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> NodeSearch<'a> {
     fn new(api: &'a Api, name: &'a str, limit: &'a Limit) -> Self {
         Self {
             api,
@@ -114,7 +114,7 @@ impl<'a> Search<'a> {
 
     /// By a tag. Where Systems Manager may not be asked, EC2: it knows what runs, not what is online.
     fn tagged(&mut self, key: &str, value: &str) -> Result<Vec<Node>, TargetError> {
-        let filter = Filter::new(format!("tag:{key}"), value);
+        let filter = NodeFilter::new(format!("tag:{key}"), value);
         let denied = match self.api.nodes(&[filter], self.limit) {
             Ok(found) => {
                 self.note(format!("the tag {key} (DescribeInstanceInformation)"));
@@ -182,7 +182,7 @@ impl<'a> Search<'a> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = Filter {
+        let ids = NodeFilter {
             key: "InstanceIds".to_owned(),
             values: found.iter().map(|instance| instance.id.clone()).collect(),
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::write_all::write_all;
 use crate::cli::CpOrder;
-use crate::client::copy::{Copied, Copier, CopyError, Entry, FarKind, Uploader};
+use crate::client::copy::{Copied, Copier, CopyError, EntryOutcome, FarKind, Uploader};
 
 /// What the user is told.
 pub(super) enum Event {
@@ -179,15 +179,15 @@ impl Teller<'_> {
         (self.tell)(Event::Failed(path.to_owned(), error));
     }
 
-    fn entry(&mut self, root: &Path, entry: Entry) {
+    fn entry(&mut self, root: &Path, entry: EntryOutcome) {
         let path = |below: PathBuf| match below.as_os_str().is_empty() {
             true => root.to_owned(),
             false => root.join(below),
         };
         match entry {
-            Entry::File(below, copied) => (self.tell)(Event::File(path(below), copied)),
-            Entry::Skipped(below) => (self.tell)(Event::Skipped(path(below))),
-            Entry::Failed(below, error) => self.failed(&path(below), error),
+            EntryOutcome::File(below, copied) => (self.tell)(Event::File(path(below), copied)),
+            EntryOutcome::Skipped(below) => (self.tell)(Event::Skipped(path(below))),
+            EntryOutcome::Failed(below, error) => self.failed(&path(below), error),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::check::Check;
-use crate::aws::api::{Filter, Node};
+use crate::aws::api::{Node, NodeFilter};
 use crate::aws::{Api, ApiError, StartRequest};
 use crate::client::target::{TargetError, TargetName};
 use crate::network::Limit;
@@ -41,7 +41,7 @@ pub(super) fn examine(api: &Api, name: &str) -> Vec<Check> {
         let node = match target.node() {
             Some(node) => Ok(Some(node.clone())),
             None => {
-                let filter = Filter::new("InstanceIds", target.id());
+                let filter = NodeFilter::new("InstanceIds", target.id());
                 let limit = Limit::within(LOOKUP_TIME);
                 let nodes = api.nodes_page(&[filter], None, &limit);
                 nodes.map(|nodes| nodes.nodes.into_iter().next())

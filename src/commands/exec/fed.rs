@@ -23,7 +23,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(8);
 const UNKNOWN_EXIT_CODE: u8 = 255;
 
 /// What became of it.
-enum Outcome {
+enum CommandOutcome {
     Over(Option<u8>),
     /// Nobody reads what it prints.
     ReaderGone,
@@ -71,9 +71,9 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
             };
             let result = copier.run_fed(&words, rustix::stdio::stdin(), &mut take);
             let outcome = match result {
-                Ok(code) => Outcome::Over(code),
-                Err(_) if is_reader_gone => Outcome::ReaderGone,
-                Err(error) => Outcome::Failed(error),
+                Ok(code) => CommandOutcome::Over(code),
+                Err(_) if is_reader_gone => CommandOutcome::ReaderGone,
+                Err(error) => CommandOutcome::Failed(error),
             };
             copier.finish();
             // Nobody waits any more after a second signal.
@@ -101,13 +101,13 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         return Ok(Error::Signal(signal.number()).exit_code());
     }
     Ok(match outcome {
-        Some(Outcome::Over(Some(code))) => code,
-        Some(Outcome::ReaderGone) => 0,
-        Some(Outcome::Failed(error)) => {
+        Some(CommandOutcome::Over(Some(code))) => code,
+        Some(CommandOutcome::ReaderGone) => 0,
+        Some(CommandOutcome::Failed(error)) => {
             print::complaint(error);
             UNKNOWN_EXIT_CODE
         }
-        Some(Outcome::Over(None)) | None => {
+        Some(CommandOutcome::Over(None)) | None => {
             print::complaint("the session ended without the command's exit code");
             UNKNOWN_EXIT_CODE
         }

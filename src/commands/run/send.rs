@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::aws::Api;
 use crate::aws::ApiError;
-use crate::aws::api::{CommandTarget, Filter, Node, SendCommand};
+use crate::aws::api::{CommandTarget, Node, NodeFilter, SendCommand};
 use crate::cli::run::{Criterion, Fleet, Send};
 use crate::client::target::TargetName;
 use crate::commands::refusal::{explain, is_throttled};
@@ -94,7 +94,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
     match &send.fleet {
         Fleet::Named(names) => {
             let ids = resolve(api, names, limit)?;
-            let filter = Filter {
+            let filter = NodeFilter {
                 key: "InstanceIds".to_owned(),
                 values: ids.iter().map(|(id, _)| id.clone()).collect(),
             };
@@ -102,7 +102,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
             Ok(of_nodes(send, ids, known(nodes)?))
         }
         Fleet::Matching(criteria) => {
-            let filters: Option<Vec<Vec<Filter>>> = criteria.iter().map(filters).collect();
+            let filters: Option<Vec<Vec<NodeFilter>>> = criteria.iter().map(filters).collect();
             let Some(filters) = filters.map(|filters| filters.concat()) else {
                 // Only the service knows what is in a resource group.
                 return Ok(of_criteria(send, criteria, true, &[]));
@@ -110,7 +110,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
             let of = |platform: &str| {
                 [
                     filters.clone(),
-                    vec![Filter::new("PlatformTypes", platform)],
+                    vec![NodeFilter::new("PlatformTypes", platform)],
                 ]
                 .concat()
             };
@@ -152,15 +152,15 @@ fn known(nodes: Result<crate::aws::api::Nodes, ApiError>) -> Result<Option<Vec<N
 }
 
 /// The filters of DescribeInstanceInformation that find what a criterion of SendCommand does, if there are any.
-fn filters(criterion: &Criterion) -> Option<Vec<Filter>> {
+fn filters(criterion: &Criterion) -> Option<Vec<NodeFilter>> {
     let is_any = criterion.values.iter().any(|value| value == "*");
-    let with = |key: &str| Filter {
+    let with = |key: &str| NodeFilter {
         key: key.to_owned(),
         values: criterion.values.clone(),
     };
     let key = criterion.key.as_str();
     match key.strip_prefix("tag:") {
-        Some(tag) if is_any => Some(vec![Filter::new("tag-key", tag)]),
+        Some(tag) if is_any => Some(vec![NodeFilter::new("tag-key", tag)]),
         Some(_) => Some(vec![with(key)]),
         None if key.eq_ignore_ascii_case("InstanceIds") && is_any => Some(Vec::new()),
         None if key.eq_ignore_ascii_case("InstanceIds") => Some(vec![with("InstanceIds")]),

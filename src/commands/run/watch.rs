@@ -79,7 +79,7 @@ pub(super) struct Counts {
 /// Follows commands to their end.
 #[derive(Debug)]
 pub(super) struct RunWatch {
-    parts: Vec<Part>,
+    parts: Vec<WatchedCommand>,
     pace: CallPace,
     in_flight: usize,
     ended: VecDeque<EndedInvocation>,
@@ -105,7 +105,7 @@ pub(super) struct WatchOptions {
 
 /// One command.
 #[derive(Debug)]
-struct Part {
+struct WatchedCommand {
     summary: Option<CommandSummary>,
     summary_at: Option<Instant>,
     interval: Duration,
@@ -142,7 +142,7 @@ struct OutputPages {
 impl RunWatch {
     /// Follows so many commands, numbered from 0.
     pub(super) fn new(parts: usize, options: WatchOptions, now: Instant) -> Self {
-        let part = || Part {
+        let part = || WatchedCommand {
             summary: None,
             summary_at: Some(now),
             interval: SUMMARY_INTERVALS[0],
@@ -443,7 +443,7 @@ impl RunWatch {
 
     /// Nodes of which the service never told anything, in commands that are over, and what it says of those commands.
     pub(super) fn untold(&self) -> Option<(u64, String)> {
-        let untold = |part: &Part| part.targets().saturating_sub(part.count_known());
+        let untold = |part: &WatchedCommand| part.targets().saturating_sub(part.count_known());
         let count: u64 = self.parts.iter().map(untold).sum();
         let part = self.parts.iter().find(|part| untold(part) > 0)?;
         let details = part.summary.as_ref().map(|summary| summary.details.clone());
@@ -463,7 +463,7 @@ impl OutputPages {
     }
 }
 
-impl Part {
+impl WatchedCommand {
     fn has_ended(&self) -> bool {
         let status = self.summary.as_ref().map(|summary| summary.status.as_str());
         status.is_some_and(is_final)

@@ -14,7 +14,7 @@ use super::listen::{Bound, ListenAddress, Listener};
 use super::mux::Mux;
 use super::reactor::Reactor;
 use super::version::DIAL_TIMEOUT;
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
+use super::{Ending, Leaving, RemoteEnd, SessionContext, SessionOutcome, Stage};
 use crate::datachannel::{End, Notice};
 use crate::error::Error;
 use crate::sanitise;
@@ -45,15 +45,15 @@ pub(super) enum ListenMode {
 /// # Errors
 /// When threads or descriptors are not to be had.
 pub(super) fn run(
-    context: &Context,
+    context: &SessionContext,
     address: &ListenAddress,
     listening: ListenMode,
     remote_end: RemoteEnd,
-) -> Result<Outcome, Error> {
+) -> Result<SessionOutcome, Error> {
     let since = Instant::now();
     let fail = |error| {
         let ending = Ending::Left(Leaving::Failed(error), remote_end);
-        Ok(Outcome::new(ending, Stage::Silent))
+        Ok(SessionOutcome::new(ending, Stage::Silent))
     };
     let listener = match Listener::bind(address) {
         Ok(listener) => listener,
@@ -87,19 +87,23 @@ pub(super) fn run(
         }
     };
     let stage = stage(has_spoken, since, start_timeout);
-    Ok(Outcome::new(ending, stage))
+    Ok(SessionOutcome::new(ending, stage))
 }
 
 /// A running session.
 struct ListeningSession<'a> {
-    context: &'a Context,
+    context: &'a SessionContext,
     listening: ListenMode,
     orders: Mailbox<PortOrder>,
     events: Receiver<PortEvent>,
 }
 
 impl<'a> ListeningSession<'a> {
-    fn start(context: &'a Context, listener: Listener, listening: ListenMode) -> io::Result<Self> {
+    fn start(
+        context: &'a SessionContext,
+        listener: Listener,
+        listening: ListenMode,
+    ) -> io::Result<Self> {
         context.signals.catch(&[Signal::Stop])?;
         let (mailbox, orders) = mailbox()?;
         context.channel.on_readable(mailbox.waker().clone());

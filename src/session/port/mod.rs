@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::asked::LOCAL_PORT_FORWARDING;
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd, Stage};
+use super::{Ending, Leaving, RemoteEnd, SessionContext, SessionOutcome, Stage};
 use crate::datachannel::Started;
 use crate::error::Error;
 use listening::ListenMode;
@@ -47,7 +47,7 @@ pub(crate) fn uses_stdout(started: &Started) -> bool {
 ///
 /// # Errors
 /// When threads or descriptors are not to be had.
-pub(crate) fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
+pub(crate) fn run(context: &SessionContext, started: &Started) -> Result<SessionOutcome, Error> {
     let agent = &started.agent_version;
     let remote_end = if version::knows_terminate_flag(agent) {
         RemoteEnd::Flag
@@ -68,7 +68,7 @@ pub(crate) fn run(context: &Context, started: &Started) -> Result<Outcome, Error
         Ok(place) => listening::run(context, &place, listening, remote_end),
         Err(error) => {
             let ending = Ending::Left(Leaving::Failed(error), remote_end);
-            Ok(Outcome::new(ending, Stage::Silent))
+            Ok(SessionOutcome::new(ending, Stage::Silent))
         }
     }
 }

@@ -10,12 +10,12 @@ use crossbeam_channel::{at, never, select};
 use super::super::conclude::{finish_output, stop_output};
 use super::super::context::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
 use super::version::DIAL_TIMEOUT;
-use super::{Context, Ending, Leaving, Outcome, RemoteEnd};
+use super::{Ending, Leaving, RemoteEnd, SessionContext, SessionOutcome};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
-use crate::terminal::input::{InputEvent, Pump, Source};
-use crate::terminal::output::{OutputEvent, Piece, Writer};
+use crate::terminal::input::{InputEvent, InputSource, Pump};
+use crate::terminal::output::{OutputEvent, OutputWriter, Piece};
 use crate::terminal::signals::Signal;
 
 /// After the end of stdin: how long the remote may be quiet that has said something since.
@@ -29,14 +29,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When threads or descriptors are not to be had.
-pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, Error> {
+pub(super) fn run(
+    context: &SessionContext,
+    remote_end: RemoteEnd,
+) -> Result<SessionOutcome, Error> {
     let since = Instant::now();
     let unavailable = |error: std::io::Error| out_of_resources(&error);
-    let remote = Arc::new(Remote::default());
+    let remote = Arc::new(OutputProgress::default());
     let channel = context.channel.clone();
     let noted = Arc::clone(&remote);
     let announcer = Arc::clone(&context.announcer);
-    let writer = Writer::start(move || {
+    let writer = OutputWriter::start(move || {
         next_piece(&channel, &noted, || {
             announcer.say("\nConnection to destination port failed, check SSM Agent logs.\n");
         })
@@ -44,7 +47,7 @@ pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, E
     let writer = writer.map_err(unavailable)?;
     context.channel.on_readable(writer.waker().clone());
     let channel = context.channel.clone();
-    let pump = Pump::start(Source::Stdin, move |bytes| {
+    let pump = Pump::start(InputSource::Stdin, move |bytes| {
         channel.send(bytes, Urgency::Bulk).ok()
     });
     let pump = pump.map_err(unavailable)?;
@@ -72,16 +75,21 @@ pub(super) fn run(context: &Context, remote_end: RemoteEnd) -> Result<Outcome, E
     };
     pump.stop(deadline);
     let has_spoken = remote.last_output().is_some();
-    Ok(Outcome {
+    Ok(SessionOutcome {
         is_stdio: true,
         written,
         late_signal,
-        ..Outcome::new(ending, stage(has_spoken, since, DIAL_TIMEOUT))
+        ..SessionOutcome::new(ending, stage(has_spoken, since, DIAL_TIMEOUT))
     })
 }
 
 /// Until somebody leaves here, or, with nothing, until the session is over at the far end.
-fn serve(context: &Context, remote: &Remote, pump: &Pump, writer: &Writer) -> Option<Leaving> {
+fn serve(
+    context: &SessionContext,
+    remote: &OutputProgress,
+    pump: &Pump,
+    writer: &OutputWriter,
+) -> Option<Leaving> {
     let mut notices = context.notices.clone();
     let mut input = pump.events().clone();
     // Since when the remote is given time to answer.
@@ -137,9 +145,9 @@ fn is_enough(ended_at: Option<Instant>, last_output: Option<Instant>, now: Insta
 
 /// What the output thread finds out on its way.
 #[derive(Debug, Default)]
-struct Remote(Mutex<(Option<Instant>, Option<End>)>);
+struct OutputProgress(Mutex<(Option<Instant>, Option<End>)>);
 
-impl Remote {
+impl OutputProgress {
     fn look<T>(&self, look: impl FnOnce(&mut (Option<Instant>, Option<End>)) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -154,7 +162,7 @@ impl Remote {
 }
 
 /// The next piece for the output thread.
-fn next_piece(channel: &DataChannel, remote: &Remote, refused: impl Fn()) -> Piece {
+fn next_piece(channel: &DataChannel, remote: &OutputProgress, refused: impl Fn()) -> Piece {
     loop {
         match channel.try_receive() {
             None => return Piece::Nothing,

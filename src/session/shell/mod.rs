@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 
-use super::conclude::{Outcome, finish_output, stop_output};
+use super::conclude::{SessionOutcome, finish_output, stop_output};
 use super::context::tell_on_terminal;
-use super::context::{Context, JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, stage, unwritable};
+use super::context::{
+    JOIN_TIMEOUT, START_TIMEOUT, SessionContext, out_of_resources, stage, unwritable,
+};
 use super::ending::{Command, Ending, Leaving, RemoteEnd};
 use super::outage;
 use crate::datachannel::{End, Notice, SessionType, Started, Urgency};
 use crate::error::Error;
 use crate::terminal::escape::{self, Escape, Escapes};
-use crate::terminal::input::{InputEvent, Pump, Source};
-use crate::terminal::output::{OutputEvent, Writer};
+use crate::terminal::input::{InputEvent, InputSource, Pump};
+use crate::terminal::output::{OutputEvent, OutputWriter};
 use crate::terminal::signals::Signal;
 use crate::terminal::unread::{self, UnreadInput};
 use crate::terminal::{print, raw, size};
@@ -41,7 +43,7 @@ const FOREGROUND_CHECK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When threads or descriptors are not to be had.
-pub(super) fn run(context: &Context, started: &Started) -> Result<Outcome, Error> {
+pub(super) fn run(context: &SessionContext, started: &Started) -> Result<SessionOutcome, Error> {
     let since = Instant::now();
     let findings = Arc::new(Findings::default());
     let mut shell = Shell::start(context, started, &findings)?;
@@ -73,17 +75,17 @@ pub(super) fn run(context: &Context, started: &Started) -> Result<Outcome, Error
         }
     };
     let has_spoken = findings.last_output().is_some() || findings.exit_code().is_some();
-    Ok(Outcome {
+    Ok(SessionOutcome {
         written,
         exit_code: findings.exit_code(),
         late_signal,
-        ..Outcome::new(ending, stage(has_spoken, since, START_TIMEOUT))
+        ..SessionOutcome::new(ending, stage(has_spoken, since, START_TIMEOUT))
     })
 }
 
 /// A running session.
 struct Shell<'a> {
-    context: &'a Context,
+    context: &'a SessionContext,
     session_type: SessionType,
     /// From outside: sanitise it.
     agent_version: &'a str,
@@ -91,7 +93,7 @@ struct Shell<'a> {
     /// Stdin is a terminal, and this is what it takes to leave it as it was.
     raw: Option<raw::RawMode>,
     pump: Pump,
-    writer: Writer,
+    writer: OutputWriter,
     /// Stdin, no terminal, is at its end.
     end_of_input: Option<EndOfInput>,
     /// The latest INT.
@@ -102,7 +104,7 @@ struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn start(
-        context: &'a Context,
+        context: &'a SessionContext,
         started: &'a Started,
         findings: &'a Arc<Findings>,
     ) -> Result<Self, Error> {
@@ -111,8 +113,10 @@ impl<'a> Shell<'a> {
         let mut mode = None;
         let mut source = match context.caller.command {
             // It was looked at before the command was started; a pipe may bring something later.
-            Command::Exec if unread::look(Instant::now()) != UnreadInput::Nothing => Source::Unread,
-            _ => Source::Nothing,
+            Command::Exec if unread::look(Instant::now()) != UnreadInput::Nothing => {
+                InputSource::Unread
+            }
+            _ => InputSource::Nothing,
         };
         if session_type.has_pty() {
             context
@@ -121,8 +125,8 @@ impl<'a> Shell<'a> {
                 .map_err(unavailable)?;
             mode = raw::RawMode::enter().map_err(unavailable)?;
             source = match mode {
-                Some(_) => Source::Terminal(context.settings.escape.map(Escapes::new)),
-                None => Source::Stdin,
+                Some(_) => InputSource::Terminal(context.settings.escape.map(Escapes::new)),
+                None => InputSource::Stdin,
             };
         }
         let routes = Routes {
@@ -131,14 +135,16 @@ impl<'a> Shell<'a> {
         };
         let channel = context.channel.clone();
         let noted = Arc::clone(findings);
-        let writer = Writer::start(move || next_piece(&channel, routes, &noted));
+        let writer = OutputWriter::start(move || next_piece(&channel, routes, &noted));
         let writer = writer.map_err(unavailable)?;
         context.channel.on_readable(writer.waker().clone());
         let channel = context.channel.clone();
         // A terminal's bytes may go beyond a closed window; a file's wait.
         let urgency = match source {
-            Source::Stdin => Urgency::Bulk,
-            Source::Nothing | Source::Unread | Source::Terminal(_) => Urgency::Interactive,
+            InputSource::Stdin => Urgency::Bulk,
+            InputSource::Nothing | InputSource::Unread | InputSource::Terminal(_) => {
+                Urgency::Interactive
+            }
         };
         let pump = Pump::start(source, move |bytes| {
             if channel.has_ended() {

@@ -88,7 +88,7 @@ pub(crate) fn verify(
             "'Host' must be a 'SignedHeader'.",
         );
     }
-    let canonical = sigv4::Request {
+    let canonical = sigv4::SignableRequest {
         method: &request.method,
         path: request.path(),
         query: &claim.query,
@@ -190,7 +190,7 @@ pub(crate) fn presign(url: &str, shared: &Shared) -> String {
         "{query}&X-Amz-Algorithm={}&X-Amz-Credential={credential}&X-Amz-Date={moment}&X-Amz-Expires=300&X-Amz-SignedHeaders=host",
         sigv4::ALGORITHM
     );
-    let canonical = sigv4::Request {
+    let canonical = sigv4::SignableRequest {
         method: "GET",
         path: &format!("/{path}"),
         query: &query,

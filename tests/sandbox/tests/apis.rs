@@ -53,7 +53,7 @@ fn signed(sandbox: &Sandbox, secret: &str, at: SystemTime) -> (u16, String) {
     let moment = time::compact(at);
     let host = host(sandbox);
     let headers = [("host", host.as_str()), ("x-amz-date", moment.as_str())];
-    let request = sigv4::Request {
+    let request = sigv4::SignableRequest {
         method: "POST",
         path: "/",
         query: "",

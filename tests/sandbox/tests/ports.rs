@@ -11,7 +11,7 @@ use common::Client;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::internals::message::{Flag, PayloadType};
 use session_manager_plugin::internals::smux::Frame;
-use session_manager_plugin::internals::smux::frame::{Decoder, fin, nop, push, syn};
+use session_manager_plugin::internals::smux::frame::{FrameDecoder, fin, nop, push, syn};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -114,7 +114,7 @@ fn a_port_that_refuses_ends_a_basic_session_with_a_text() {
 
 /// Frames that come until one pleases.
 fn frames(client: &mut Client, mut pleases: impl FnMut(&Frame) -> bool) -> Vec<Frame> {
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     let mut all = Vec::new();
     loop {
         let got = client.receive(TIMEOUT).expect("a message");
@@ -202,7 +202,7 @@ fn bulk_both_ways_through_the_multiplexer() {
     client.send(PayloadType::Output, &syn(3));
     let mut sent = 0_u64;
     let mut received = 0_u64;
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     for round in 0..200_u32 {
         let mut data = push(3, 16384).to_vec();
         data.resize(8 + 16384, round as u8);

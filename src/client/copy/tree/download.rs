@@ -8,15 +8,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Entry, SMALL};
-use crate::client::copy::context::{Context, Copied};
+use super::{EntryOutcome, SMALL};
+use crate::client::copy::context::{Copied, CopyContext};
 use crate::client::copy::digest::{Hash, Hasher};
 use crate::client::copy::down::{self, again};
 use crate::client::copy::error::CopyError;
-use crate::client::copy::part::Part;
+use crate::client::copy::part::PartFile;
 use crate::client::copy::plan::Plan;
-use crate::client::copy::remote::{READING, Remote, SILENCE, Way};
-use crate::client::copy::reply::{Facts, Reply, shown};
+use crate::client::copy::remote::{READING, RemoteScript, SILENCE, Way};
+use crate::client::copy::reply::{FileFacts, Reply, shown};
 use crate::client::copy::script::{self, BLOCK};
 
 /// The most that is kept of what a folder has for later: large files, and permissions of folders.
@@ -24,10 +24,10 @@ const MOST_KEPT: usize = 200_000;
 
 /// Downloads.
 pub(in super::super) fn download(
-    context: &Context,
+    context: &CopyContext,
     from: &Path,
     to: &Path,
-    tell: &mut dyn FnMut(Entry),
+    tell: &mut dyn FnMut(EntryOutcome),
 ) -> Result<(), CopyError> {
     let mut receiver = Receiver {
         context,
@@ -50,22 +50,22 @@ pub(in super::super) fn download(
         let full = to.join(&path);
         let copied = unlink(&full).and_then(|()| down::file(context, &from.join(&path), &full));
         let entry = match copied {
-            Ok(copied) => Entry::File(path, copied),
+            Ok(copied) => EntryOutcome::File(path, copied),
             Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-            Err(error) => Entry::Failed(path, error),
+            Err(error) => EntryOutcome::Failed(path, error),
         };
         (receiver.tell)(entry);
     }
     // What is in them is there by now; the innermost first.
     for (path, facts) in receiver.folders.iter().rev() {
         if let Err(error) = keep_folder(&to.join(path), *facts) {
-            (receiver.tell)(Entry::Failed(path.clone(), error));
+            (receiver.tell)(EntryOutcome::Failed(path.clone(), error));
         }
     }
     Ok(())
 }
 
-fn keep_folder(path: &Path, facts: Facts) -> Result<(), CopyError> {
+fn keep_folder(path: &Path, facts: FileFacts) -> Result<(), CopyError> {
     let keep = || {
         if let Some(mode) = facts.mode {
             fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777))?;
@@ -83,21 +83,21 @@ fn keep_folder(path: &Path, facts: Facts) -> Result<(), CopyError> {
 
 /// What takes a walk over there apart.
 struct Receiver<'a> {
-    context: &'a Context,
+    context: &'a CopyContext,
     to: &'a Path,
-    tell: &'a mut dyn FnMut(Entry),
+    tell: &'a mut dyn FnMut(EntryOutcome),
     /// Entries that are done with: the next session passes over so many.
     done: u64,
     large: Vec<PathBuf>,
     /// Permissions and times to be kept, at the end.
-    folders: Vec<(PathBuf, Facts)>,
+    folders: Vec<(PathBuf, FileFacts)>,
 }
 
 impl Receiver<'_> {
     /// One session; false when there is more.
     fn walk(&mut self, from: &Path) -> Result<bool, CopyError> {
         let script = script::walk(from, self.done);
-        let mut remote = Remote::start(&self.context.starter, Way::Out, script)?;
+        let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
         let mut is_root = true;
         loop {
             let line = remote.line(READING)?;
@@ -144,7 +144,7 @@ impl Receiver<'_> {
                         match self.inside(&path) {
                             Ok(_) if self.large.len() < MOST_KEPT => self.large.push(path),
                             Ok(_) => return Err(too_many()),
-                            Err(error) => (self.tell)(Entry::Failed(path, error)),
+                            Err(error) => (self.tell)(EntryOutcome::Failed(path, error)),
                         }
                     } else {
                         self.small(&mut remote, facts, path)?;
@@ -152,16 +152,16 @@ impl Receiver<'_> {
                 }
                 "special" => {
                     let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(Entry::Skipped(path));
+                    (self.tell)(EntryOutcome::Skipped(path));
                 }
                 "denied" => {
                     let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(Entry::Failed(path, CopyError::Denied));
+                    (self.tell)(EntryOutcome::Failed(path, CopyError::Denied));
                 }
                 // Of a folder, which was counted.
                 "shut" => {
                     let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(Entry::Failed(path, CopyError::Denied));
+                    (self.tell)(EntryOutcome::Failed(path, CopyError::Denied));
                     continue;
                 }
                 _ => return Err(remote.garbled()),
@@ -170,7 +170,7 @@ impl Receiver<'_> {
         }
     }
 
-    fn keep(&mut self, path: PathBuf, facts: Facts) -> Result<(), CopyError> {
+    fn keep(&mut self, path: PathBuf, facts: FileFacts) -> Result<(), CopyError> {
         if self.context.options.preserve {
             if self.folders.len() >= MOST_KEPT {
                 return Err(too_many());
@@ -182,12 +182,17 @@ impl Receiver<'_> {
 
     fn failed(&mut self, path: PathBuf, result: Result<(), CopyError>) {
         if let Err(error) = result {
-            (self.tell)(Entry::Failed(path, error));
+            (self.tell)(EntryOutcome::Failed(path, error));
         }
     }
 
     /// A file whose bytes and hash come with it.
-    fn small(&mut self, remote: &mut Remote, facts: Facts, path: PathBuf) -> Result<(), CopyError> {
+    fn small(
+        &mut self,
+        remote: &mut RemoteScript,
+        facts: FileFacts,
+        path: PathBuf,
+    ) -> Result<(), CopyError> {
         let mut bytes = Vec::new();
         let line = loop {
             match remote.next(SILENCE)? {
@@ -219,8 +224,8 @@ impl Receiver<'_> {
         self.context.progress.expect(bytes.len() as u64);
         self.context.progress.carry(bytes.len() as u64);
         (self.tell)(match result {
-            Ok(copied) => Entry::File(path, copied),
-            Err(error) => Entry::Failed(path, error),
+            Ok(copied) => EntryOutcome::File(path, copied),
+            Err(error) => EntryOutcome::Failed(path, error),
         });
         Ok(())
     }
@@ -256,9 +261,9 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// `SIZE MODE MODIFIED NAME`.
-fn described(remote: &Remote, text: &str) -> Result<(Facts, PathBuf), CopyError> {
+fn described(remote: &RemoteScript, text: &str) -> Result<(FileFacts, PathBuf), CopyError> {
     let (facts, name) = text.rsplit_once(' ').ok_or_else(|| remote.garbled())?;
-    let facts = Facts::parse(facts).ok_or_else(|| remote.garbled())?;
+    let facts = FileFacts::parse(facts).ok_or_else(|| remote.garbled())?;
     Ok((facts, path_of(name).ok_or_else(|| remote.garbled())?))
 }
 
@@ -288,9 +293,14 @@ fn unlink(full: &Path) -> Result<(), CopyError> {
 }
 
 /// Writes a small file.
-fn write(full: &Path, bytes: &[u8], facts: Facts, context: &Context) -> Result<(), CopyError> {
+fn write(
+    full: &Path,
+    bytes: &[u8],
+    facts: FileFacts,
+    context: &CopyContext,
+) -> Result<(), CopyError> {
     unlink(full)?;
-    let part = Part::open(full)?;
+    let part = PartFile::open(full)?;
     let written = part.file.set_len(0);
     let written = written.and_then(|()| io::Write::write_all(&mut &part.file, bytes));
     written.map_err(|error| part.failed(&error))?;

@@ -15,7 +15,7 @@ const SMALL: u64 = 1 << 20;
 
 /// What became of one thing in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum EntryOutcome {
     /// A file was copied.
     File(PathBuf, Copied),
     /// It is none of what can be copied: a device, a socket and so on.

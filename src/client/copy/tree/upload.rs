@@ -7,12 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, SMALL};
+use super::{EntryOutcome, SMALL};
 use crate::client::copy::context::{Copied, seconds};
-use crate::client::copy::digest::{Hash, Hasher, Kind};
+use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::error::CopyError;
 use crate::client::copy::remote::SILENCE;
-use crate::client::copy::reply::Facts;
+use crate::client::copy::reply::FileFacts;
 use crate::client::copy::script::name;
 use crate::client::copy::up::{Uploader, close, facts, link};
 
@@ -25,7 +25,7 @@ const AHEAD: u64 = 2 << 20;
 
 /// What is to be uploaded, in order: a folder comes before what is in it.
 enum Item {
-    Folder(Facts),
+    Folder(FileFacts),
     Link(PathBuf),
     File(u64),
 }
@@ -39,7 +39,7 @@ impl Uploader<'_> {
         &mut self,
         from: &Path,
         to: &Path,
-        tell: &mut dyn FnMut(Entry),
+        tell: &mut dyn FnMut(EntryOutcome),
     ) -> Result<(), CopyError> {
         upload(self, from, to, tell)
     }
@@ -50,7 +50,7 @@ fn upload(
     uploader: &mut Uploader<'_>,
     from: &Path,
     to: &Path,
-    tell: &mut dyn FnMut(Entry),
+    tell: &mut dyn FnMut(EntryOutcome),
 ) -> Result<(), CopyError> {
     let mut items = Vec::new();
     collect(from, &mut PathBuf::new(), &mut items, tell)?;
@@ -87,14 +87,14 @@ fn upload(
             match kept {
                 Ok(()) => {}
                 Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-                Err(error) => tell(Entry::Failed(path.clone(), error)),
+                Err(error) => tell(EntryOutcome::Failed(path.clone(), error)),
             }
         }
     }
     Ok(())
 }
 
-fn keep_order(path: &Path, facts: Facts) -> String {
+fn keep_order(path: &Path, facts: FileFacts) -> String {
     let mode = facts
         .mode
         .map_or("-".to_owned(), |mode| format!("{mode:o}"));
@@ -109,11 +109,11 @@ fn collect(
     root: &Path,
     below: &mut PathBuf,
     items: &mut Vec<(PathBuf, Item)>,
-    tell: &mut dyn FnMut(Entry),
+    tell: &mut dyn FnMut(EntryOutcome),
 ) -> Result<(), CopyError> {
     let full = root.join(&below);
     let entries = fs::metadata(&full).and_then(|found| {
-        let facts = Facts {
+        let facts = FileFacts {
             size: 0,
             mode: Some(found.mode() & 0o777),
             modified: seconds(found.modified()),
@@ -125,7 +125,7 @@ fn collect(
         Ok(entries) => entries,
         Err(error) if below.as_os_str().is_empty() => return Err(CopyError::local(&full, &error)),
         Err(error) => {
-            tell(Entry::Failed(
+            tell(EntryOutcome::Failed(
                 below.clone(),
                 CopyError::local(&full, &error),
             ));
@@ -140,19 +140,19 @@ fn collect(
         match fs::symlink_metadata(&full) {
             Ok(found) if found.is_symlink() => match fs::read_link(&full) {
                 Ok(target) => items.push((below.clone(), Item::Link(target))),
-                Err(error) => tell(Entry::Failed(
+                Err(error) => tell(EntryOutcome::Failed(
                     below.clone(),
                     CopyError::local(&full, &error),
                 )),
             },
             Ok(found) if found.is_dir() && below.components().count() >= DEEPEST => {
                 let error = CopyError::Local("it is too deep".to_owned());
-                tell(Entry::Failed(below.clone(), error));
+                tell(EntryOutcome::Failed(below.clone(), error));
             }
             Ok(found) if found.is_dir() => collect(root, below, items, tell)?,
             Ok(found) if found.is_file() => items.push((below.clone(), Item::File(found.len()))),
-            Ok(_) => tell(Entry::Skipped(below.clone())),
-            Err(error) => tell(Entry::Failed(
+            Ok(_) => tell(EntryOutcome::Skipped(below.clone())),
+            Err(error) => tell(EntryOutcome::Failed(
                 below.clone(),
                 CopyError::local(&full, &error),
             )),
@@ -169,7 +169,7 @@ struct Sender<'a> {
     items: &'a [(PathBuf, Item)],
     /// Items that are done with.
     done: usize,
-    tell: &'a mut dyn FnMut(Entry),
+    tell: &'a mut dyn FnMut(EntryOutcome),
 }
 
 /// What an order's answer is about.
@@ -199,9 +199,9 @@ impl Sender<'_> {
                 // In order: what is done with is one number.
                 self.settle(uploader, &mut pending, 0, 0)?;
                 let entry = match uploader.file(&full, &self.to.join(path)) {
-                    Ok(copied) => Entry::File(path.clone(), copied),
+                    Ok(copied) => EntryOutcome::File(path.clone(), copied),
                     Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-                    Err(error) => Entry::Failed(path.clone(), error),
+                    Err(error) => EntryOutcome::Failed(path.clone(), error),
                 };
                 (self.tell)(entry);
                 self.done = next + 1;
@@ -254,7 +254,7 @@ impl Sender<'_> {
                 Err(error) => {
                     // Told in its place, but nobody answers it.
                     self.settle(uploader, pending, 0, 0)?;
-                    (self.tell)(Entry::Failed(self.items[index].0.clone(), error));
+                    (self.tell)(EntryOutcome::Failed(self.items[index].0.clone(), error));
                     self.done = index + 1;
                 }
             },
@@ -288,9 +288,9 @@ impl Sender<'_> {
                     let path = self.items[index].0.clone();
                     match (word, copied) {
                         ("no", _) => {
-                            (self.tell)(Entry::Failed(path, CopyError::of_refusal(rest)));
+                            (self.tell)(EntryOutcome::Failed(path, CopyError::of_refusal(rest)));
                         }
-                        (_, Some(copied)) => (self.tell)(Entry::File(path, copied)),
+                        (_, Some(copied)) => (self.tell)(EntryOutcome::File(path, copied)),
                         (_, None) => {}
                     }
                     self.done = index + 1;
@@ -302,7 +302,7 @@ impl Sender<'_> {
     }
 }
 
-fn read_small(full: &Path, kind: Kind) -> Result<(Vec<u8>, Facts, Hash), CopyError> {
+fn read_small(full: &Path, kind: HashKind) -> Result<(Vec<u8>, FileFacts, Hash), CopyError> {
     let read = || {
         let file = File::open(full)?;
         let found = facts(&file)?;

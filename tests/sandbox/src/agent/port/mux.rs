@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use session_manager_plugin::internals::message::{Flag, PayloadType};
-use session_manager_plugin::internals::smux::frame::{self, Decoder, MAX_DATA};
+use session_manager_plugin::internals::smux::frame::{self, FrameDecoder, MAX_DATA};
 use session_manager_plugin::internals::smux::{Frame, StreamId};
 
 use super::Destination;
@@ -25,7 +25,7 @@ const KEEPALIVE_INTERVALS: u32 = 3;
 pub(super) struct Mux {
     agent: Arc<Agent>,
     destination: Destination,
-    decoder: Mutex<Decoder>,
+    decoder: Mutex<FrameDecoder>,
     streams: Streams,
     outlet: Outlet,
     /// Streams that wait to be dialled for, one after another.
