@@ -1,9 +1,12 @@
-//! The sandbox as a program: prints how to point the AWS CLI at it, logs what happens, ends at Ctrl-C.
+//! The sandbox as a program: prints how to point the AWS CLI at it, logs what happens, ends at Ctrl-C. USR1 cuts all connections.
 
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -11,9 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::faults::{Bandwidth, Faults};
 use sandbox::{
     AgentConfig, AuthorizedKeys, Check, Config, GatewayConfig, KmsConfig, Sandbox, SessionConfig,
-    Target,
+    Target, Task,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 /// The other side of Session Manager on this machine: API, message gateway and agent, for trying out and for tests.
@@ -71,6 +74,12 @@ struct Arguments {
     /// So many further nodes, node-1 and so on, each with the tag Fleet=sandbox.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     fleet: u16,
+    /// A task of ECS that runs, with a container; may be repeated. Without any, every task is there.
+    #[arg(long, value_name = "CLUSTER/SERVICE/CONTAINER", value_parser = task)]
+    task: Vec<Task>,
+    /// How long the gateway is away after the signal USR1, which cuts all connections; a second one ends it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    outage: u64,
     /// Keys of EC2 Instance Connect go to this file of authorized_keys for a minute.
     #[arg(long, value_name = "FILE")]
     authorized_keys: Option<PathBuf>,
@@ -116,21 +125,64 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     // Before any thread starts, so that no signal is missed.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let sandbox = Sandbox::start(config(arguments))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let sandbox = Arc::new(Sandbox::start(config(arguments))?);
+    let cuts = Cuts::start(&sandbox, Duration::from_secs(arguments.outage));
     if let Some(path) = &arguments.env {
         sandbox::private_file(path)?.write_all(exports(&sandbox).as_bytes())?;
     }
     match &arguments.action {
-        Some(Action::Exec { command }) => execute(&sandbox, command, signals),
+        Some(Action::Exec { command }) => execute(&sandbox, command, signals, cuts),
         None => {
             if arguments.env.is_none() {
                 explain(&sandbox);
             }
-            // The next signal ends it; dropping the sandbox ends all else.
-            signals.forever().next();
+            for signal in signals.forever() {
+                if signal != SIGUSR1 {
+                    break;
+                }
+                cuts.cut();
+            }
+            // Dropping the sandbox ends all else.
+            cuts.stop();
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Cuts all connections when it is told to.
+struct Cuts {
+    orders: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Cuts {
+    /// Each cut keeps the gateway away for as long as this.
+    fn start(sandbox: &Arc<Sandbox>, outage: Duration) -> Self {
+        let (orders, received) = mpsc::channel();
+        let sandbox = Arc::clone(sandbox);
+        let thread = thread::spawn(move || {
+            while received.recv().is_ok() {
+                sandbox.stop_gateway();
+                if received.recv_timeout(outage) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+                if let Err(error) = sandbox.restart_gateway() {
+                    eprintln!("sandbox: the gateway cannot be started again: {error}");
+                }
+            }
+        });
+        Self { orders, thread }
+    }
+
+    fn cut(&self) {
+        let _ = self.orders.send(());
+    }
+
+    /// Returns when the thread does not hold the sandbox any more.
+    fn stop(self) {
+        drop(self.orders);
+        let _ = self.thread.join();
     }
 }
 
@@ -160,6 +212,7 @@ fn config(arguments: &Arguments) -> Config {
         print: !arguments.quiet && arguments.action.is_none(),
         log_file: arguments.log.clone(),
         targets: targets(arguments),
+        tasks: tasks(arguments),
         authorized_keys: arguments
             .authorized_keys
             .clone()
@@ -204,6 +257,32 @@ fn targets(arguments: &Arguments) -> Vec<Target> {
     named.chain(fleet).collect()
 }
 
+fn task(text: &str) -> Result<Task, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [cluster, service, container] = parts[..] else {
+        return Err("CLUSTER/SERVICE/CONTAINER".into());
+    };
+    Ok(Task {
+        cluster: cluster.into(),
+        id: String::new(),
+        service: Some(service.into()),
+        containers: vec![container.into()],
+        status: "RUNNING".into(),
+        exec_enabled: true,
+    })
+}
+
+/// Their ids are their numbers.
+fn tasks(arguments: &Arguments) -> Vec<Task> {
+    let numbered = arguments.task.iter().cloned().zip(1..);
+    numbered
+        .map(|(task, number)| Task {
+            id: format!("{number:032x}"),
+            ..task
+        })
+        .collect()
+}
+
 /// Lines that a shell can source.
 fn exports(sandbox: &Sandbox) -> String {
     let line = |(name, value): (&str, String)| {
@@ -226,7 +305,12 @@ fn explain(sandbox: &Sandbox) {
 }
 
 /// Runs a command and waits for it. A signal of the terminal reaches it as it is; others are handed on.
-fn execute(sandbox: &Sandbox, command: &[String], mut signals: Signals) -> io::Result<ExitCode> {
+fn execute(
+    sandbox: &Sandbox,
+    command: &[String],
+    mut signals: Signals,
+    cuts: Cuts,
+) -> io::Result<ExitCode> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(io::Error::other("no command"));
     };
@@ -236,9 +320,13 @@ fn execute(sandbox: &Sandbox, command: &[String], mut signals: Signals) -> io::R
     let mut child = builder.spawn()?;
     let pid = pid(&child);
     let handle = signals.handle();
-    let forwarder = std::thread::spawn(move || {
+    let forwarder = thread::spawn(move || {
         for signal in signals.forever() {
             let signal = match signal {
+                SIGUSR1 => {
+                    cuts.cut();
+                    continue;
+                }
                 SIGTERM => Signal::TERM,
                 SIGHUP => Signal::HUP,
                 _ => continue,
@@ -247,6 +335,7 @@ fn execute(sandbox: &Sandbox, command: &[String], mut signals: Signals) -> io::R
                 let _ = kill_process(pid, signal);
             }
         }
+        cuts.stop();
     });
     let status = child.wait()?;
     handle.close();
