@@ -1,5 +1,5 @@
 //! How the sources hang together: a module uses only what stands below it in the table of `src/lib.rs`, no two files use each other, and
-//! a type's name exists once. Also how wide lines may be.
+//! a type's name exists once. Also how long files and how wide lines may be.
 //!
 //! The check reads the text of `src`: `use` trees, and paths that begin with `crate`, `super`, `self` or the name of a child module.
 //! Unit tests may use anything.
@@ -18,6 +18,9 @@ const ONE_FOR_EACH_SYSTEM: [&str; 2] = [
     // A netlink socket on Linux, and a type without a value elsewhere.
     "RouteWatch",
 ];
+
+/// The longest file of `src`, in lines: one concept a file.
+const LINES: usize = 500;
 
 /// The longest line, in characters.
 const COLUMNS: usize = 140;
@@ -431,6 +434,19 @@ fn a_types_name_exists_once() {
         "defined more than once:\n{}",
         again.join("\n")
     );
+}
+
+#[test]
+fn files_are_short() {
+    let mut long = Vec::new();
+    for file in files("src", "rs") {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        if lines > LINES {
+            let name = file.strip_prefix(root()).unwrap().display();
+            long.push(format!("{name} has {lines} lines"));
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
 #[test]

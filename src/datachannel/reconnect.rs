@@ -16,19 +16,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::outage::{FIRST_GAPS, GaveUp, LONGEST_OUTAGE, Outage, UNNOTICED, WORK};
 use super::{Notice, OutageStatus};
 use crate::error::{Failure, Meaning};
 
-/// An established session is worth an hour of trying: laptops sleep, networks come back.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(60 * 60);
-/// One that never began is not: somebody waits for the first prompt.
-const LONGEST_OUTAGE_AT_START: Duration = Duration::from_secs(30);
 /// A connection that has carried messages for so long is a good one.
 const PROOF: Duration = Duration::from_secs(10);
 /// So is one of an idle session, which carries nothing but pongs, after so long.
 const IDLE_PROOF: Duration = Duration::from_secs(60);
-/// An outage that is over sooner is not worth a line. A connection on which only pongs came is told to be back after this.
-const UNNOTICED: Duration = Duration::from_secs(3);
 /// Being refused once may be a token that has just expired; twice in a row is an answer.
 const REFUSALS: u32 = 2;
 /// So many silent connections in a row are an answer, where nothing was ever heard or the service says no.
@@ -36,43 +31,9 @@ const SILENT_CONNECTIONS: u32 = 3;
 /// Tries of the first connection, where the service answers that it has trouble.
 const FIRST_TRIES: u32 = 3;
 
-/// The first dials of an outage, which it may have in [`FIRST_TIME`]; by how much they are apart at most.
-const FIRST_GAPS: [Duration; 5] = [
-    Duration::from_millis(100),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(4),
-];
-const FIRST_TIME: Duration = Duration::from_secs(10);
-/// From then on, and after the first minute.
-const GAP: Gap = Gap {
-    least: Duration::from_secs(3),
-    most: Duration::from_secs(8),
-    after_work: Duration::from_secs(1),
-};
-const FIRST_MINUTE: Duration = Duration::from_secs(60);
-const LATE_GAP: Gap = Gap {
-    least: Duration::from_secs(5),
-    most: Duration::from_secs(20),
-    after_work: Duration::from_secs(5),
-};
-/// So many messages are more than a word: a connection that carried them was of use, however short it was.
-const WORK: u32 = 20;
-/// However long the last connection or try took, the next dial comes within this.
-const LATEST: Duration = Duration::from_millis(500);
 /// When the first try has to be over, and how long a later one may take.
 const FIRST_TRY_TIME: Duration = Duration::from_secs(11);
 const TRY_TIME: Duration = Duration::from_secs(24);
-
-/// How far dials are apart.
-#[derive(Debug, Clone, Copy)]
-struct Gap {
-    least: Duration,
-    most: Duration,
-    /// About this after a connection that was of use.
-    after_work: Duration,
-}
 
 /// Follows the connections of one session.
 ///
@@ -102,50 +63,9 @@ struct Carried {
     messages: u32,
 }
 
-#[derive(Debug)]
-struct Outage {
-    began: Instant,
-    /// When trying ends.
-    until: Instant,
-    /// Whether the session had begun; with one that had not there is less time.
-    had_started: bool,
-    /// Tries so far, and when the last one began.
-    tries: u32,
-    last_try: Option<Instant>,
-    /// When the next one begins, once it was asked for.
-    next_try: Option<Instant>,
-    /// Whether the last connection carried [`WORK`], though it did not last.
-    worked: bool,
-    /// Dials in a row that were refused, but for those that are excused.
-    refusals: u32,
-    is_excused: bool,
-    reasons: Reasons,
-    /// Whether the user was told that there is one, and not yet that it is over.
-    told: bool,
-    /// Whether it was told to be over, and was not.
-    returned: bool,
-    /// When the newest connection broke.
-    broken_at: Instant,
-}
-
-/// What went wrong last: of those who answer, and on the way to them.
-#[derive(Debug, Default)]
-struct Reasons {
-    answer: Option<String>,
-    /// Failures without an answer since then, and the last of them.
-    unanswered: (u32, Option<String>),
-}
-
 /// Counts connections in a row that ended in silence, or with the service's refusal.
 #[derive(Debug, Default)]
 struct SilentConnections(u32);
-
-/// Why a session that broke is not going on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GaveUp {
-    /// In words for the user: the last answer of the service, and how often and how long it was tried (P119).
-    pub reason: String,
-}
 
 impl Recovery {
     /// There is a connection, the first or another one.
@@ -379,124 +299,6 @@ impl Carried {
             (1.., _) => Some(self.since + PROOF),
             (0, true) => Some(self.since + IDLE_PROOF),
             (0, false) => None,
-        }
-    }
-}
-
-impl Outage {
-    fn new(had_started: bool, now: Instant) -> Self {
-        let longest = if had_started {
-            LONGEST_OUTAGE
-        } else {
-            LONGEST_OUTAGE_AT_START
-        };
-        Self {
-            began: now,
-            until: now + longest,
-            had_started,
-            tries: 0,
-            last_try: None,
-            next_try: None,
-            worked: false,
-            refusals: 0,
-            is_excused: false,
-            reasons: Reasons::default(),
-            told: false,
-            returned: false,
-            broken_at: now,
-        }
-    }
-
-    fn next_try(&mut self, chance: f64, now: Instant) -> Instant {
-        if let Some(at) = self.next_try {
-            return at;
-        }
-        let chance = chance.clamp(0.0, 1.0);
-        let between = |gap: Gap| {
-            if self.worked {
-                gap.after_work + gap.after_work.mul_f64(chance / 5.0)
-            } else {
-                gap.least + gap.most.saturating_sub(gap.least).mul_f64(chance)
-            }
-        };
-        let last = self.last_try.unwrap_or(self.began);
-        let first = usize::try_from(self.tries).ok();
-        let at = match first.and_then(|tries| FIRST_GAPS.get(tries)) {
-            Some(gap) if self.tries == 0 => last + gap.mul_f64(chance),
-            Some(gap) => last + gap.mul_f64(0.25 + chance * 0.75),
-            None => (last + between(GAP)).max(self.began + FIRST_TIME),
-        };
-        // A connection or a try may have outlasted it.
-        let mut at = at.max(
-            now + LATEST
-                .min(at.saturating_duration_since(last))
-                .mul_f64(chance),
-        );
-        if at >= self.began + FIRST_MINUTE {
-            at = at.max(last + between(LATE_GAP));
-        }
-        let at = at.min(self.until);
-        self.next_try = Some(at);
-        at
-    }
-
-    /// When the user is told that the connection is broken.
-    fn notice_at(&self) -> Instant {
-        let since = if self.returned {
-            self.broken_at
-        } else {
-            self.began
-        };
-        since + UNNOTICED
-    }
-
-    fn tell_return(&mut self, notices: &mut VecDeque<Notice>) {
-        if std::mem::take(&mut self.told) {
-            self.returned = true;
-            notices.push_back(Notice::Reconnected);
-        }
-    }
-
-    fn gave_up(&self, now: Instant) -> GaveUp {
-        let reason = self.reasons.text();
-        let times = match self.tries {
-            0 => return GaveUp { reason },
-            1 => "one try".to_owned(),
-            tries => format!("{tries} tries"),
-        };
-        let seconds = now.saturating_duration_since(self.began).as_secs();
-        let time = match seconds {
-            0 | 1 => "a second".to_owned(),
-            2..120 => format!("{seconds} seconds"),
-            _ => format!("{} minutes", seconds / 60),
-        };
-        GaveUp {
-            reason: format!("{reason}; gave up after {times} in {time}"),
-        }
-    }
-}
-
-impl Reasons {
-    fn note(&mut self, failure: &Failure) {
-        let reason = failure.reason.clone();
-        if failure.is_answer {
-            self.answer = Some(reason);
-            self.unanswered = (0, None);
-        } else {
-            self.unanswered = (self.unanswered.0.saturating_add(1), Some(reason));
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.answer.is_none() && self.unanswered.1.is_none()
-    }
-
-    /// An answer says more than silence, unless that has lasted since.
-    fn text(&self) -> String {
-        match (&self.answer, &self.unanswered) {
-            (Some(answer), (2.., Some(reason))) => format!("{answer}; since then: {reason}"),
-            (Some(answer), _) => answer.clone(),
-            (None, (_, reason)) => reason.clone().unwrap_or_default(),
         }
     }
 }

@@ -6,7 +6,8 @@ use http::header::{HeaderName, HeaderValue};
 use rustix::event::{PollFd, PollFlags};
 
 use super::End;
-use super::reconnect::{FirstTries, GaveUp, Recovery};
+use super::outage::GaveUp;
+use super::reconnect::{FirstTries, Recovery};
 use super::shared::ChannelState;
 use crate::communicator::{Broken, Connection, DialError, Dialer, StreamUrl};
 use crate::error::{Error, Failure, Meaning};

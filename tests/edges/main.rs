@@ -18,6 +18,7 @@ mod memory;
 mod ports;
 mod process;
 mod recovery;
+mod roots;
 mod secrets;
 mod slow_destination;
 mod terminal;

@@ -2,6 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod usage;
 
 use std::time::Duration;
 
@@ -447,62 +448,4 @@ fn the_first_failure_ends_it_and_nodes_that_did_not_get_it_are_failures() {
     let nobody = run(&sandbox, &["--targets", "tag:Fleet=b", "--", "x"]);
     assert_eq!(nobody.code(), 1);
     assert!(nobody.stderr.contains("no node is meant"), "{nobody:?}");
-}
-
-#[test]
-fn arguments_that_cannot_be_meant_are_usage() {
-    let sandbox = sandbox(vec![node(1)]);
-    let many: Vec<String> = (0..51)
-        .map(|number| format!("--target=i-{number}"))
-        .collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).chain(["--", "x"]).collect();
-    for (arguments, text) in [
-        (&["--", "x"][..], "no target"),
-        (&["--target", "node-1"], "COMMAND"),
-        (
-            &["--target", "a", "--targets", "tag:a=b", "--", "x"],
-            "cannot be used with",
-        ),
-        (&["--targets", "tag:a", "--", "x"], "KEY=VALUE"),
-        (
-            &["--target", "a", "--max-errors", "101%", "--", "x"],
-            "percentage",
-        ),
-        (&["--attach", "x"], "must look like"),
-        (&["--target", "ecs:c_t_r", "--", "x"], "is a container"),
-        (&many, "at most 50"),
-    ] {
-        let finished = run(&sandbox, arguments);
-        assert_eq!(finished.code(), 2, "{arguments:?} {finished:?}");
-        assert_eq!(finished.stdout, "", "{arguments:?}");
-        assert!(finished.stderr.contains(text), "{arguments:?} {finished:?}");
-    }
-    let data = plugin(&sandbox, &["--target", "node-1", "--json", "--", "cat"])
-        .stdin(Io::File({
-            let path = sandbox.ca_file().with_file_name("data");
-            std::fs::write(&path, "data").unwrap();
-            path
-        }))
-        .spawn()
-        .finish();
-    assert_eq!(data.code(), 2, "{data:?}");
-    let told = events(&data);
-    assert!(
-        told[0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("data on stdin"),
-        "{data:?}"
-    );
-    assert!(
-        data.stdout.starts_with("{\"event\":\"error\",")
-            && data.stdout.ends_with("{\"event\":\"end\",\"code\":2}\n"),
-        "{data:?}"
-    );
-    assert_eq!(calls(&sandbox, "SendCommand"), 0);
-    let with_variable = plugin(&sandbox, &["--", "echo here"])
-        .env("SSM_PLUGIN_TARGET", "node-1")
-        .spawn()
-        .finish();
-    assert!(with_variable.stdout.contains("here"), "{with_variable:?}");
 }

@@ -5,27 +5,26 @@ mod ecs;
 mod identity;
 mod instance_connect;
 mod instances;
+mod kms;
 mod run_command;
 mod sessions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize, Serializer};
-use zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
 
 pub use ec2::{Instance, InstanceFilter};
 pub use ecs::{Container, Task};
 pub use identity::{FoundCredentials, Identity};
 pub use instances::{Node, NodeFilter, Nodes, PingStatus};
+pub use kms::DataKey;
 pub use run_command::{
     CommandInvocation, CommandInvocations, CommandOutput, CommandSummary, CommandTarget,
     SendCommand,
 };
+pub use sessions::{ResumedSession, StartRequest, StartedSession};
 
 use super::call::{ATTEMPTS, ApiCall, ApiCaller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;
@@ -36,11 +35,9 @@ use super::error::ApiError;
 use super::exchange::Answer;
 use super::service::Service;
 use super::xml::Element;
-use crate::encryption::DATA_KEY_SIZE;
 use crate::error::{Error, Meaning};
 use crate::network::{Limit, Network};
 use crate::remarks::{Remarks, Waiting};
-use crate::secret::Secret;
 use crate::settings::Environment;
 
 /// The most pages that are read of one answer: 2,000 nodes in pages of 50. The service may not make us ask for ever.
@@ -77,54 +74,6 @@ struct ApiState {
     remarks: Remarks,
     credentials: Arc<Chain>,
     clock: Arc<Clock>,
-}
-
-/// What StartSession (or ECS's ExecuteCommand) answered.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StartedSession {
-    /// Its name.
-    pub session_id: String,
-    /// Where the data channel is.
-    pub stream_url: String,
-    /// What opens it.
-    #[serde(rename = "TokenValue")]
-    pub token: Secret,
-}
-
-/// What opens the data channel of a running session again.
-#[derive(Debug, Clone, Default)]
-pub struct ResumedSession {
-    /// None: the session is over.
-    pub token: Option<Secret>,
-    /// None: as before.
-    pub stream_url: Option<String>,
-}
-
-/// A key that KMS made.
-#[derive(Debug)]
-pub struct DataKey {
-    /// For the agent, who has it decrypted by KMS: base64, as KMS gives it.
-    pub ciphertext: String,
-    /// For us.
-    pub plaintext: Zeroizing<[u8; DATA_KEY_SIZE]>,
-}
-
-/// What StartSession is told.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StartRequest {
-    /// The node, or for containers `ecs:…`.
-    pub target: String,
-    /// The document; without it the account's standard shell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub document_name: Option<String>,
-    /// The document's parameters.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub parameters: BTreeMap<String, Vec<String>>,
-    /// For the records.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
 
 impl Api {
@@ -201,28 +150,6 @@ impl Api {
         &self.0.region
     }
 
-    /// Starts a session.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub fn start_session(
-        &self,
-        request: &StartRequest,
-        limit: &Limit,
-    ) -> Result<StartedSession, ApiError> {
-        let credentials = self.credentials(limit)?;
-        let _waiting = self.waiting("StartSession", limit);
-        let started: StartedSession = self.ssm(
-            "StartSession",
-            "AmazonSSM.StartSession",
-            request,
-            &credentials,
-            limit,
-        )?;
-        self.0.network.redactor.add(started.token.expose());
-        Ok(started)
-    }
-
     /// Finds the credentials for [`resume_session`](Self::resume_session): those at hand while they are good, so that the call itself can
     /// have a shorter limit than a source that asks its user. The network's sources are asked once, as the caller tries again.
     ///
@@ -238,133 +165,6 @@ impl Api {
     /// The service refused something that was signed with the credentials at hand: the next call looks for others.
     pub fn credentials_denied(&self) {
         self.0.credentials.denied();
-    }
-
-    /// Asks for a token with which a session's data channel can be opened again. Once: the caller tries again, by the clock of the whole
-    /// outage.
-    ///
-    /// # Errors
-    /// See [`ApiError`]; [`ApiError::failure`] says what to do.
-    pub fn resume_session(
-        &self,
-        session_id: &str,
-        limit: &Limit,
-    ) -> Result<ResumedSession, ApiError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct ResumeSessionAnswer {
-            token_value: Option<String>,
-            stream_url: Option<String>,
-        }
-        let credentials = self
-            .0
-            .credentials
-            .get(true, &self.0.region, self.caller(1), limit)?;
-        let request = SessionRequest { session_id };
-        let answer: ResumeSessionAnswer = self.json(
-            Service::Ssm,
-            "ResumeSession",
-            "AmazonSSM.ResumeSession",
-            &request,
-            (&credentials, 1),
-            limit,
-        )?;
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        if let Some(token) = &answer.token_value {
-            self.0.network.redactor.add(token);
-        }
-        Ok(ResumedSession {
-            token: given(answer.token_value).map(Secret::new),
-            stream_url: given(answer.stream_url),
-        })
-    }
-
-    /// Ends a session over there.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub fn terminate_session(&self, session_id: &str, limit: &Limit) -> Result<(), ApiError> {
-        let credentials = self.credentials(limit)?;
-        let _waiting = self.waiting("TerminateSession", limit);
-        let request = SessionRequest { session_id };
-        let _: serde::de::IgnoredAny = self.ssm(
-            "TerminateSession",
-            "AmazonSSM.TerminateSession",
-            &request,
-            &credentials,
-            limit,
-        )?;
-        Ok(())
-    }
-
-    /// Has KMS make the key of an encrypted session.
-    ///
-    /// The encryption context must be the one with which the agent will ask for decryption: session, target, and its challenge if it
-    /// sent one.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
-    pub fn generate_data_key(
-        &self,
-        key_id: &str,
-        session_id: &str,
-        target: &str,
-        challenge: Option<&str>,
-        limit: &Limit,
-    ) -> Result<DataKey, ApiError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct GenerateDataKeyRequest<'a> {
-            key_id: &'a str,
-            #[serde(serialize_with = "key_length")]
-            number_of_bytes: (),
-            encryption_context: BTreeMap<&'static str, &'a str>,
-        }
-        fn key_length<S: Serializer>(_: &(), serializer: S) -> Result<S::Ok, S::Error> {
-            DATA_KEY_SIZE.serialize(serializer)
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct GenerateDataKeyAnswer {
-            ciphertext_blob: String,
-            plaintext: Secret,
-        }
-        const OPERATION: &str = "GenerateDataKey";
-        let mut encryption_context = BTreeMap::from([
-            ("aws:ssm:SessionId", session_id),
-            ("aws:ssm:TargetId", target),
-        ]);
-        encryption_context
-            .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
-        let request = GenerateDataKeyRequest {
-            key_id,
-            number_of_bytes: (),
-            encryption_context,
-        };
-        let credentials = self.credentials(limit)?;
-        let _waiting = self.waiting("KMS", limit);
-        let answer: GenerateDataKeyAnswer = self.json(
-            Service::Kms,
-            OPERATION,
-            "TrentService.GenerateDataKey",
-            &request,
-            (&credentials, ATTEMPTS),
-            limit,
-        )?;
-        let malformed = || ApiError::Malformed("holds no key of 64 bytes", OPERATION);
-        let plaintext = STANDARD
-            .decode(answer.plaintext.expose())
-            .map(Zeroizing::new);
-        let plaintext = plaintext.map_err(|_| malformed())?;
-        let mut key = Zeroizing::new([0; DATA_KEY_SIZE]);
-        if plaintext.len() != DATA_KEY_SIZE || answer.ciphertext_blob.is_empty() {
-            return Err(malformed());
-        }
-        key.copy_from_slice(&plaintext);
-        Ok(DataKey {
-            ciphertext: answer.ciphertext_blob,
-            plaintext: key,
-        })
     }
 
     /// The headers that sign a websocket upgrade; every dial needs new ones.
@@ -503,12 +303,6 @@ impl Api {
         self.0.credentials.accepted();
         Ok(answer)
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SessionRequest<'a> {
-    session_id: &'a str,
 }
 
 impl std::fmt::Debug for Api {

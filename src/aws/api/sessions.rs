@@ -1,19 +1,146 @@
-//! What the service knows of sessions.
+//! Sessions: how they begin, go on after a break, and end, and what the service knows of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use crate::aws::ApiError;
+use crate::aws::service::Service;
 use crate::network::Limit;
+use crate::secret::Secret;
 
 /// How often the service is asked for a session that has just been started: it may not know it yet.
 const ATTEMPTS: u32 = 3;
 /// How long to wait in between.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// What StartSession (or ECS's ExecuteCommand) answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartedSession {
+    /// Its name.
+    pub session_id: String,
+    /// Where the data channel is.
+    pub stream_url: String,
+    /// What opens it.
+    #[serde(rename = "TokenValue")]
+    pub token: Secret,
+}
+
+/// What opens the data channel of a running session again.
+#[derive(Debug, Clone, Default)]
+pub struct ResumedSession {
+    /// None: the session is over.
+    pub token: Option<Secret>,
+    /// None: as before.
+    pub stream_url: Option<String>,
+}
+
+/// What StartSession is told.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartRequest {
+    /// The node, or for containers `ecs:…`.
+    pub target: String,
+    /// The document; without it the account's standard shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_name: Option<String>,
+    /// The document's parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// For the records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionRequest<'a> {
+    session_id: &'a str,
+}
+
 impl Api {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn start_session(
+        &self,
+        request: &StartRequest,
+        limit: &Limit,
+    ) -> Result<StartedSession, ApiError> {
+        let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("StartSession", limit);
+        let started: StartedSession = self.ssm(
+            "StartSession",
+            "AmazonSSM.StartSession",
+            request,
+            &credentials,
+            limit,
+        )?;
+        self.0.network.redactor.add(started.token.expose());
+        Ok(started)
+    }
+
+    /// Asks for a token with which a session's data channel can be opened again. Once: the caller tries again, by the clock of the whole
+    /// outage.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; [`ApiError::failure`] says what to do.
+    pub fn resume_session(
+        &self,
+        session_id: &str,
+        limit: &Limit,
+    ) -> Result<ResumedSession, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct ResumeSessionAnswer {
+            token_value: Option<String>,
+            stream_url: Option<String>,
+        }
+        let credentials = self
+            .0
+            .credentials
+            .get(true, &self.0.region, self.caller(1), limit)?;
+        let request = SessionRequest { session_id };
+        let answer: ResumeSessionAnswer = self.json(
+            Service::Ssm,
+            "ResumeSession",
+            "AmazonSSM.ResumeSession",
+            &request,
+            (&credentials, 1),
+            limit,
+        )?;
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(token) = &answer.token_value {
+            self.0.network.redactor.add(token);
+        }
+        Ok(ResumedSession {
+            token: given(answer.token_value).map(Secret::new),
+            stream_url: given(answer.stream_url),
+        })
+    }
+
+    /// Ends a session over there.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn terminate_session(&self, session_id: &str, limit: &Limit) -> Result<(), ApiError> {
+        let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("TerminateSession", limit);
+        let request = SessionRequest { session_id };
+        let _: serde::de::IgnoredAny = self.ssm(
+            "TerminateSession",
+            "AmazonSSM.TerminateSession",
+            &request,
+            &credentials,
+            limit,
+        )?;
+        Ok(())
+    }
+
     /// The node or task of a session: as its caller said it, or else as the service knows it (`ssm:DescribeSessions`). None if the service
     /// does not know the session.
     ///

@@ -14,6 +14,7 @@ mod digest;
 mod down;
 mod error;
 mod fed;
+mod local_file;
 mod pace;
 mod part;
 mod plan;

@@ -1,17 +1,17 @@
 //! Files for the target: frames into a terminal in raw mode, several sessions at a time for a large one.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::context::{Copied, CopyContext, seconds};
+use super::context::{Copied, CopyContext};
 use super::digest::{self, Hash, HashKind, Hasher};
 use super::down::{again, piece};
 use super::error::CopyError;
+use super::local_file::LocalFile;
 use super::plan::{Plan, Range, Ticket};
 use super::remote::{READING, RemoteScript, SILENCE, Way};
 use super::reply::{FileFacts, Reply};
@@ -45,48 +45,6 @@ pub struct Uploader<'a> {
     pub(super) context: &'a CopyContext,
     /// The session that orders go to, and which hash its target can make.
     main: Option<(RemoteScript, HashKind)>,
-}
-
-/// A local file that is uploaded.
-struct LocalFile<'a> {
-    path: &'a Path,
-    file: File,
-    facts: FileFacts,
-}
-
-impl<'a> LocalFile<'a> {
-    fn open(path: &'a Path) -> Result<Self, CopyError> {
-        let failed = |error: io::Error| CopyError::local(path, &error);
-        // Before it is opened: that alone does something to some devices.
-        let found = path.metadata().map_err(failed)?;
-        if found.is_dir() {
-            return Err(CopyError::Directory);
-        }
-        if !found.is_file() {
-            return Err(CopyError::Special);
-        }
-        let file = File::open(path).map_err(failed)?;
-        let facts = facts(&file).map_err(failed)?;
-        Ok(Self { path, file, facts })
-    }
-
-    /// It is still what it was.
-    fn same(&self) -> Result<(), CopyError> {
-        match facts(&self.file) {
-            Ok(facts) if facts == self.facts => Ok(()),
-            _ => Err(CopyError::Changed),
-        }
-    }
-}
-
-/// What is known of a local file.
-pub(super) fn facts(file: &File) -> io::Result<FileFacts> {
-    let found = file.metadata()?;
-    Ok(FileFacts {
-        size: found.len(),
-        mode: Some(found.mode() & 0o777),
-        modified: seconds(found.modified()),
-    })
 }
 
 impl<'a> Uploader<'a> {

@@ -16,6 +16,7 @@ mod pace;
 mod send;
 mod show;
 mod watch;
+mod watched_command;
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};

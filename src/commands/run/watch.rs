@@ -5,19 +5,16 @@
 //! is asked for one by one. Listing takes at most about a quarter of the time, so that thousands of nodes cost few calls while they are
 //! under way.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ended::{EndedInvocation, is_final};
 use super::pace::CallPace;
-use crate::aws::api::{CommandInvocation, CommandInvocations, CommandOutput, CommandSummary};
+use super::watched_command::{Listing, OutputPages, SUMMARY_INTERVALS, WatchedCommand};
+use crate::aws::api::{CommandInvocations, CommandOutput, CommandSummary};
 
 /// Calls under way at the same time.
 pub(super) const CALLS_AT_ONCE: usize = 4;
-/// Nodes that one command may have: what is remembered of each is its id.
-pub(super) const MOST_NODES: usize = 100_000;
-/// Between summaries, when something happens and when nothing does.
-const SUMMARY_INTERVALS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 /// After a list's end, in lists' lengths.
 const LIST_PAUSE: u32 = 3;
 /// How often a list is read again that does not yet show what the summary says.
@@ -30,7 +27,8 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(15);
 const TROUBLE_TIME: Duration = Duration::from_secs(600);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What is to be asked; answered by the function of [`Watch`] with the same name.
+
+/// What is to be asked; answered by the function of [`RunWatch`] with the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
     /// ListCommands.
@@ -103,57 +101,11 @@ pub(super) struct WatchOptions {
     pub(super) is_mixed: bool,
 }
 
-/// One command.
-#[derive(Debug)]
-struct WatchedCommand {
-    summary: Option<CommandSummary>,
-    summary_at: Option<Instant>,
-    interval: Duration,
-    list: Listing,
-    known: HashSet<Box<str>>,
-    passed_over: u64,
-    failed: u64,
-    is_over: bool,
-}
-
-#[derive(Debug)]
-enum Listing {
-    /// None is read; the next one no earlier than this.
-    Idle(Option<Instant>),
-    /// This page is next.
-    Next(OutputPages),
-    /// It is under way.
-    Asked(OutputPages),
-}
-
-/// A list as it is read.
-#[derive(Debug, Clone)]
-struct OutputPages {
-    next: Option<String>,
-    began: Instant,
-    /// Whether it began after the command's end.
-    is_last: bool,
-    /// Nodes in it that have not ended.
-    unfinished: Vec<CommandInvocation>,
-    /// How often it was read since the command's end.
-    attempt: u32,
-}
-
 impl RunWatch {
     /// Follows so many commands, numbered from 0.
     pub(super) fn new(parts: usize, options: WatchOptions, now: Instant) -> Self {
-        let part = || WatchedCommand {
-            summary: None,
-            summary_at: Some(now),
-            interval: SUMMARY_INTERVALS[0],
-            list: Listing::Idle(None),
-            known: HashSet::new(),
-            passed_over: 0,
-            failed: 0,
-            is_over: false,
-        };
         Self {
-            parts: (0..parts).map(|_| part()).collect(),
+            parts: (0..parts).map(|_| WatchedCommand::new(now)).collect(),
             pace: CallPace::default(),
             in_flight: 0,
             ended: VecDeque::new(),
@@ -448,50 +400,6 @@ impl RunWatch {
         let part = self.parts.iter().find(|part| untold(part) > 0)?;
         let details = part.summary.as_ref().map(|summary| summary.details.clone());
         Some((count, details.unwrap_or_default()))
-    }
-}
-
-impl OutputPages {
-    fn new(began: Instant, is_last: bool, attempt: u32) -> Self {
-        Self {
-            next: None,
-            began,
-            is_last,
-            unfinished: Vec::new(),
-            attempt,
-        }
-    }
-}
-
-impl WatchedCommand {
-    fn has_ended(&self) -> bool {
-        let status = self.summary.as_ref().map(|summary| summary.status.as_str());
-        status.is_some_and(is_final)
-    }
-
-    fn targets(&self) -> u64 {
-        self.summary.as_ref().map_or(0, |summary| summary.targets)
-    }
-
-    fn count_known(&self) -> u64 {
-        u64::try_from(self.known.len()).unwrap_or(u64::MAX)
-    }
-
-    /// Whether a list would tell something new.
-    fn wants_list(&self) -> bool {
-        let completed = self.summary.as_ref().map_or(0, |summary| summary.completed);
-        !self.is_over && (self.has_ended() || completed > self.count_known())
-    }
-
-    fn know(&mut self, ended: &EndedInvocation) -> Result<(), String> {
-        if self.known.len() >= MOST_NODES {
-            return Err(format!(
-                "the command has more nodes than can be followed ({MOST_NODES})"
-            ));
-        }
-        self.known.insert(ended.node.as_str().into());
-        self.failed += u64::from(!ended.is_success());
-        Ok(())
     }
 }
 

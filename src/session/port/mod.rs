@@ -9,6 +9,7 @@
 mod accept;
 mod basic;
 mod connection;
+mod ended_early;
 mod events;
 mod listen;
 mod listening;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use mio::event::Event as Readiness;
 
 use super::connection::{LocalConnection, Read};
+use super::ended_early::EndedEarly;
 use super::outgoing::Outgoing;
 use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
@@ -25,9 +26,6 @@ const PIECES: usize = 64;
 /// How long a local connection may go on sending to a remote that has closed. Closing while something unread is there would reset the
 /// connection, and what the peer has not read yet would be lost.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How many peers that have sent nothing and have ended are kept while their streams cannot be opened: they may still want to read, but
-/// most of them, health checks for one, are gone.
-const ENDED_EARLY: usize = 128;
 /// After the end of the session: how long to wait for local sockets that take nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -57,8 +55,7 @@ pub(crate) struct Multiplexer {
     connections: HashMap<StreamId, LocalConnection>,
     /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
     closing: VecDeque<(Instant, StreamId)>,
-    /// The latest whose peers ended before their stream was opened. Those that are gone, or were opened, may still be listed.
-    ended_early: VecDeque<StreamId>,
+    ended_early: EndedEarly,
     /// Whether the channel took nothing when it was last given something.
     is_blocked: bool,
     /// Whether the data channel has its connection, as far as known.
@@ -79,7 +76,7 @@ impl Multiplexer {
             outgoing: Outgoing::new(message),
             connections: HashMap::new(),
             closing: VecDeque::new(),
-            ended_early: VecDeque::new(),
+            ended_early: EndedEarly::default(),
             is_blocked: false,
             is_connected: true,
             has_spoken: false,
@@ -153,28 +150,18 @@ impl Multiplexer {
             return;
         }
         let (may_read, may_write) = (connection.may_read, connection.may_write);
-        if self.smux.is_opening(id) && connection.ended_empty() {
-            self.note_ended_early(id, now);
+        if self.smux.is_opening(id)
+            && connection.ended_empty()
+            && let Some(oldest) = self.ended_early.add(id)
+            && self.smux.is_opening(oldest)
+        {
+            self.fail(oldest, now);
         }
         if may_read {
             self.smux.request_send(id);
         }
         if may_write {
             self.flush(id, now);
-        }
-    }
-
-    /// A peer has ended before its stream was opened. Too many of them are no readers.
-    fn note_ended_early(&mut self, id: StreamId, now: Instant) {
-        if self.ended_early.contains(&id) {
-            return;
-        }
-        self.ended_early.push_back(id);
-        if self.ended_early.len() > ENDED_EARLY
-            && let Some(oldest) = self.ended_early.pop_front()
-            && self.smux.is_opening(oldest)
-        {
-            self.fail(oldest, now);
         }
     }
 

@@ -11,10 +11,11 @@ use super::{EntryOutcome, SMALL};
 use crate::client::copy::context::{Copied, seconds};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::error::CopyError;
+use crate::client::copy::local_file::facts;
 use crate::client::copy::remote::SILENCE;
 use crate::client::copy::reply::FileFacts;
 use crate::client::copy::script::name;
-use crate::client::copy::up::{Uploader, close, facts, link};
+use crate::client::copy::up::{Uploader, close, link};
 
 /// The most folders below one another.
 const DEEPEST: usize = 256;

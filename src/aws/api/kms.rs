@@ -1,0 +1,97 @@
+//! The data keys of encrypted sessions.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::Api;
+use crate::aws::ApiError;
+use crate::aws::call::ATTEMPTS;
+use crate::aws::service::Service;
+use crate::encryption::DATA_KEY_SIZE;
+use crate::network::Limit;
+use crate::secret::Secret;
+
+/// A key that KMS made.
+#[derive(Debug)]
+pub struct DataKey {
+    /// For the agent, who has it decrypted by KMS: base64, as KMS gives it.
+    pub ciphertext: String,
+    /// For us.
+    pub plaintext: Zeroizing<[u8; DATA_KEY_SIZE]>,
+}
+
+impl Api {
+    /// Has KMS make the key of an encrypted session.
+    ///
+    /// The encryption context must be the one with which the agent will ask for decryption: session, target, and its challenge if it
+    /// sent one.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn generate_data_key(
+        &self,
+        key_id: &str,
+        session_id: &str,
+        target: &str,
+        challenge: Option<&str>,
+        limit: &Limit,
+    ) -> Result<DataKey, ApiError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct GenerateDataKeyRequest<'a> {
+            key_id: &'a str,
+            #[serde(serialize_with = "key_length")]
+            number_of_bytes: (),
+            encryption_context: BTreeMap<&'static str, &'a str>,
+        }
+        fn key_length<S: Serializer>(_: &(), serializer: S) -> Result<S::Ok, S::Error> {
+            DATA_KEY_SIZE.serialize(serializer)
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct GenerateDataKeyAnswer {
+            ciphertext_blob: String,
+            plaintext: Secret,
+        }
+        const OPERATION: &str = "GenerateDataKey";
+        let mut encryption_context = BTreeMap::from([
+            ("aws:ssm:SessionId", session_id),
+            ("aws:ssm:TargetId", target),
+        ]);
+        encryption_context
+            .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
+        let request = GenerateDataKeyRequest {
+            key_id,
+            number_of_bytes: (),
+            encryption_context,
+        };
+        let credentials = self.credentials(limit)?;
+        let _waiting = self.waiting("KMS", limit);
+        let answer: GenerateDataKeyAnswer = self.json(
+            Service::Kms,
+            OPERATION,
+            "TrentService.GenerateDataKey",
+            &request,
+            (&credentials, ATTEMPTS),
+            limit,
+        )?;
+        let malformed = || ApiError::Malformed("holds no key of 64 bytes", OPERATION);
+        let plaintext = STANDARD
+            .decode(answer.plaintext.expose())
+            .map(Zeroizing::new);
+        let plaintext = plaintext.map_err(|_| malformed())?;
+        let mut key = Zeroizing::new([0; DATA_KEY_SIZE]);
+        if plaintext.len() != DATA_KEY_SIZE || answer.ciphertext_blob.is_empty() {
+            return Err(malformed());
+        }
+        key.copy_from_slice(&plaintext);
+        Ok(DataKey {
+            ciphertext: answer.ciphertext_blob,
+            plaintext: key,
+        })
+    }
+}
