@@ -11,6 +11,23 @@ pub enum Error {
     /// The session could not be started.
     #[error("{0}")]
     Start(String),
+    /// No target of that name is there.
+    #[error("{0}")]
+    NoTarget(String),
+    /// There are no credentials, or they cannot be used.
+    #[error("{0}")]
+    Credentials(String),
+    /// AWS refused a call.
+    #[error("{text}")]
+    Refused {
+        /// The error's name, such as `AccessDeniedException`; may be empty.
+        code: String,
+        /// For the user.
+        text: String,
+    },
+    /// AWS could not be reached.
+    #[error("{0}")]
+    Unreachable(String),
     /// The target's agent carries one connection at a time, and more was asked for.
     #[error("{0}")]
     OldAgent(String),
@@ -43,11 +60,40 @@ impl Error {
         match self {
             Self::Usage(_) => 2,
             Self::Start(_)
+            | Self::NoTarget(_)
+            | Self::Credentials(_)
+            | Self::Refused { .. }
+            | Self::Unreachable(_)
             | Self::OldAgent(_)
             | Self::NoRegion
             | Self::Taken(_)
             | Self::Lost(_) => 1,
             Self::Signal(number) => u8::try_from(128 + number).unwrap_or(255),
+        }
+    }
+
+    /// The kind, in one word for programs (`--json`): part of the interface.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "usage",
+            Self::Start(_) => "start",
+            Self::NoTarget(_) => "no_target",
+            Self::Credentials(_) => "credentials",
+            Self::Refused { .. } => "refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::OldAgent(_) => "old_agent",
+            Self::NoRegion => "no_region",
+            Self::Taken(_) => "taken",
+            Self::Lost(_) => "lost",
+            Self::Signal(_) => "signal",
+        }
+    }
+
+    /// The name of AWS's error, where AWS refused a call and named it.
+    pub fn aws_code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } if !code.is_empty() => Some(code),
+            _ => None,
         }
     }
 }

@@ -60,8 +60,15 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
         }
         Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
             .map(|settings| run_call(*call, settings, environment, &remarks)),
-        Ok(Invocation::Own(own)) => Settings::from_environment(&environment)
-            .and_then(|settings| commands::run(*own, settings, environment, &remarks)),
+        Ok(Invocation::Own(own)) => {
+            let is_json = own.is_json();
+            let result = Settings::from_environment(&environment)
+                .and_then(|settings| commands::run(*own, settings, environment, &remarks));
+            match result {
+                Err(error) if is_json => Ok(commands::failed_as_json(&error)),
+                result => result,
+            }
+        }
         Err(error) => Err(error),
     };
     fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error))
@@ -84,10 +91,10 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
         command: Command::Contract,
         asked: None,
     };
-    let parent = if call.caller_waits {
-        Parent::Waits
-    } else {
-        Parent::MayGo
+    let parent = match settings.parent {
+        Some(process) => Parent::WaitsAs(process),
+        None if call.caller_waits => Parent::Waits,
+        None => Parent::MayGo,
     };
     let settings = Arc::new(settings);
     let run = || {

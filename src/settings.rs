@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use log::LevelFilter;
+use rustix::process::Pid;
 
 pub use crate::environment::Environment;
 use crate::error::Error;
@@ -11,6 +12,8 @@ use crate::error::Error;
 const MAXIMUM_PAYLOAD_SIZE: usize = 32 * 1024;
 /// What both official ends send, in bytes.
 const DEFAULT_PAYLOAD_SIZE: usize = 1024;
+/// With which process we end. It is about one process, and children do not get it.
+pub const PARENT_VARIABLE: &str = "SSM_PLUGIN_PARENT";
 /// As in OpenSSH.
 const DEFAULT_ESCAPE: u8 = b'~';
 
@@ -75,6 +78,8 @@ pub struct Settings {
     pub require_encryption: bool,
     /// `SSM_PLUGIN_PROPAGATE_EXIT_CODE`: the remote exit code becomes ours.
     pub propagate_exit_code: bool,
+    /// `SSM_PLUGIN_PARENT`: the process that started us, with which we end.
+    pub parent: Option<Pid>,
     /// `SSM_PLUGIN_ESCAPE`: the byte that begins an escape, if any does.
     pub escape: Option<u8>,
     /// `SSM_PLUGIN_LOG`: what is logged.
@@ -94,6 +99,7 @@ impl Default for Settings {
             quiet: false,
             require_encryption: false,
             propagate_exit_code: false,
+            parent: None,
             escape: Some(DEFAULT_ESCAPE),
             log: LevelFilter::Off,
             log_file: None,
@@ -140,6 +146,7 @@ impl Settings {
             quiet: read.switch("SSM_PLUGIN_QUIET")?,
             require_encryption: read.switch("SSM_PLUGIN_REQUIRE_ENCRYPTION")?,
             propagate_exit_code: read.switch("SSM_PLUGIN_PROPAGATE_EXIT_CODE")?,
+            parent: read.value(PARENT_VARIABLE, "the number of a process", process)?,
             escape: read
                 .value("SSM_PLUGIN_ESCAPE", "one ASCII character, or none", escape)?
                 .unwrap_or(default.escape),
@@ -206,6 +213,11 @@ fn payload_size(text: &str) -> Option<usize> {
         .filter(|size| (1..=MAXIMUM_PAYLOAD_SIZE).contains(size))
 }
 
+fn process(text: &str) -> Option<Pid> {
+    let number = text.parse().ok().filter(|number| *number > 0)?;
+    Pid::from_raw(number)
+}
+
 fn escape(text: &str) -> Option<Option<u8>> {
     match text.as_bytes() {
         [byte] if byte.is_ascii() => Some(Some(*byte)),
@@ -245,6 +257,7 @@ mod tests {
             ("SSM_PLUGIN_QUIET", "1"),
             ("SSM_PLUGIN_PROPAGATE_EXIT_CODE", "yes"),
             ("SSM_PLUGIN_REQUIRE_ENCRYPTION", "1"),
+            ("SSM_PLUGIN_PARENT", "7"),
             ("SSM_PLUGIN_ESCAPE", "%"),
             ("SSM_PLUGIN_LOG", "Debug"),
             ("SSM_PLUGIN_LOG_FILE", "/var/log/plugin.log"),
@@ -268,6 +281,7 @@ mod tests {
                 quiet: true,
                 require_encryption: true,
                 propagate_exit_code: true,
+                parent: Pid::from_raw(7),
                 escape: Some(b'%'),
                 log: LevelFilter::Debug,
                 log_file: Some(PathBuf::from("/var/log/plugin.log")),
@@ -293,6 +307,9 @@ mod tests {
             ("SSM_PLUGIN_QUIET", "2"),
             ("SSM_PLUGIN_PROPAGATE_EXIT_CODE", "oui"),
             ("SSM_PLUGIN_REQUIRE_ENCRYPTION", "maybe"),
+            ("SSM_PLUGIN_PARENT", "0"),
+            ("SSM_PLUGIN_PARENT", "-1"),
+            ("SSM_PLUGIN_PARENT", "init"),
             ("SSM_PLUGIN_ESCAPE", "~~"),
             ("SSM_PLUGIN_ESCAPE", "é"),
             ("SSM_PLUGIN_LOG", "verbose"),

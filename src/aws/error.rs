@@ -71,6 +71,21 @@ impl ApiError {
         }
     }
 
+    /// As the error of a command: it keeps what a program wants to know.
+    pub fn into_error(self) -> Error {
+        let text = self.to_string();
+        match self {
+            Self::Setup(error) => error,
+            Self::Credentials(_) => Error::Credentials(text),
+            Self::Refused { refusal, .. } => Error::Refused {
+                code: refusal.code,
+                text,
+            },
+            Self::Http { .. } => Error::Unreachable(text),
+            Self::Malformed(..) | Self::GivenUp(_) => Error::Start(text),
+        }
+    }
+
     /// A signature that cannot be part of headers: without it nothing is sent.
     pub(super) fn unsignable() -> Self {
         Self::Setup(Error::Start(

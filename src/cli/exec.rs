@@ -31,7 +31,7 @@ pub struct ExecOptions {
     #[arg(short = 't', long)]
     pub tty: bool,
     /// stdin goes to the command: any bytes, to their end. Its output is slow then, half a megabyte a second
-    #[arg(short = 'i', long, conflicts_with_all = ["tty", "json"])]
+    #[arg(short = 'i', long, conflicts_with = "tty")]
     pub stdin: bool,
     /// How many of several targets at a time
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
@@ -39,6 +39,9 @@ pub struct ExecOptions {
     /// One object for each target, and one for the end
     #[arg(long)]
     pub json: bool,
+    /// With --json: output as it comes, any bytes of any size, instead of the first 4 MiB in the object of the target
+    #[arg(long, requires = "json")]
+    pub stream: bool,
     /// How sessions are started.
     #[command(flatten)]
     pub starting: Starting,

@@ -68,6 +68,22 @@ pub enum Own {
     Doctor(Doctor),
 }
 
+impl Own {
+    /// Whether stdout is for programs: one object a line.
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Session(SessionCommand::Exec(exec)) => exec.json,
+            Self::Session(SessionCommand::PortForward(forward)) => forward.json,
+            Self::List(list) => list.json,
+            Self::Cp(cp) => cp.json,
+            Self::Run(run) => run.json,
+            Self::Doctor(doctor) => doctor.json,
+            Self::Session(SessionCommand::StartSession { .. } | SessionCommand::SshProxy(_))
+            | Self::SshConfig(_) => false,
+        }
+    }
+}
+
 /// One of our own subcommands that is one session.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Surroundings;
-use crate::aws::Api;
 use crate::aws::api::{InstanceFilter, Node, NodeFilter};
+use crate::aws::{Api, ApiError};
 use crate::cli::ListOptions;
 use crate::error::Error;
 use crate::network::Limit;
@@ -60,7 +60,7 @@ pub(super) fn run(list: &ListOptions, around: &Surroundings) -> Result<u8, Error
         let nodes = client
             .api()
             .nodes_page(&filters, next.as_deref(), &limit)
-            .map_err(|error| Error::Start(error.to_string()))?;
+            .map_err(ApiError::into_error)?;
         let lines = tags.lines(nodes.nodes, &limit);
         let is_wanted = |line: &Line| {
             list.pattern

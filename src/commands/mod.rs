@@ -3,6 +3,7 @@
 mod cp;
 mod doctor;
 mod exec;
+mod json;
 mod list;
 mod port_forward;
 mod public_key;
@@ -20,6 +21,7 @@ use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::settings::{Environment, Settings};
 use crate::terminal::signals;
+pub(crate) use json::failed as failed_as_json;
 use surroundings::Surroundings;
 pub(crate) use surroundings::{catch_signals, context};
 

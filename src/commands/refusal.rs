@@ -5,7 +5,7 @@ use crate::error::Error;
 
 /// The error of a call as one of a command.
 pub(super) fn explain(error: &ApiError) -> Error {
-    Error::Start(error.to_string())
+    error.clone().into_error()
 }
 
 /// Whether the service took no call because there were too many.

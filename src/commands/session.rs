@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Surroundings, catch_signals, context, public_key};
+use super::{Surroundings, context, public_key};
 use crate::aws::{ApiError, StartRequest};
 use crate::cli::{PushKey, SessionCommand, Start};
 use crate::client::target::{Target, TargetError};
@@ -14,7 +14,6 @@ use crate::session::OutputTarget;
 use crate::session::announce::Announcer;
 use crate::session::{self, Asked, Caller, Command, give_up};
 use crate::settings::Environment;
-use crate::terminal::signals::Parent;
 use crate::terminal::unread::{self, UnreadInput};
 
 /// How long it may take to send a key.
@@ -74,7 +73,7 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
     };
     let announcer = Arc::new(Announcer::new(session.id(), place).hiding(&around.redactor));
     let run = || {
-        let signals = catch_signals(Parent::MayGo)?;
+        let signals = around.catch_signals()?;
         announcer.starting();
         let context = context(
             &session,
@@ -131,7 +130,7 @@ fn push_key(
         }
         log::info!("sending the key of {}", found.source);
         let sent = client.api().send_ssh_public_key(target.id(), user, &found.line, &limit);
-        sent.map_err(|error| Error::Start(error.to_string()))
+        sent.map_err(ApiError::into_error)
     });
     pushed.inspect_err(|_| {
         let end = session

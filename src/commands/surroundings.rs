@@ -33,6 +33,11 @@ impl Surroundings {
         };
         Client::new(options, &self.environment, self.settings.clone())
     }
+
+    /// Catches signals, and the end of the process that SSM_PLUGIN_PARENT names. Others that start us may go.
+    pub(super) fn catch_signals(&self) -> Result<Signals, Error> {
+        catch_signals(self.settings.parent.map_or(Parent::MayGo, Parent::WaitsAs))
+    }
 }
 
 /// Catches signals, and restores the terminal whatever happens from here on.

@@ -243,9 +243,14 @@ fn over(facts: &EndingFacts<'_>, text: Option<Text>, reason: Option<&str>) -> Ve
 /// It could not start, or is lost for good.
 fn failed(facts: &EndingFacts<'_>, error: &Error) -> Verdict {
     let text = match error {
-        Error::Start(_) | Error::OldAgent(_) | Error::Taken(_) | Error::NoRegion => {
-            facts.place_of(Text::CannotStart(error.to_string()))
-        }
+        Error::Start(_)
+        | Error::NoTarget(_)
+        | Error::Credentials(_)
+        | Error::Refused { .. }
+        | Error::Unreachable(_)
+        | Error::OldAgent(_)
+        | Error::Taken(_)
+        | Error::NoRegion => facts.place_of(Text::CannotStart(error.to_string())),
         Error::Lost(reason) if facts.place == OutputTarget::Stdout => {
             facts.place_of(Text::Closed(reason.clone()))
         }

@@ -32,12 +32,15 @@ pub(super) struct ParentWatch {
 }
 
 /// Calls this when the parent is gone, in a thread that sleeps until then. Nothing where the parent is in another namespace: it cannot be
-/// seen.
+/// seen. `expected`: its number, where whoever started us has told it; if another one has its place by now, it is gone.
 ///
 /// # Errors
 /// When the process is out of descriptors or threads.
-pub(super) fn watch(gone: impl FnOnce() + Send + 'static) -> io::Result<Option<ParentWatch>> {
-    let Some(parent) = getppid() else {
+pub(super) fn watch(
+    expected: Option<Pid>,
+    gone: impl FnOnce() + Send + 'static,
+) -> io::Result<Option<ParentWatch>> {
+    let Some(parent) = expected.or_else(getppid) else {
         return Ok(None);
     };
     let (waker, wake_receiver) = waker()?;

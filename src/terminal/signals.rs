@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, unbounded};
+use rustix::process::Pid;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
@@ -66,6 +67,8 @@ impl Signal {
 pub enum Parent {
     /// It waits for our end, and nobody wants the session when it is gone.
     Waits,
+    /// The same of this process, which may be gone already.
+    WaitsAs(Pid),
     /// It may have started us to go on without it.
     MayGo,
 }
@@ -101,15 +104,20 @@ impl Signals {
             handle.add_signal(SIGHUP)?;
         }
         let (sender, incoming) = unbounded();
-        let parent = match parent {
-            Parent::Waits => {
+        let expected = match parent {
+            Parent::Waits => Some(None),
+            Parent::WaitsAs(process) => Some(Some(process)),
+            Parent::MayGo => None,
+        };
+        let parent = match expected {
+            Some(expected) => {
                 let sender = sender.clone();
-                parent::watch(move || {
+                parent::watch(expected, move || {
                     // Nobody listens when the session is over.
                     let _ = sender.send(Signal::ParentGone);
                 })?
             }
-            Parent::MayGo => None,
+            None => None,
         };
         let is_typed = Arc::<AtomicBool>::default();
         let typed = Arc::clone(&is_typed);

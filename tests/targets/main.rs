@@ -7,6 +7,7 @@ mod support;
 
 mod errors;
 mod exec;
+mod json;
 mod list;
 mod names;
 mod ssh;

@@ -156,7 +156,7 @@ impl StartFailure {
     fn of_api(error: &ApiError) -> Self {
         let is_denied = matches!(error, ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied"));
         Self {
-            error: Error::Start(error.to_string()),
+            error: error.clone().into_error(),
             is_final: is_denied || matches!(error, ApiError::Setup(_)),
         }
     }

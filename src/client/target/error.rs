@@ -50,7 +50,9 @@ impl TargetError {
         let text = self.to_string();
         match self {
             Self::Invalid(_) | Self::Several(_) => Error::Usage(text),
-            Self::NotFound(_) | Self::Task { .. } | Self::Api(_) => Error::Start(text),
+            Self::NotFound(_) => Error::NoTarget(text),
+            Self::Task { .. } => Error::Start(text),
+            Self::Api(error) => error.into_error(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, never, select, unbounded};
 
-use super::{Surroundings, catch_signals};
+use super::Surroundings;
 use crate::cli::{Cp, CpOrder};
 use crate::client::copy::{Copier, CopyOptions};
 use crate::client::target::TargetError;
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
-use crate::terminal::signals::{Parent, Signal};
+use crate::terminal::signals::Signal;
 use copying::{Event, Summary};
 use show::Show;
 
@@ -47,7 +47,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let (target, ()) = client
         .reach(target, wait, |_, _| Ok(()))
         .map_err(TargetError::into_error)?;
-    let signals = catch_signals(Parent::MayGo)?;
+    let signals = around.catch_signals()?;
     let copier = Copier::new(&client, target.id(), options, &cancel)
         .map_err(|error| Error::Start(error.to_string()))?;
     let mut show = Show::new(cp, copier.progress());

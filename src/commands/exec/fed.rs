@@ -4,27 +4,82 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use crossbeam_channel::{after, bounded, never, select};
 
+use super::super::Surroundings;
 use super::super::write_all::write_all;
-use super::super::{Surroundings, catch_signals};
+use super::report::{ExecReport, TargetEvent};
 use crate::cli::ExecOptions;
 use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};
+use crate::client::exec::Output;
 use crate::client::target::TargetError;
 use crate::error::Error;
 use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
-use crate::terminal::signals::{Parent, Signal};
+use crate::terminal::signals::Signal;
 
 /// How long it may take to end the session after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// What it ends with when the command's exit code is not known: as ssh does.
 const UNKNOWN_EXIT_CODE: u8 = 255;
 
+/// Where its output goes.
+enum FedOutput {
+    /// To stdout and stderr, as it is.
+    Bytes,
+    /// To stdout, as objects.
+    Objects(Box<ExecReport>),
+}
+
+impl FedOutput {
+    fn take(&mut self, stream: OutputStream, bytes: &[u8]) -> io::Result<()> {
+        match (self, stream) {
+            (Self::Bytes, OutputStream::Stdout) => write_all(rustix::stdio::stdout(), bytes),
+            (Self::Bytes, OutputStream::Stderr) => write_all(rustix::stdio::stderr(), bytes),
+            (Self::Objects(report), stream) => {
+                let bytes = Bytes::copy_from_slice(bytes);
+                let output = match stream {
+                    OutputStream::Stdout => Output::Stdout(bytes),
+                    OutputStream::Stderr => Output::Stderr(bytes),
+                };
+                report.take(0, TargetEvent::Output(output))
+            }
+        }
+    }
+
+    fn over(&mut self, code: Option<u8>) -> CommandOutcome {
+        let result = code.map(i64::from).ok_or_else(|| {
+            Error::Lost("the session ended without the command's exit code".to_owned())
+        });
+        match self {
+            Self::Bytes => CommandOutcome::Over(code),
+            Self::Objects(report) => tell(report, result),
+        }
+    }
+
+    fn failed(&mut self, error: CopyError) -> CommandOutcome {
+        match self {
+            Self::Bytes => CommandOutcome::Failed(error),
+            Self::Objects(report) => tell(report, Err(Error::Lost(error.to_string()))),
+        }
+    }
+}
+
+/// Tells the end as objects. Whoever is gone needs none.
+fn tell(report: &mut ExecReport, result: Result<i64, Error>) -> CommandOutcome {
+    match report.take(0, TargetEvent::Ended(result)) {
+        Ok(()) => CommandOutcome::Told(report.finish()),
+        Err(_) => CommandOutcome::ReaderGone,
+    }
+}
+
 /// What became of it.
 enum CommandOutcome {
     Over(Option<u8>),
+    /// The same, and it was told.
+    Told(u8),
     /// Nobody reads what it prints.
     ReaderGone,
     Failed(CopyError),
@@ -43,7 +98,7 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
     let (target, ()) = client
         .reach(&targets[0], wait, |_, _| Ok(()))
         .map_err(TargetError::into_error)?;
-    let signals = catch_signals(Parent::MayGo)?;
+    let signals = around.catch_signals()?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
     let options = CopyOptions {
         sessions: 1,
@@ -53,17 +108,21 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
     };
     let copier = Copier::new(&client, target.id(), options, &cancel)
         .map_err(|error| Error::Start(error.to_string()))?;
+    let mut output = if exec.json {
+        let mut report = ExecReport::new(exec, &targets, around.redactor.clone());
+        // It writes nothing.
+        let _ = report.take(0, TargetEvent::Found(target.id().to_owned()));
+        FedOutput::Objects(Box::new(report))
+    } else {
+        FedOutput::Bytes
+    };
     let (finished, done) = bounded(1);
     thread::Builder::new()
         .name("exec".to_owned())
         .spawn(move || {
             let mut is_reader_gone = false;
             let mut take = |stream, bytes: &[u8]| {
-                let descriptor = match stream {
-                    OutputStream::Stdout => rustix::stdio::stdout(),
-                    OutputStream::Stderr => rustix::stdio::stderr(),
-                };
-                let written = write_all(descriptor, bytes);
+                let written = output.take(stream, bytes);
                 is_reader_gone = written
                     .as_ref()
                     .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
@@ -71,9 +130,9 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
             };
             let result = copier.run_fed(&words, rustix::stdio::stdin(), &mut take);
             let outcome = match result {
-                Ok(code) => CommandOutcome::Over(code),
+                Ok(code) => output.over(code),
                 Err(_) if is_reader_gone => CommandOutcome::ReaderGone,
-                Err(error) => CommandOutcome::Failed(error),
+                Err(error) => output.failed(error),
             };
             copier.finish();
             // Nobody waits any more after a second signal.
@@ -98,10 +157,15 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         }
     };
     if let Some(signal) = ended_by {
-        return Ok(Error::Signal(signal.number()).exit_code());
+        let error = Error::Signal(signal.number());
+        return if exec.json {
+            Err(error)
+        } else {
+            Ok(error.exit_code())
+        };
     }
     Ok(match outcome {
-        Some(CommandOutcome::Over(Some(code))) => code,
+        Some(CommandOutcome::Over(Some(code)) | CommandOutcome::Told(code)) => code,
         Some(CommandOutcome::ReaderGone) => 0,
         Some(CommandOutcome::Failed(error)) => {
             print::complaint(error);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
+use super::Surroundings;
 use super::session::{STDIN_TIMEOUT, refuse_unread};
-use super::{Surroundings, catch_signals};
 use crate::cli::ExecOptions;
 use crate::client::Client;
 use crate::client::exec::command_line;
@@ -21,7 +21,7 @@ use crate::datachannel::{DataChannel, Urgency};
 use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::session_api::TerminateSession;
-use crate::terminal::signals::{Parent, Signal};
+use crate::terminal::signals::Signal;
 use report::{ExecReport, TargetEvent};
 
 /// How long a target may take to begin.
@@ -54,7 +54,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
     let targets = exec.targets(&around.environment)?;
     let client = around.client(&exec.starting.account)?;
     refuse_unread(began + STDIN_TIMEOUT)?;
-    let signals = catch_signals(Parent::MayGo)?;
+    let signals = around.catch_signals()?;
     let shared = Arc::new(ExecState {
         client,
         line: command_line(&exec.command),
@@ -81,7 +81,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
             .map_err(|error| out_of_resources(&error))?;
     }
     drop(sender);
-    let report = ExecReport::new(&targets, exec.json, around.redactor.clone());
+    let report = ExecReport::new(exec, &targets, around.redactor.clone());
     let (done, finished) = bounded(1);
     // On a thread of its own: a reader who is slow must not keep signals waiting.
     std::thread::Builder::new()

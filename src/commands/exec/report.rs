@@ -1,11 +1,13 @@
 //! What is shown of several targets: lines as they come, or an object for each, and how it went.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
 use super::lines::Lines;
+use crate::cli::ExecOptions;
 use crate::client::exec::Output;
 use crate::client::target::TargetName;
 use crate::error::Error;
@@ -18,6 +20,17 @@ use crate::terminal::print;
 const MOST_KEPT: usize = 4 * 1024 * 1024;
 /// The exit code of a target that was not reached, or told none: as of ssh.
 const UNKNOWN: u8 = 255;
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ExecFormat {
+    /// Lines, each with its target before it.
+    Lines,
+    /// An object for each target, with the beginning of its output.
+    Objects,
+    /// Objects, one for each piece of output too.
+    Stream,
+}
 
 /// What a thread tells of its target.
 pub(super) enum TargetEvent {
@@ -32,7 +45,7 @@ pub(super) enum TargetEvent {
 /// What is known of all targets.
 pub(super) struct ExecReport {
     targets: Vec<TargetProgress>,
-    is_json: bool,
+    format: ExecFormat,
     redactor: Redactor,
 }
 
@@ -42,7 +55,14 @@ struct TargetProgress {
     id: Option<String>,
     stdout: KeptStream,
     stderr: KeptStream,
-    end: Option<Result<u8, String>>,
+    end: Option<Result<u8, ExecFailure>>,
+}
+
+/// Why there is no exit code.
+struct ExecFailure {
+    kind: &'static str,
+    aws_code: Option<String>,
+    text: String,
 }
 
 /// One of its streams.
@@ -54,7 +74,7 @@ struct KeptStream {
 }
 
 impl ExecReport {
-    pub(super) fn new(targets: &[TargetName], is_json: bool, redactor: Redactor) -> Self {
+    pub(super) fn new(exec: &ExecOptions, targets: &[TargetName], redactor: Redactor) -> Self {
         let progress = |name: &TargetName| TargetProgress {
             label: name.to_string(),
             id: name.id().map(str::to_owned),
@@ -64,7 +84,11 @@ impl ExecReport {
         };
         Self {
             targets: targets.iter().map(progress).collect(),
-            is_json,
+            format: match (exec.json, exec.stream) {
+                (false, _) => ExecFormat::Lines,
+                (true, false) => ExecFormat::Objects,
+                (true, true) => ExecFormat::Stream,
+            },
             redactor,
         }
     }
@@ -79,23 +103,31 @@ impl ExecReport {
                 progress.id = Some(id);
                 Ok(())
             }
-            TargetEvent::Output(output) if self.is_json => {
-                match output {
-                    Output::Stdout(bytes) => progress.stdout.keep(&bytes),
-                    Output::Stderr(bytes) => progress.stderr.keep(&bytes),
+            TargetEvent::Output(output) => match (self.format, output) {
+                (ExecFormat::Lines, output) => progress.show(&output),
+                (ExecFormat::Objects, Output::Stdout(bytes)) => {
+                    progress.stdout.keep(&bytes);
+                    Ok(())
                 }
-                Ok(())
-            }
-            TargetEvent::Output(output) => progress.show(&output),
+                (ExecFormat::Objects, Output::Stderr(bytes)) => {
+                    progress.stderr.keep(&bytes);
+                    Ok(())
+                }
+                (ExecFormat::Stream, output) => write_json(&progress.output(&output)),
+            },
             TargetEvent::Ended(result) => {
                 progress.end = Some(match result {
                     Ok(code) => Ok(to_exit_code(code)),
-                    Err(error) => Err(self.redactor.clean(&text(&error)).into_owned()),
+                    Err(error) => Err(ExecFailure {
+                        kind: error.kind(),
+                        aws_code: error.aws_code().map(str::to_owned),
+                        text: self.redactor.clean(&text(&error)).into_owned(),
+                    }),
                 });
-                if self.is_json {
-                    write_json(&progress.result())
-                } else {
-                    progress.show_rest()
+                match self.format {
+                    ExecFormat::Lines => progress.show_rest(),
+                    ExecFormat::Objects => write_json(&progress.result(true)),
+                    ExecFormat::Stream => write_json(&progress.result(false)),
                 }
             }
         }
@@ -114,7 +146,7 @@ impl ExecReport {
             .filter(|progress| code(progress) != 0)
             .count();
         let succeeded = self.targets.len() - failed;
-        if self.is_json {
+        if self.format != ExecFormat::Lines {
             let end = EndEvent {
                 event: "end",
                 code: highest,
@@ -130,7 +162,7 @@ impl ExecReport {
             match &progress.end {
                 Some(Ok(0)) => {}
                 Some(Ok(code)) => print::complaint(format!("{label}: exit code {code}")),
-                Some(Err(why)) => print::complaint(format!("{label}: {why}")),
+                Some(Err(why)) => print::complaint(format!("{label}: {}", why.text)),
                 None => print::complaint(format!("{label}: not started")),
             }
         }
@@ -165,22 +197,41 @@ impl TargetProgress {
         })
     }
 
-    fn result(&self) -> ResultEvent<'_> {
-        let (status, error) = match &self.end {
+    fn output(&self, output: &Output) -> OutputEvent<'_> {
+        let (stream, bytes) = match output {
+            Output::Stdout(bytes) => ("stdout", bytes),
+            Output::Stderr(bytes) => ("stderr", bytes),
+        };
+        OutputEvent {
+            event: "output",
+            target: self.id.as_deref(),
+            name: &self.label,
+            stream,
+            data: BASE64.encode(bytes),
+        }
+    }
+
+    fn result(&self, has_output: bool) -> ResultEvent<'_> {
+        let (status, why) = match &self.end {
             Some(Ok(code)) => (Some(*code), None),
-            Some(Err(why)) => (None, Some(why.as_str())),
+            Some(Err(why)) => (None, Some(why)),
             None => (None, None),
+        };
+        let text = |stream: &'_ KeptStream| {
+            has_output.then(|| String::from_utf8_lossy(&stream.kept).into_owned())
         };
         ResultEvent {
             event: "result",
             target: self.id.as_deref(),
             name: &self.label,
             status,
-            stdout: String::from_utf8_lossy(&self.stdout.kept),
-            stderr: String::from_utf8_lossy(&self.stderr.kept),
+            stdout: text(&self.stdout),
+            stderr: text(&self.stderr),
             stdout_cut: self.stdout.is_cut,
             stderr_cut: self.stderr.is_cut,
-            error,
+            error: why.map(|why| why.text.as_str()),
+            kind: why.map(|why| why.kind),
+            aws_code: why.and_then(|why| why.aws_code.as_deref()),
         }
     }
 }
@@ -194,14 +245,32 @@ struct ResultEvent<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u8>,
-    stdout: Cow<'a, str>,
-    stderr: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
     stdout_cut: bool,
     #[serde(skip_serializing_if = "is_false")]
     stderr_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aws_code: Option<&'a str>,
+}
+
+/// The object of a piece of output.
+#[derive(Serialize)]
+struct OutputEvent<'a> {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    name: &'a str,
+    stream: &'static str,
+    /// As base64: it may be any bytes, and end in the middle of a character.
+    data: String,
 }
 
 /// The object of the end.

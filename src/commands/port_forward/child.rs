@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Pid, kill_process};
 
 use crate::client::forward::LocalAddress;
-use crate::settings::Environment;
+use crate::settings::{Environment, PARENT_VARIABLE};
 use crate::signal_mask;
 use crate::terminal::signals::Signal;
 
@@ -39,6 +39,7 @@ impl Child {
         let mut command = Command::new(program);
         // The snapshot is what we were given, without what is nobody else's business.
         command.args(arguments).env_clear().envs(environment.iter());
+        command.env_remove(PARENT_VARIABLE);
         for (index, local) in locals.iter().enumerate() {
             let port = value(local);
             if index == 0 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, at, never, select};
 
-use super::{Surroundings, catch_signals};
+use super::Surroundings;
 use crate::cli::PortForward;
 use crate::client::forward::{
     Forward, ForwardEvent, ForwardOptions, Forwarding, Resolve, Unresolved,
@@ -16,7 +16,7 @@ use crate::client::forward::{
 use crate::client::target::{TargetError, TargetName};
 use crate::error::{Error, Meaning};
 use crate::session::port::raise_open_files;
-use crate::terminal::signals::{Parent, Signal, Signals};
+use crate::terminal::signals::{Signal, Signals};
 use child::Child;
 use show::ForwardShow;
 
@@ -38,7 +38,7 @@ pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Er
     let code = match begin(command, around, forwards, name, &mut show) {
         Err(error @ Error::OldAgent(_)) if command.can_be_session() => return Err(error),
         Err(error) => {
-            show.error(&error.to_string());
+            show.failed(&error);
             error.exit_code()
         }
         Ok(code) => code,
@@ -56,7 +56,7 @@ fn begin(
 ) -> Result<u8, Error> {
     let client = around.client(&command.connection.starting.account)?;
     raise_open_files();
-    let signals = catch_signals(Parent::MayGo)?;
+    let signals = around.catch_signals()?;
     if command.command.is_empty() {
         // Otherwise the command is stopped and goes on as its user wants it.
         let caught = signals.catch(&[Signal::Stop]);

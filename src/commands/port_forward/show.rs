@@ -7,8 +7,10 @@ use rustix::termios::isatty;
 use serde_json::{Value, json};
 
 use super::super::Surroundings;
+use super::super::json::error as error_object;
 use crate::cli::PortForward;
 use crate::client::forward::{Forward, ForwardEvent, Forwarding, LocalAddress, Statistics};
+use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
@@ -193,6 +195,16 @@ impl ForwardShow {
             print_object(&json!({ "event": "error", "message": sanitise::text(&message) }));
         } else {
             print::complaint(message);
+        }
+    }
+
+    /// It could not begin, or is over for good.
+    pub(super) fn failed(&mut self, error: &Error) {
+        if self.json {
+            let message = error.to_string();
+            print_object(&error_object(error, &self.redactor.clean(&message)));
+        } else {
+            self.error(&error.to_string());
         }
     }
 

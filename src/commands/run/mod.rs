@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, after, at, bounded, never, select};
 use rustix::termios::isatty;
 
-use super::{Surroundings, catch_signals};
+use super::Surroundings;
 use crate::cli::Run;
 use crate::cli::run::RunOrder;
 use crate::client::Client;
@@ -33,7 +33,7 @@ use crate::network::Limit;
 use crate::remarks::Remarks;
 use crate::session::out_of_resources;
 use crate::terminal::print;
-use crate::terminal::signals::{Parent, Signal, Signals};
+use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::unread::{self, UnreadInput};
 use call::{CallAnswer, Calls};
 use send::CommandPlan;
@@ -85,7 +85,7 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
         RunOrder::Send(send) => send::plan(client.api(), send, &Limit::within(SEND_TIMEOUT))?,
         RunOrder::Attach(_) => CommandPlan::default(),
     };
-    let signals = catch_signals(Parent::MayGo)?;
+    let signals = around.catch_signals()?;
     let mut show = RunShow::new(run.json, &signals);
     let (commands, trouble) = match order {
         RunOrder::Send(_) => send(&client, &plan, &mut show),

@@ -276,7 +276,11 @@ pub(super) fn failed(json: bool, error: &Error) {
     if json {
         let message = sanitise::text(&error.to_string());
         let events = [
-            RunEvent::Error { message: &message },
+            RunEvent::Error {
+                kind: error.kind(),
+                aws_code: error.aws_code(),
+                message: &message,
+            },
             RunEvent::End {
                 code: error.exit_code(),
                 succeeded: None,
@@ -319,6 +323,9 @@ enum RunEvent<'a> {
         places: &'a [String],
     },
     Error {
+        kind: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        aws_code: Option<&'a str>,
         message: &'a str,
     },
     End {

@@ -16,12 +16,13 @@ use sandbox::{
     AgentConfig, AuthorizedKeys, Check, Config, GatewayConfig, KmsConfig, Sandbox, SessionConfig,
     Target, Task,
 };
+use serde_json::{Map, Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-/// The other side of Session Manager on this machine: API, message gateway and agent, for trying out and for tests.
+/// The other side of Session Manager on this machine: API, message gateway and agent, for trying out and for tests
 #[derive(Parser)]
-#[command(name = "sandbox")]
+#[command(name = "sandbox", before_help = FIRST_USE)]
 struct Arguments {
     /// All chance comes from it.
     #[arg(long, default_value_t = 0)]
@@ -86,6 +87,9 @@ struct Arguments {
     /// Writes the variables, with this run's credentials, to a file that a shell can source and only you can read.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
+    /// For programs: when it is ready, one JSON object on stdout with endpoint_url, region, environment and targets; it ends when stdin does.
+    #[arg(long)]
+    json: bool,
     /// Writes what happens to a file.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -95,6 +99,14 @@ struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
 }
+
+/// What somebody needs who has never seen it.
+const FIRST_USE: &str = "\
+Run a command against it:  sandbox exec -- aws ssm start-session --target web-1
+The command, and all that it starts, finds this sandbox in place of AWS: endpoint, region, credentials made for this run, trust.
+Every target is this machine, where commands and shells run as you; --target NAME and --fleet N say which ones there are.
+In a terminal of its own:  sandbox --env FILE, and `. FILE` elsewhere. For programs: sandbox --json.
+Make it difficult with --loss, --rtt, --bandwidth, --kms, --token-lifetime; nothing leaves this machine.";
 
 #[derive(Subcommand)]
 enum Action {
@@ -134,7 +146,15 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     match &arguments.action {
         Some(Action::Exec { command }) => execute(&sandbox, command, signals, cuts),
         None => {
-            if arguments.env.is_none() {
+            if arguments.json {
+                println!("{}", ready(&sandbox));
+                let handle = signals.handle();
+                // Whoever started it has gone when nobody can write to stdin any more.
+                thread::spawn(move || {
+                    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+                    handle.close();
+                });
+            } else if arguments.env.is_none() {
                 explain(&sandbox);
             }
             for signal in signals.forever() {
@@ -209,7 +229,7 @@ fn config(arguments: &Arguments) -> Config {
         tls: !arguments.plain,
         api_signatures: check,
         upgrade_signatures: check,
-        print: !arguments.quiet && arguments.action.is_none(),
+        print: !arguments.quiet && !arguments.json && arguments.action.is_none(),
         log_file: arguments.log.clone(),
         targets: targets(arguments),
         tasks: tasks(arguments),
@@ -290,6 +310,29 @@ fn exports(sandbox: &Sandbox) -> String {
         format!("export {name}='{value}'\n")
     };
     sandbox.environment().into_iter().map(line).collect()
+}
+
+/// What a program needs that has started it.
+fn ready(sandbox: &Sandbox) -> Value {
+    let environment: Map<String, Value> = sandbox
+        .environment()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let targets: Vec<Value> = sandbox
+        .targets()
+        .iter()
+        .map(|target| {
+            json!({ "id": target.id, "name": target.tag("Name"), "address": target.address })
+        })
+        .collect();
+    json!({
+        "event": "ready",
+        "endpoint_url": sandbox.api_url(),
+        "region": environment.get("AWS_REGION"),
+        "environment": environment,
+        "targets": targets,
+    })
 }
 
 fn explain(sandbox: &Sandbox) {

@@ -1,11 +1,13 @@
 //! The sandbox itself: starts all servers, hands out sessions, ends everything.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -198,6 +200,21 @@ pub fn private_file(path: &Path) -> io::Result<File> {
 }
 
 impl Sandbox {
+    /// Starts it with the defaults, and with online nodes of these names: `i-00000000000000001` and so on. Without any, every identifier
+    /// is a node.
+    ///
+    /// # Errors
+    /// When ports or certificates cannot be had.
+    pub fn with_targets(names: &[&str]) -> io::Result<Self> {
+        Self::start(Config {
+            targets: (1..)
+                .zip(names)
+                .map(|(number, name)| Target::new(number, name))
+                .collect(),
+            ..Config::default()
+        })
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -275,6 +292,11 @@ impl Sandbox {
         {
             change(target);
         }
+    }
+
+    /// The nodes; none where every identifier is one.
+    pub fn targets(&self) -> Vec<Target> {
+        lock(&self.shared.targets).clone()
     }
 
     /// A further node.
@@ -380,6 +402,23 @@ impl Sandbox {
             }
         }
         variables
+    }
+
+    /// A command that is pointed at this sandbox: `sandbox.command("aws")`. Nothing else that AWS's programs read from the environment
+    /// reaches it, neither does this user's own configuration.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let bytes = name.as_encoded_bytes();
+            if bytes.starts_with(b"AWS_") || bytes.starts_with(b"SSM_PLUGIN_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .envs(self.environment());
+        command
     }
 
     /// The gateway under all its loopback names, as `SSM_PLUGIN_ALLOW_STREAM_HOST` wants them.

@@ -1,0 +1,32 @@
+//! What `--json` says when something goes wrong: the same in every command.
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::sanitise;
+use crate::terminal::print;
+
+/// The object of an error. `message` is its text, cleaned of secrets.
+pub(super) fn error(error: &Error, message: &str) -> Value {
+    let mut object = json!({
+        "event": "error",
+        "kind": error.kind(),
+        "message": sanitise::text(message),
+    });
+    if let Some(code) = error.aws_code() {
+        object["aws_code"] = code.into();
+    }
+    object
+}
+
+/// Says why a command could not begin, and that this is its end. The exit code.
+pub(crate) fn failed(why: &Error) -> u8 {
+    let code = why.exit_code();
+    for object in [
+        error(why, &why.to_string()),
+        json!({ "event": "end", "code": code }),
+    ] {
+        print::to_stdout(&format!("{object}\n"));
+    }
+    code
+}
