@@ -197,12 +197,12 @@ impl TargetProgress {
         })
     }
 
-    fn output(&self, output: &Output) -> OutputEvent<'_> {
+    fn output(&self, output: &Output) -> PieceEvent<'_> {
         let (stream, bytes) = match output {
             Output::Stdout(bytes) => ("stdout", bytes),
             Output::Stderr(bytes) => ("stderr", bytes),
         };
-        OutputEvent {
+        PieceEvent {
             event: "output",
             target: self.id.as_deref(),
             name: &self.label,
@@ -263,7 +263,7 @@ struct ResultEvent<'a> {
 
 /// The object of a piece of output.
 #[derive(Serialize)]
-struct OutputEvent<'a> {
+struct PieceEvent<'a> {
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a str>,

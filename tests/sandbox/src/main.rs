@@ -87,7 +87,7 @@ struct Arguments {
     /// Writes the variables, with this run's credentials, to a file that a shell can source and only you can read.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
-    /// For programs: when it is ready, one JSON object on stdout with endpoint_url, region, environment and targets; it ends when stdin does.
+    /// For programs: one JSON object on stdout when it is ready, with endpoint_url, region, environment and targets; it ends with its stdin.
     #[arg(long)]
     json: bool,
     /// Writes what happens to a file.
