@@ -4,14 +4,16 @@ use std::io::{self, Read, Write};
 
 use rustix::event::PollFlags;
 
-/// What one system call takes at most, in bytes: a few of the largest records.
-const SIZE: usize = 64 * 1024;
+/// What the first system calls take at most, in bytes. A connection that has little to say needs no more.
+const SMALLEST: usize = 4 * 1024;
+/// What one takes at most where much comes, in bytes: a few of the largest records.
+const LARGEST: usize = 64 * 1024;
 
 /// A stream with what was read from it too early.
 #[derive(Debug)]
 pub struct ReadAhead<S> {
     stream: S,
-    /// Made at the first read.
+    /// Made at the first read, and twice as large when a read has filled it.
     buffer: Vec<u8>,
     /// What of `buffer` was read and not taken yet.
     start: usize,
@@ -54,7 +56,12 @@ impl<S> ReadAhead<S> {
 impl<S: Read> Read for ReadAhead<S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
-            self.buffer.resize(SIZE, 0);
+            let size = if self.end == self.buffer.len() {
+                (self.end * 2).clamp(SMALLEST, LARGEST)
+            } else {
+                self.buffer.len()
+            };
+            self.buffer.resize(size, 0);
             self.start = 0;
             self.end = 0;
             let result = self.stream.read(&mut self.buffer);

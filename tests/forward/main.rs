@@ -6,12 +6,15 @@ mod port_support;
 mod support;
 
 mod command;
+mod denials;
 mod forms;
 mod json;
 mod many;
+mod names;
 mod outliving;
 mod sessions;
 mod socks;
+mod status;
 mod taken;
 
 use std::io::{Read, Write};

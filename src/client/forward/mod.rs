@@ -39,9 +39,6 @@ use crate::waker::mailbox;
 use port::PortThread;
 use supervisor::Supervisor;
 
-/// What may wait to be told. Connections beyond are not told: who does not read that many would not read more.
-const EVENTS: usize = 4096;
-
 /// Forwards that are open.
 #[derive(Debug)]
 pub struct Forwarding {
@@ -67,7 +64,7 @@ impl Client {
             bound.push((listener, forward.remote.clone()));
         }
         let statistics = Arc::<Statistics>::default();
-        let (sender, events) = bounded(EVENTS);
+        let (sender, events) = unbounded();
         let (control, orders_to_stop) = bounded(1);
         let run = || {
             let (mailbox, orders) = mailbox()?;
@@ -97,8 +94,8 @@ impl Client {
             );
             let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
             for warning in warnings {
-                // There is room for these.
-                let _ = sender.try_send(ForwardEvent::Warning(warning));
+                // The receiver is here.
+                let _ = sender.send(ForwardEvent::Warning(warning));
             }
             spawn("forward").spawn(move || supervisor.run())?;
             spawn("port").spawn(move || thread.run(on_demand))?;

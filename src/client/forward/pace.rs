@@ -58,6 +58,11 @@ impl StartPace {
         self.last_start = Some(now);
     }
 
+    /// Whether the last one was a failure.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Something came through a session.
     pub(super) fn was_of_use(&mut self) {
         self.failures = 0;

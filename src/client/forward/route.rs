@@ -8,7 +8,10 @@ use crate::session::port::ListenAddress;
 /// One destination.
 pub(super) struct ForwardRoute {
     pub(super) destination: Destination,
+    /// Of sessions while there is none.
     pub(super) pace: StartPace,
+    /// Of further ones beside those that stand.
+    pub(super) beside: StartPace,
     /// The forwards that are ready when its first session stands.
     pub(super) unready: Vec<usize>,
     /// Whether no connection has been carried yet, by a session that was started before anybody connected.
@@ -36,6 +39,7 @@ impl ForwardRoute {
         Self {
             destination,
             pace: StartPace::default(),
+            beside: StartPace::default(),
             unready: Vec::new(),
             is_unproven: false,
             local_port: 0,

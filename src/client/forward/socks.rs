@@ -1,4 +1,6 @@
 //! The server's side of SOCKS5 (RFC 1928) without I/O: CONNECT, no authentication. Names are resolved by who connects.
+//!
+//! Written by hand: `tor-socksproto` brings a hundred crates, `socks5-impl` is under the GPL, and the others stand on an async runtime.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rustix::termios::isatty;
+use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
 
 use super::super::Surroundings;
@@ -13,7 +13,10 @@ use crate::client::forward::{Forward, ForwardEvent, Forwarding, LocalAddress, St
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
-use crate::terminal::print;
+use crate::terminal::{print, raw, status_line};
+
+/// Where the terminal does not know its width, in columns.
+const USUAL_WIDTH: usize = 80;
 
 /// Shows it.
 pub(super) struct ForwardShow {
@@ -51,7 +54,9 @@ impl ForwardShow {
             json: command.json,
             is_quiet: command.quiet,
             leaves_stdout: around.settings.quiet || runs,
-            has_status: !command.quiet && !runs && isatty(rustix::stdio::stderr()),
+            has_status: !command.quiet
+                && !runs
+                && status_line::is_possible(around.environment.get("TERM")),
             label: sanitise::line_within(label, 100),
             remotes: forwards.iter().map(remote).collect(),
             locals: Vec::new(),
@@ -247,8 +252,17 @@ impl ForwardShow {
             read(&statistics.sessions),
             self.reconnects
         );
-        print::to_stderr(&format!("\r{line}\x1b[K"));
-        self.status_stands = true;
+        if raw::in_foreground() {
+            // The last column stays free: some terminals wrap when it is written.
+            let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
+            let width = if width == 0 {
+                USUAL_WIDTH
+            } else {
+                width.into()
+            };
+            print::to_stderr(&format!("\r{line:.0$}\x1b[K", width - 1));
+            self.status_stands = true;
+        }
     }
 
     fn clear_status(&mut self) {

@@ -1,6 +1,7 @@
 //! What the other side shall be like. Every default is how the real one is, as far as that is known.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -334,6 +335,8 @@ pub struct AgentConfig {
     pub smux_keepalive: Duration,
     /// The instance's name, and KMS's target.
     pub instance_id: String,
+    /// Names that only its side resolves, as by a private DNS.
+    pub hosts: Vec<(String, IpAddr)>,
     /// How long it waits, twice, for its unacknowledged messages at the end. The real one: 2 s.
     pub drain_timeout: Duration,
     /// What keeps its own connection.
@@ -380,6 +383,7 @@ impl Default for AgentConfig {
             handshake_timeout: Duration::from_secs(15),
             smux_keepalive: Duration::from_secs(10),
             instance_id: "i-0123456789abcdef0".into(),
+            hosts: Vec::new(),
             drain_timeout: Duration::from_secs(2),
             heartbeat: Heartbeat::default(),
         }

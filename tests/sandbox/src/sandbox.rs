@@ -63,6 +63,10 @@ struct Sessions {
     by_id: HashMap<String, Arc<Session>>,
     count: u64,
     config: SessionConfig,
+    /// How many may go on at a time.
+    quota: Option<usize>,
+    /// Documents that nobody may start.
+    denied_documents: Vec<String>,
 }
 
 impl Shared {
@@ -102,6 +106,22 @@ impl Shared {
             },
             session,
         }
+    }
+
+    /// Whether the account has room for another session.
+    pub(crate) fn is_within_quota(&self) -> bool {
+        let sessions = lock(&self.sessions);
+        let going_on = sessions.by_id.values();
+        let going_on = going_on.filter(|session| session.ended().is_none()).count();
+        sessions.quota.is_none_or(|quota| going_on < quota)
+    }
+
+    /// Whether the account's policy lets nobody start this document.
+    pub(crate) fn is_denied_document(&self, name: &str) -> bool {
+        lock(&self.sessions)
+            .denied_documents
+            .iter()
+            .any(|denied| denied == name)
     }
 
     /// Ends the session when its time is up.
@@ -282,6 +302,17 @@ impl Sandbox {
     /// What sessions that are started over the API are like from now on, but for their document.
     pub fn set_session_config(&self, config: SessionConfig) {
         lock(&self.shared.sessions).config = config;
+    }
+
+    /// How many sessions the account may have at a time from now on; without a number any.
+    pub fn set_session_quota(&self, quota: Option<usize>) {
+        lock(&self.shared.sessions).quota = quota;
+    }
+
+    /// The account's policy lets nobody start this document from now on.
+    pub fn deny_document(&self, name: &str) {
+        let mut sessions = lock(&self.shared.sessions);
+        sessions.denied_documents.push(name.to_owned());
     }
 
     /// Changes a node: it goes away or comes back, gets another tag. Nothing when there is none of this id.

@@ -114,8 +114,6 @@ impl Supervisor {
             Finish::Over(result) => result,
         };
         // Whoever does not listen by now has gone.
-        let _ = self
-            .events
-            .send_timeout(ForwardEvent::Ended(result), STOP_TIMEOUT);
+        let _ = self.events.send(ForwardEvent::Ended(result));
     }
 }

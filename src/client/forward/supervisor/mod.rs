@@ -23,6 +23,9 @@ use crate::network::Cancel;
 use crate::sanitise;
 use crate::waker::Mailbox;
 
+/// What may wait to be told. What is beyond is not told: who does not read that many would not read more. The channel has no bound of its
+/// own, as its memory would be there from the beginning.
+const MOST_EVENTS: usize = 4096;
 /// How long ending everything, or one session, may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -147,8 +150,10 @@ impl Supervisor {
     }
 
     fn tell(&self, event: ForwardEvent) {
-        // See `EVENTS`.
-        let _ = self.events.try_send(event);
+        if self.events.len() < MOST_EVENTS {
+            // Whoever does not listen has gone.
+            let _ = self.events.send(event);
+        }
     }
 
     fn handle(&mut self, heard: SupervisorEvent) -> Option<Finish> {

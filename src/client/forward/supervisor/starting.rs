@@ -9,11 +9,11 @@ use super::{
 };
 use crate::client::forward::destination::Destination;
 use crate::client::forward::start::start;
+use crate::client::target::reach::INTERVAL;
+use crate::error::Error;
 use crate::network::Limit;
 use crate::{random, sanitise};
 
-/// How often a target is looked for that is waited for.
-const WAIT_INTERVAL: Duration = Duration::from_secs(5);
 /// No limit of its own: each start has one.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,13 +37,16 @@ impl Supervisor {
             // The number is used for another one now.
             *known = ForwardRoute::new(destination);
         }
-        let standing = self.sessions.values().any(|session| session.route == route);
-        // Those that are wanted beside others that stand are no tries after a failure.
-        let at = if standing {
-            now
-        } else {
-            known.pace.next(now, random::share())
-        };
+        // Those that are wanted beside others that stand are no tries after a failure, and nothing waits for them when they have failed.
+        if self.sessions.values().any(|session| session.route == route) {
+            if known.beside.has_failed() && known.beside.next(now, random::share()) > now {
+                self.port.post(ForwardOrder::Failed { route });
+            } else {
+                self.start(route);
+            }
+            return;
+        }
+        let at = known.pace.next(now, random::share());
         if at > now {
             self.due.push((at, route));
         } else {
@@ -55,7 +58,9 @@ impl Supervisor {
         let Some(route) = self.routes.get_mut(&id) else {
             return;
         };
-        route.pace.started(Instant::now());
+        let now = Instant::now();
+        route.pace.started(now);
+        route.beside.started(now);
         self.starting += 1;
         let (client, options) = (self.client.clone(), Arc::clone(&self.options));
         let (destination, local_port) = (route.destination.clone(), route.local_port);
@@ -91,25 +96,39 @@ impl Supervisor {
             Err(StartFailure { error, is_final }) => {
                 if is_first && !is_final && self.waits_until.is_some_and(|at| Instant::now() < at) {
                     if !std::mem::replace(&mut self.has_told_waiting, true) {
+                        let seconds = self.options.wait.unwrap_or_default().as_secs();
                         self.tell(ForwardEvent::Warning(format!(
-                            "waiting for the target: {error}"
+                            "waiting for the target, up to {seconds} s: {error}"
                         )));
                     }
-                    self.due.push((Instant::now() + WAIT_INTERVAL, id));
+                    self.due.push((Instant::now() + INTERVAL, id));
                     return None;
                 }
+                // While a node is replaced its name may be that of two.
+                let is_final = is_final && !matches!(error, Error::Usage(_));
                 if is_final || is_first || self.options.once {
                     return Some(Finish::Over(Err(error)));
                 }
-                if let Some(route) = self.routes.get_mut(&id) {
-                    route.pace.failed(Instant::now());
-                    let line = format!("no session for {}: {error}", route.destination);
-                    self.tell(ForwardEvent::Warning(line));
-                }
-                self.port.post(ForwardOrder::Failed { route: id });
+                self.give_up(id, &error);
             }
         }
         None
+    }
+
+    /// There is no session, and who waits for it is told so.
+    fn give_up(&mut self, id: RouteId, error: &Error) {
+        let is_beside_others = self.sessions.values().any(|session| session.route == id);
+        if let Some(route) = self.routes.get_mut(&id) {
+            let pace = if is_beside_others {
+                &mut route.beside
+            } else {
+                &mut route.pace
+            };
+            pace.failed(Instant::now());
+            let line = format!("no session for {}: {error}", route.destination);
+            self.tell(ForwardEvent::Warning(line));
+        }
+        self.port.post(ForwardOrder::Failed { route: id });
     }
 
     fn begin(&mut self, id: RouteId, ready: Ready) {
@@ -132,10 +151,10 @@ impl Supervisor {
             session: supervised.name.clone(),
             target: supervised.target.clone(),
         });
-        let unready = self
-            .routes
-            .get_mut(&id)
-            .map(|route| std::mem::take(&mut route.unready));
+        let unready = self.routes.get_mut(&id).map(|route| {
+            route.beside.was_of_use();
+            std::mem::take(&mut route.unready)
+        });
         for forward in unready.unwrap_or_default() {
             self.tell(ForwardEvent::Ready {
                 forward,

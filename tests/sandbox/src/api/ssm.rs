@@ -31,6 +31,19 @@ pub(super) fn start(input: &Value, no_token: bool, shared: &Shared) -> Answer {
             format!("{target} is not connected."),
         ));
     }
+    let name = input.get("DocumentName").and_then(Value::as_str);
+    let name = name.unwrap_or("SSM-SessionManagerRunShell");
+    if shared.is_denied_document(name) {
+        let document = format!("arn:aws:ssm:eu-central-1::document/{name}");
+        return Err(denied(&document));
+    }
+    if !shared.is_within_quota() {
+        // AWS documents neither the code nor the words.
+        return Err(ApiError::new(
+            "ServiceQuotaExceededException",
+            "The account has reached its maximum number of active sessions.",
+        ));
+    }
     let mut config = shared.session_config();
     config.document = document(input)?;
     target.clone_into(&mut config.agent.instance_id);
@@ -55,19 +68,24 @@ fn node(id: &str, shared: &Shared) -> Result<Option<Target>, ApiError> {
     }
     let node = targets.iter().find(|target| target.id == id);
     if node.is_some_and(|node| node.is_denied) {
-        return Err(ApiError::new(
-            "AccessDeniedException",
-            format!(
-                "User: arn:aws:iam::111122223333:user/sandbox is not authorized to perform: ssm:StartSession on resource: \
-                 arn:aws:ec2:eu-central-1:111122223333:instance/{id} because no identity-based policy allows the ssm:StartSession action"
-            ),
-        ));
+        let instance = format!("arn:aws:ec2:eu-central-1:111122223333:instance/{id}");
+        return Err(denied(&instance));
     }
     let node = node
         .filter(|node| node.state == TargetState::Online)
         .cloned();
     node.map(Some)
         .ok_or_else(|| ApiError::new("TargetNotConnected", format!("{id} is not connected.")))
+}
+
+fn denied(resource: &str) -> ApiError {
+    ApiError::new(
+        "AccessDeniedException",
+        format!(
+            "User: arn:aws:iam::111122223333:user/sandbox is not authorized to perform: ssm:StartSession on resource: {resource} \
+             because no identity-based policy allows the ssm:StartSession action"
+        ),
+    )
 }
 
 fn without_token(mut response: Value, no_token: bool) -> Value {

@@ -5,7 +5,7 @@ mod mux;
 mod streams;
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -29,13 +29,24 @@ const LAST_WITHOUT_TERMINATE: &str = "2.3.722.0";
 struct Destination {
     host: String,
     port: u16,
+    /// See [`AgentConfig::hosts`](crate::AgentConfig::hosts).
+    known: Vec<(String, IpAddr)>,
 }
 
 impl Destination {
     /// Tries all addresses of the host, one after another; the first error is told.
     fn dial(&self) -> io::Result<TcpStream> {
         let mut first = None;
-        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+        let known = self.known.iter().filter(|(name, _)| *name == self.host);
+        let known: Vec<_> = known
+            .map(|(_, address)| SocketAddr::new(*address, self.port))
+            .collect();
+        let addresses = if known.is_empty() {
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect()
+        } else {
+            known
+        };
+        for address in addresses {
             match TcpStream::connect(address) {
                 Ok(socket) => {
                     let _ = socket.set_nodelay(true);
@@ -50,7 +61,9 @@ impl Destination {
 
 /// Starts the port that the session is about.
 pub(super) fn start(agent: &Arc<Agent>) -> Result<Arc<dyn Plugin>, String> {
-    let (destination, forwarding) = settings(&agent.session().config.document)?;
+    let config = &agent.session().config;
+    let (mut destination, forwarding) = settings(&config.document)?;
+    destination.known.clone_from(&config.agent.hosts);
     let agent_version = &agent.session().config.agent.version;
     let client_version = agent.client_version();
     let multiplexed =
@@ -83,6 +96,7 @@ fn settings(document: &Document) -> Result<(Destination, bool), String> {
     let local = |port| Destination {
         host: "localhost".into(),
         port,
+        known: Vec::new(),
     };
     match document {
         Document::Port { port, host, .. } => {
