@@ -112,7 +112,10 @@ fn documents_take_their_parameters() {
     assert_eq!(finished.code(), 0, "{finished:?}");
     assert!(finished.stdout.contains("got hello\r\n"), "{finished:?}");
 
-    let command = r#"--document-name AWS-StartNonInteractiveCommand --parameters '{"command":["sh -c \"echo out; echo err >&2; exit 3\""],"separateOutputStream":["True"]}'"#;
+    let command = concat!(
+        r#"--document-name AWS-StartNonInteractiveCommand --parameters '{"command":"#,
+        r#"["sh -c \"echo out; echo err >&2; exit 3\""],"separateOutputStream":["True"]}'"#,
+    );
     let finished = start_session(&sandbox, command).stdin(Io::Null).run(b"");
     assert_eq!(finished.code(), 0, "{finished:?}");
     assert!(
@@ -150,7 +153,8 @@ fn an_encrypted_shell_says_so_and_works() {
 #[test]
 fn a_task_of_ecs_is_entered() {
     let sandbox = sandbox();
-    let command = "ecs execute-command --cluster cluster --task 0123456789abcdef0123456789abcdef --container app --interactive --command sh";
+    let command = "ecs execute-command --cluster cluster --task 0123456789abcdef0123456789abcdef --container app --interactive --command \
+                   sh";
     let aws = aws(&sandbox, command).terminal().spawn();
     aws.terminal.wait_for("Starting session with SessionId");
     aws.type_in(b"echo $((40+2)); exit\r");

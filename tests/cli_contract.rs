@@ -315,7 +315,7 @@ fn p25_what_cannot_start_says_why() {
     let sandbox = sandbox();
     for upgrade in [
         Upgrade::Status(404),
-        Upgrade::Raw(b"HTTP/1.1 garbage\r\n\r\n".to_vec()),
+        Upgrade::Raw(b"HTTP/1.1 nonsense\r\n\r\n".to_vec()),
         Upgrade::Reset,
     ] {
         let mut config = SessionConfig::from(Document::Shell);

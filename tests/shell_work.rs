@@ -190,7 +190,8 @@ fn three_arguments_mean_a_caller_too_old_for_encryption() {
     let plugin = Plugin::new(&sandbox, &started)
         .arguments(&started, &["{}", "eu-central-1", "StartSession"]);
     let finished = plugin.run(b"");
-    let reason = "Installed version of CLI does not support Session Manager encryption feature. Please upgrade to the latest version of your CLI (e.g., AWS CLI).";
+    let reason = "Installed version of CLI does not support Session Manager encryption feature. Please upgrade to the latest version of \
+                  your CLI (e.g., AWS CLI).";
     assert_eq!(finished.code(), 1, "{finished:?}");
     assert!(finished.stdout.contains(reason), "{finished:?}");
     assert!(finished.stderr.contains(reason), "{finished:?}");

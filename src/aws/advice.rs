@@ -40,8 +40,8 @@ pub(super) fn of(service: &str, operation: &str, refusal: &Refusal) -> Option<St
             "EC2 Instance Connect takes keys for instances that are running"
         }
         code if code.contains("QuotaExceeded") || code == "LimitExceededException" => {
-            "the account has no more of it: end sessions that are not needed (`aws ssm describe-sessions --state Active`), or have the quota \
-             raised in Service Quotas"
+            "the account has no more of it: end sessions that are not needed (`aws ssm describe-sessions --state Active`), or have the \
+             quota raised in Service Quotas"
         }
         code if code.contains("Throttl") || refusal.status == 429 => {
             "the account makes too many calls in this region; it was tried again before this was said"

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn elements_are_read_with_what_is_in_them() {
-        let document = "<?xml version=\"1.0\"?>\n<!-- <x> -->\n<A xmlns=\"u\"><B>x</B><B>y &amp;lt;</B><C/><D a='1' /><E>\n<F>z</F>\n</E><G><![CDATA[<g>]]></G></A>\n";
+        let document = "<?xml version=\"1.0\"?>\n<!-- <x> -->\n<A xmlns=\"u\"><B>x</B><B>y &amp;lt;</B><C/><D a='1' \
+                        /><E>\n<F>z</F>\n</E><G><![CDATA[<g>]]></G></A>\n";
         let root = Element::parse(document).unwrap();
         assert_eq!(root.name, "A");
         let all: Vec<&str> = root

@@ -129,8 +129,8 @@ mod tests {
         assert_eq!(
             block(&config(&["web-*", "db-*"], account), "/opt/100%/plugin").expect("good"),
             "# Through AWS Session Manager: targets by id or by name.\n\
-             Host web-* db-*\n    User admin\n    IdentityFile \"/k/id\"\n    ProxyCommand '/opt/100%%/plugin' ssh-proxy --target '%h' --port %p \
-             --profile 'two words' --push-key=/k/id.pub --user '%r'\n"
+             Host web-* db-*\n    User admin\n    IdentityFile \"/k/id\"\n    ProxyCommand '/opt/100%%/plugin' ssh-proxy \
+             --target '%h' --port %p --profile 'two words' --push-key=/k/id.pub --user '%r'\n"
         );
         assert!(block(&config(&["a\nb"], Account::default()), "/p").is_err());
     }

@@ -316,11 +316,17 @@ mod tests {
     #[test]
     fn answers_as_recorded_and_starts_with_what_the_agent_said() {
         let mut handshake = Handshake::new("1.2.677.0");
-        let action = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"localPortNumber":"57479","portNumber":33921,"type":"LocalPortForwarding","host":null}}}]"#;
+        let action = concat!(
+            r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"localPortNumber":"57479","#,
+            r#""portNumber":33921,"type":"LocalPortForwarding","host":null}}}]"#,
+        );
         let response = respond(&mut handshake, action);
         assert_eq!(
             String::from_utf8(to_json(&response)).unwrap(),
-            r#"{"ClientVersion":"1.2.677.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}"#
+            concat!(
+                r#"{"ClientVersion":"1.2.677.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"#,
+                r#""ActionResult":null,"Error":""}],"Errors":null}"#,
+            )
         );
         let started = handshake
             .complete(br#"{"HandshakeTimeToComplete":306184810,"CustomerMessage":"hello"}"#);
@@ -341,7 +347,10 @@ mod tests {
     #[test]
     fn refuses_what_it_does_not_know_and_says_so() {
         let mut handshake = Handshake::new("1.2.896.0");
-        let action = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Teleport","Properties":null}},{"ActionType":"Dance","ActionParameters":7},{"ActionType":"Sing"}]"#;
+        let action = concat!(
+            r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Teleport","Properties":null}},{"ActionType":"#,
+            r#""Dance","ActionParameters":7},{"ActionType":"Sing"}]"#,
+        );
         let response = respond(&mut handshake, action);
         let statuses: Vec<_> = response
             .processed_client_actions
@@ -369,7 +378,10 @@ mod tests {
     #[test]
     fn waits_for_a_key_and_passes_on_why_there_is_none() {
         let mut handshake = Handshake::new("1.2.896.0");
-        let actions = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn","Challenge":"Y2g="}}]"#;
+        let actions = concat!(
+            r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},"#,
+            r#"{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn","Challenge":"Y2g="}}]"#,
+        );
         let step = handshake.request(request(actions).as_bytes()).unwrap();
         let parameters = KmsEncryptionParameters {
             kms_key_id: "arn".into(),
@@ -399,7 +411,10 @@ mod tests {
     }
 
     const SHELL: &str = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]"#;
-    const ENCRYPTED: &str = r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn"}}]"#;
+    const ENCRYPTED: &str = concat!(
+        r#"[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},"#,
+        r#"{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn"}}]"#,
+    );
 
     fn key() -> KmsEncryptionResult {
         KmsEncryptionResult {

@@ -19,7 +19,8 @@ use crate::waker::WakeReceiver;
 /// All tries of the first connection together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a signed upgrade that was forbidden most likely lacks.
-const NEEDED_ACTION: &str = "; if the session's token is not too old, these credentials must be allowed the action ssmmessages:OpenDataChannel";
+const NEEDED_ACTION: &str = "; if the session's token is not too old, these credentials must be allowed the action \
+                             ssmmessages:OpenDataChannel";
 
 /// Headers that sign the upgrade, or why there are none. The text is the server's clock, where a signature was refused that may have
 /// been right by ours; nothing comes back when it was not for that.

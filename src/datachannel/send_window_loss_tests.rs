@@ -46,7 +46,7 @@ fn p03_an_acknowledgement_always_finds_its_message() {
 }
 
 #[test]
-fn three_overtakings_are_a_loss() {
+fn three_newer_acknowledgements_are_a_loss() {
     let mut harness = Harness::new();
     harness.fill(Urgency::Bulk);
     harness.transmit(0);
@@ -58,7 +58,7 @@ fn three_overtakings_are_a_loss() {
 }
 
 #[test]
-fn a_message_that_is_much_too_late_is_lost_when_one_overtakes_it() {
+fn a_message_that_is_much_too_late_is_lost_when_one_newer_is_acknowledged() {
     let mut harness = Harness::new();
     harness.push(Urgency::Bulk);
     harness.transmit(0);

@@ -23,9 +23,19 @@ struct Harness {
     now: Instant,
 }
 
-const PORT: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#;
-const SHELL: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]}"#;
-const KMS: &str = r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn"}},{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}]}"#;
+const PORT: &str = concat!(
+    r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":"#,
+    r#"{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}"#,
+);
+const SHELL: &str = concat!(
+    r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":"#,
+    r#"{"SessionType":"Standard_Stream","Properties":null}}]}"#,
+);
+const KMS: &str = concat!(
+    r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"KMSEncryption","ActionParameters":"#,
+    r#"{"KMSKeyId":"arn"}},{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","#,
+    r#""Properties":null}}]}"#,
+);
 const COMPLETE: &str = r#"{"HandshakeTimeToComplete":1,"CustomerMessage":""}"#;
 
 /// A frame that was sent, in short: its type, payload type, number and payload.
@@ -396,7 +406,7 @@ fn channel_closed_comes_behind_all_output() {
 }
 
 #[test]
-fn p57_nothing_but_garbage_ends_the_session_and_a_little_does_not() {
+fn p57_frames_that_cannot_be_decoded_end_the_session_and_a_few_do_not() {
     let mut harness = Harness::new();
     let error = DecodeError::Digest;
     for _ in 0..3 {

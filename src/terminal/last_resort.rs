@@ -4,7 +4,8 @@
 //! INT, QUIT, TERM and HUP are not among them: they end the session in order, see [`super::signals`].
 #![allow(
     unsafe_code,
-    reason = "no safe call sets a handler for the signals of a crash; this one does nothing but tcsetattr(3) and raise(3), which may be called there"
+    reason = "no safe call sets a handler for the signals of a crash; this one does nothing but tcsetattr(3) and raise(3), which may be \
+              called there"
 )]
 
 use std::ffi::c_int;

@@ -12,7 +12,8 @@ use crate::support::{Plugin, exit_code, sandbox, start_with_prompt, wait_until};
 /// Runs it with these signals blocked, as Python names them.
 fn blocking(plugin: Plugin, signals: &str) -> Plugin {
     plugin.before(&format!(
-        "exec python3 -c 'import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, \"SIG\" + name) for name in \"{signals}\".split()])\n\
+        "exec python3 -c 'import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, \"SIG\" + name) for name in \
+         \"{signals}\".split()])\n\
          os.execv(sys.argv[1], sys.argv[1:])' \"$0\" \"$@\""
     ))
 }

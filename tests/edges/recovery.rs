@@ -328,7 +328,8 @@ fn counting_process(home: &Path) -> String {
     let program = home.join("process");
     let expires = rfc3339(SystemTime::now() + second(3600));
     let script = format!(
-        "#!/bin/sh\necho run >> {}\necho '{{\"Version\":1,\"AccessKeyId\":\"PROC\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\",\"Expiration\":\"{expires}\"}}'\n",
+        "#!/bin/sh\necho run >> {}\necho '{{\"Version\":1,\"AccessKeyId\":\"PROC\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\",\
+         \"Expiration\":\"{expires}\"}}'\n",
         home.join("runs").display()
     );
     std::fs::write(&program, script).expect("a file");

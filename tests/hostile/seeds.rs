@@ -29,8 +29,16 @@ pub fn handshake() -> Vec<Vec<u8>> {
         .filter(|payload| payload.first() == Some(&b'{'))
         .collect();
     payloads.extend(texts(&[
-        r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"arn","Challenge":"Y2g="}}]}"#,
-        r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":22,"type":"LocalPortForwarding"}}},{"ActionType":"Dance","ActionParameters":7}]}"#,
+        concat!(
+            r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":"#,
+            r#"{"SessionType":"Standard_Stream","Properties":null}},{"ActionType":"KMSEncryption","ActionParameters":"#,
+            r#"{"KMSKeyId":"arn","Challenge":"Y2g="}}]}"#,
+        ),
+        concat!(
+            r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":"#,
+            r#"{"SessionType":"Port","Properties":{"portNumber":22,"type":"LocalPortForwarding"}}},{"ActionType":"Dance","#,
+            r#""ActionParameters":7}]}"#,
+        ),
         r#"{"AgentVersion":"3.3.0.0","RequestedClientActions":null}"#,
         r#"{"HandshakeTimeToComplete":306184810,"CustomerMessage":"hello"}"#,
     ]));
@@ -75,7 +83,9 @@ pub fn socks() -> Vec<Vec<u8>> {
 
 pub fn arguments() -> Vec<Vec<u8>> {
     texts(&[
-        "{\"SessionId\":\"s-1\",\"TokenValue\":\"t\",\"StreamUrl\":\"wss://ssmmessages.eu-central-1.amazonaws.com/v1/data-channel/s-1?role=publish_subscribe\"}\0default\0{\"Target\":\"i-1\",\"DocumentName\":\"AWS-StartSSHSession\",\"Parameters\":{\"portNumber\":[\"22\"]}}\0https://ssm.eu-central-1.amazonaws.com",
+        "{\"SessionId\":\"s-1\",\"TokenValue\":\"t\",\"StreamUrl\":\"wss://ssmmessages.eu-central-1.amazonaws.com/v1/\
+         data-channel/s-1?role=publish_subscribe\"}\0default\0{\"Target\":\"i-1\",\"DocumentName\":\"AWS-StartSSHSession\",\
+         \"Parameters\":{\"portNumber\":[\"22\"]}}\0https://ssm.eu-central-1.amazonaws.com",
         "{\"sessionId\":null,\"streamUrl\":7,\"tokenValue\":[]}\0\0null\0",
         "portNumber=80,command=\"a, b\",list=[x,y]\0i-1",
         "{\"portNumber\":[\"80\"],\"command\":\"echo\"}\0i-1",
@@ -115,10 +125,12 @@ pub fn proxy_answers() -> Vec<Vec<u8>> {
 
 pub fn api_answers() -> Vec<Vec<u8>> {
     texts(&[
-        "HTTP/1.1 400 Bad Request\r\nContent-Length: 85\r\n\r\n{\"__type\":\"com.amazonaws.ssm#DoesNotExistException\",\"message\":\"Session is terminated\"}",
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 85\r\n\r\n{\"__type\":\"com.amazonaws.ssm#DoesNotExistException\",\
+         \"message\":\"Session is terminated\"}",
         "HTTP/1.1 503 Busy\r\n\r\n{\"__type\":\"DoesNotExistException\",\"message\":\"the session was terminated\"}",
         "HTTP/1.1 403 Forbidden\r\nx-amzn-ErrorType: AccessDenied:http://x/\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-        "HTTP/1.1 400\r\n\r\n<ErrorResponse><Error><Code>ExpiredToken</Code><Message>it &lt;is&gt; terminated</Message></Error></ErrorResponse>",
+        "HTTP/1.1 400\r\n\r\n<ErrorResponse><Error><Code>ExpiredToken</Code><Message>it &lt;is&gt; \
+         terminated</Message></Error></ErrorResponse>",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{\"TokenValue\":\"t\"}",
     ])
 }

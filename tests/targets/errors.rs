@@ -65,7 +65,8 @@ fn expired_credentials_name_the_profile_and_how_to_log_in() {
     let directory = plugin.home().join(".aws");
     std::fs::create_dir_all(&directory).expect("a directory");
     let config = format!(
-        "[profile work]\nsso_session = corp\naws_access_key_id = {}\naws_secret_access_key = {}\n[sso-session corp]\nsso_region = eu-central-1\n",
+        "[profile work]\nsso_session = corp\naws_access_key_id = {}\naws_secret_access_key = {}\n[sso-session corp]\nsso_region = \
+         eu-central-1\n",
         keys.access_key_id, keys.secret_access_key
     );
     let file = directory.join("config");

@@ -36,7 +36,8 @@ fn config(ssh: &Ssh, arguments: &[&str]) -> std::path::PathBuf {
     let finished = own(&ssh.sandbox, &arguments).run(b"");
     assert_eq!(finished.code(), 0, "{finished:?}");
     let extra = format!(
-        "Host *\n Port {}\n IdentityFile {}\n IdentitiesOnly yes\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n",
+        "Host *\n Port {}\n IdentityFile {}\n IdentitiesOnly yes\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel \
+         ERROR\n",
         ssh.port(),
         ssh.path("user").display(),
     );

@@ -239,8 +239,10 @@ mod tests {
     #[test]
     fn everything_aws_writes() {
         let profiles = load(
-            "# comment\n[default]\nregion = eu-west-1 # here\n\n[profile dev]\r\nRegion=us-east-1\r\ns3 =\n  region = wrong\n  max = 1\noutput = json\n\
-             credential_process = \"/a b/c\" --x='y' \\z\n; another\n[profile \"two words\"]\nregion = a\n[sso-session corp]\nsso_region = b\n\
+            "# comment\n[default]\nregion = eu-west-1 # here\n\n[profile dev]\r\nRegion=us-east-1\r\ns3 =\n  region = wrong\n  max = 1\n\
+             output = json\n\
+             credential_process = \"/a b/c\" --x='y' \\z\n; another\n[profile \"two words\"]\nregion = a\n\
+             [sso-session corp]\nsso_region = b\n\
              [services x]\nssm =\n  endpoint_url = u\nregion = no\n[plain]\nregion = no\n",
             "[default]\naws_access_key_id = AKID\naws_secret_access_key=a/b+c=#;d\n[dev]\nregion = us-east-2\n",
         );

@@ -69,8 +69,8 @@ pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section)
         return Ok(kept);
     }
     Err(CredentialsError::Failed(format!(
-        "the session of `aws login` of profile {name} is missing or has expired: run `aws login --profile {name}` (its credentials last for 15 \
-         minutes, and only the AWS CLI can renew them: where it is on the PATH it is asked to)"
+        "the session of `aws login` of profile {name} is missing or has expired: run `aws login --profile {name}` (its credentials last \
+         for 15 minutes, and only the AWS CLI can renew them: where it is on the PATH it is asked to)"
     )))
 }
 

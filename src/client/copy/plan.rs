@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::script::{BLOCK, HASHED};
 
 /// So many failures one after the other without a byte in between are the end: fewer where nothing ever worked.
-const FRUITLESS: u32 = 8;
-const FRUITLESS_AT_FIRST: u32 = 4;
+const FAILURES: u32 = 8;
+const FAILURES_AT_FIRST: u32 = 4;
 /// The wait after the first of them; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
@@ -54,7 +54,8 @@ pub(super) struct Plan {
     waiting: VecDeque<Range>,
     active: HashMap<Ticket, Active>,
     tickets: u64,
-    fruitless: u32,
+    /// In a row, without a byte in between.
+    failures: u32,
     has_worked: bool,
 }
 
@@ -88,7 +89,7 @@ impl Plan {
             waiting: cut.collect(),
             active: HashMap::new(),
             tickets: 0,
-            fruitless: 0,
+            failures: 0,
             has_worked: false,
         }
     }
@@ -140,7 +141,7 @@ impl Plan {
     pub(super) fn finish(&mut self, ticket: Ticket) {
         if self.is_carried(ticket) {
             self.active.remove(&ticket);
-            self.fruitless = 0;
+            self.failures = 0;
             self.has_worked = true;
         }
     }
@@ -162,19 +163,19 @@ impl Plan {
     /// Something failed that carries no range.
     pub(super) fn failed(&mut self, has_progress: bool) -> Next {
         if has_progress {
-            self.fruitless = 0;
+            self.failures = 0;
             self.has_worked = true;
             return Next::After(Duration::ZERO);
         }
-        self.fruitless += 1;
+        self.failures += 1;
         let most = match self.has_worked {
-            true => FRUITLESS,
-            false => FRUITLESS_AT_FIRST,
+            true => FAILURES,
+            false => FAILURES_AT_FIRST,
         };
-        if self.fruitless >= most {
+        if self.failures >= most {
             return Next::GiveUp;
         }
-        Next::After(FIRST_WAIT * 2_u32.pow(self.fruitless - 1))
+        Next::After(FIRST_WAIT * 2_u32.pow(self.failures - 1))
     }
 
     /// Whether all is there.

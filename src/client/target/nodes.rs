@@ -1,8 +1,9 @@
 //! Managed nodes by name.
 //!
-//! Systems Manager is asked first: it knows tags, computers' names, hybrid nodes' names and addresses, and who is online. It can only filter by
-//! tags, so for the others a page of all nodes is read, and further ones where there are more. EC2 is asked for private DNS names, which Systems
-//! Manager does not know, for addresses in a fleet of more than a page, and for tags where Systems Manager may not be asked.
+//! Systems Manager is asked first: it knows tags, computers' names, hybrid nodes' names and addresses, and who is online. It can only
+//! filter by tags, so for the others a page of all nodes is read, and further ones where there are more. EC2 is asked for private DNS
+//! names, which Systems Manager does not know, for addresses in a fleet of more than a page, and for tags where Systems Manager may not be
+//! asked.
 
 use std::net::IpAddr;
 

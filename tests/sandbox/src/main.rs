@@ -33,7 +33,7 @@ struct Arguments {
     /// Chance that a frame comes twice.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     duplicate: f64,
-    /// Chance that a frame is overtaken by others.
+    /// Chance that a frame comes behind later ones.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     reorder: f64,
     /// Chance that a byte of a payload is changed.

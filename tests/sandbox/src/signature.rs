@@ -105,7 +105,8 @@ pub(crate) fn verify(
     if sigv4::signature(&credentials.secret_access_key, &scope, &text) != claim.signature {
         return denied(
             "InvalidSignatureException",
-            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing \
+             method. Consult the service documentation for details.",
         );
     }
     Ok(Some(key.to_owned()))
@@ -134,7 +135,8 @@ fn claim(request: &Request) -> Result<Option<Claim>, Denied> {
         ) else {
             return denied(
                 "IncompleteSignatureException",
-                "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters, and existence of either a 'X-Amz-Date' or a 'Date' header.",
+                "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters, and existence of either a \
+                 'X-Amz-Date' or a 'Date' header.",
             );
         };
         return Ok(Some(Claim {

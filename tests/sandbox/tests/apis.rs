@@ -68,7 +68,8 @@ fn signed(sandbox: &Sandbox, secret: &str, at: SystemTime) -> (u16, String) {
     let text = sigv4::string_to_sign(&moment, &scope, &request.canonical());
     let signature = sigv4::signature(secret, &scope, &text);
     let head = format!(
-        "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSSM.StartSession\r\nX-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}",
+        "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSSM.StartSession\r\nX-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 \
+         Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}",
         sandbox.credentials().access_key_id
     );
     ask(sandbox, &head, body)
@@ -113,7 +114,10 @@ fn sessions_are_started_resumed_and_terminated() {
         api_signatures: Check::IfPresent,
         ..Config::default()
     });
-    let body = r#"{"Target":"i-1","DocumentName":"AWS-StartPortForwardingSession","Parameters":{"portNumber":["22"],"localPortNumber":["2222"]}}"#;
+    let body = concat!(
+        r#"{"Target":"i-1","DocumentName":"AWS-StartPortForwardingSession","Parameters":{"portNumber":["22"],"#,
+        r#""localPortNumber":["2222"]}}"#,
+    );
     let (status, answer) = call(&sandbox, "AmazonSSM.StartSession", body);
     assert_eq!(status, 200, "{answer}");
     let json: serde_json::Value =

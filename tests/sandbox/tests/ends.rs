@@ -126,7 +126,8 @@ fn everything_ends_with_the_sandbox() {
     started.session.set_upgrades([Upgrade::Hang]);
     let mut hung = TcpStream::connect(&gateway).unwrap();
     let path = started.stream_url.split_once(&gateway).unwrap().1;
-    hung.write_all(format!("GET {path} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n").as_bytes())
+    hung.write_all(format!("GET {path} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
+                            13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n").as_bytes())
         .unwrap();
     kept.push(Box::new(hung));
     let started = sandbox.start_session(Document::Shell);

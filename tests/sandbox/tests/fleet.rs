@@ -93,7 +93,8 @@ fn ec2_knows_nodes_that_have_no_agent() {
     targets[1].state = TargetState::Unmanaged;
     targets[1].tags[0].1 = "a<b".into();
     let sandbox = sandbox(targets);
-    let form = "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=private-ip-address&Filter.1.Value.1=10.0.0.2&Filter.1.Value.2=10.0.0.9";
+    let form = "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=private-ip-address&Filter.1.Value.1=10.0.0.2&\
+                Filter.1.Value.2=10.0.0.9";
     let (status, body) = ask(
         &sandbox,
         "Content-Type: application/x-www-form-urlencoded",

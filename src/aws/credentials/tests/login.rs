@@ -65,7 +65,8 @@ fn the_aws_cli_renews_it() {
     user.program(
         "bin/aws",
         &format!(
-            "echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIANEW\", \"SecretAccessKey\": \"x\", \"SessionToken\": \"y\", \"Expiration\": \"{expires}\"}}'"
+            "echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIANEW\", \"SecretAccessKey\": \"x\", \"SessionToken\": \"y\", \"Expiration\": \
+             \"{expires}\"}}'"
         ),
     );
     let path = format!("{}:/usr/bin:/bin", user.path("bin").display());

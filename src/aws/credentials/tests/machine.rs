@@ -41,7 +41,10 @@ fn credentials_of_a_container() {
 
 fn metadata(role: &'static str) -> Server {
     Server::new(move |asked| {
-        let keys = json!({"Code": "Success", "AccessKeyId": "ASIAEC2", "SecretAccessKey": "SECRET", "Token": "SECRET", "Expiration": "2100-01-01T00:00:00Z"});
+        let keys = json!({
+            "Code": "Success", "AccessKeyId": "ASIAEC2", "SecretAccessKey": "SECRET", "Token": "SECRET",
+            "Expiration": "2100-01-01T00:00:00Z"
+        });
         let has_token = asked.header("x-aws-ec2-metadata-token") == "SECRETimds";
         let (status, body) = match (asked.method.as_str(), asked.target.as_str()) {
             ("PUT", "/latest/api/token") => (200, "SECRETimds".to_owned()),

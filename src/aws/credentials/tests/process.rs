@@ -11,7 +11,10 @@ use super::*;
 #[test]
 fn a_credential_process() {
     let user = User::new("");
-    let answer = json!({"Version": 1, "AccessKeyId": "ASIAPROC", "SecretAccessKey": "SECRET", "SessionToken": "SECRET", "Expiration": in_an_hour()});
+    let answer = json!({
+        "Version": 1, "AccessKeyId": "ASIAPROC", "SecretAccessKey": "SECRET", "SessionToken": "SECRET",
+        "Expiration": in_an_hour()
+    });
     user.write("answer", &answer.to_string());
     // Its own variables, no standard input, and its arguments as they were quoted.
     let script = r#"[ "$1" = "two words" ] && [ "$FROM" = snapshot ] && [ -z "$(cat)" ] && cat "$HOME/answer""#;

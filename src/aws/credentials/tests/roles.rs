@@ -10,7 +10,8 @@ use crate::aws::test_server::{Asked, Server};
 
 fn sts_answer(operation: &str) -> String {
     format!(
-        "<{operation}Response><{operation}Result><Credentials><AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>SECRET/+=</SecretAccessKey>\
+        "<{operation}Response><{operation}Result><Credentials><AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>\
+         SECRET/+=</SecretAccessKey>\
          <SessionToken>SECRETtoken==</SessionToken><Expiration>{}</Expiration></Credentials></{operation}Result></{operation}Response>",
         in_an_hour()
     )

@@ -31,7 +31,10 @@ fn portal() -> Server {
                     target,
                     "/federation/credentials?role_name=Ops%2FX&account_id=111122223333"
                 );
-                let keys = json!({"accessKeyId": "ASIASSO", "secretAccessKey": "SECRET", "sessionToken": "SECRET", "expiration": 4_000_000_000_000_u64});
+                let keys = json!({
+                    "accessKeyId": "ASIASSO", "secretAccessKey": "SECRET", "sessionToken": "SECRET",
+                    "expiration": 4_000_000_000_000_u64
+                });
                 match asked.header("x-amz-sso_bearer_token") {
                     "SECRETfresh" => (200, json!({"roleCredentials": keys})),
                     _ => (

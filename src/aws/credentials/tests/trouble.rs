@@ -21,7 +21,10 @@ fn users(server: &Server) -> Vec<(&'static str, User)> {
         let user = User::new(sso)
             .with("AWS_ENDPOINT_URL_SSO", &server.url)
             .with("AWS_ENDPOINT_URL_SSO_OIDC", &server.url);
-        let token = json!({"accessToken": "SECRETaccess", "expiresAt": expires, "refreshToken": refresh, "clientId": "id", "clientSecret": "SECRETclient"});
+        let token = json!({
+            "accessToken": "SECRETaccess", "expiresAt": expires, "refreshToken": refresh, "clientId": "id",
+            "clientSecret": "SECRETclient"
+        });
         let file = format!(".aws/sso/cache/{}.json", sha1_hex("corp"));
         user.write(&file, &token.to_string());
         user

@@ -146,7 +146,8 @@ impl Agent {
             }
         );
         if separate && !is_newer(client_version, LAST_WITHOUT_SEPARATE_OUTPUT) {
-            message.push_str("Please update session manager plugin version (minimum required version 1.2.312.0) for fully support of separate StdOut/StdErr output.\r\n");
+            message.push_str("Please update session manager plugin version (minimum required version 1.2.312.0) for fully support of \
+                              separate StdOut/StdErr output.\r\n");
         }
         if encrypted {
             message.push_str("This session is encrypted using AWS KMS.");

@@ -74,7 +74,8 @@ pub(super) fn sts(request: &Request, operation: &str, shared: &Shared) -> Respon
         return xml(
             200,
             "GetCallerIdentityResponse",
-            "<GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/sandbox</Arn><UserId>AIDASANDBOX</UserId><Account>111122223333</Account></GetCallerIdentityResult>",
+            "<GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/sandbox</Arn><UserId>AIDASANDBOX</UserId><Account>\
+             111122223333</Account></GetCallerIdentityResult>",
         );
     }
     if !matches!(action, "AssumeRole" | "AssumeRoleWithWebIdentity") {
@@ -107,7 +108,9 @@ pub(super) fn sts(request: &Request, operation: &str, shared: &Shared) -> Respon
     }
     let (credentials, expires) = issue(shared);
     let result = format!(
-        "<{action}Result><Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken><Expiration>{}</Expiration></Credentials><AssumedRoleUser><Arn>{role}/{session}</Arn><AssumedRoleId>AROASANDBOX:{session}</AssumedRoleId></AssumedRoleUser></{action}Result>",
+        "<{action}Result><Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
+         <Expiration>{}</Expiration></Credentials><AssumedRoleUser><Arn>{role}/{session}</Arn><AssumedRoleId>\
+         AROASANDBOX:{session}</AssumedRoleId></AssumedRoleUser></{action}Result>",
         credentials.access_key_id,
         credentials.secret_access_key,
         credentials.session_token.unwrap_or_default(),
@@ -119,7 +122,8 @@ pub(super) fn sts(request: &Request, operation: &str, shared: &Shared) -> Respon
 fn xml(status: u16, root: &str, content: &str) -> Response {
     let request = Uuid::new_v4();
     let body = format!(
-        "<{root} xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">{content}<ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata></{root}>"
+        "<{root} xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">{content}<ResponseMetadata><RequestId>{request}</RequestId>\
+         </ResponseMetadata></{root}>"
     );
     Response::new(status, "text/xml", body)
 }

@@ -59,7 +59,8 @@ pub(super) fn execute(input: &Value, shared: &Shared) -> Answer {
         task(cluster, id, shared).ok_or_else(|| invalid("The referenced task was not found."))?;
     if !task.exec_enabled || task.status != "RUNNING" {
         return Err(invalid(
-            "The execute command failed because execute command was not enabled when the task was run or the execute command agent isn't running.",
+            "The execute command failed because execute command was not enabled when the task was run or the execute command agent isn't \
+             running.",
         ));
     }
     let wanted = input.get("container").and_then(Value::as_str);

@@ -15,7 +15,7 @@ pub struct Faults {
     pub lose: f64,
     /// Chance that a frame comes twice.
     pub duplicate: f64,
-    /// Chance that a frame is overtaken by up to [`MAX_OVERTAKING`] that come after it.
+    /// Chance that a frame comes behind up to [`MAX_REORDERING`] that were sent after it.
     pub reorder: f64,
     /// Chance that one byte of the payload is changed (the header has no check: nobody could notice).
     pub corrupt: f64,
@@ -117,9 +117,9 @@ impl Ending {
     }
 }
 
-/// How many frames may overtake a reordered one.
-pub const MAX_OVERTAKING: u64 = 8;
-/// A reordered frame comes after this time even if nothing overtakes it.
+/// How many later frames may come before a reordered one.
+pub const MAX_REORDERING: u64 = 8;
+/// A reordered frame comes after this time even if nothing else comes.
 const REORDERED_AT_LATEST: Duration = Duration::from_millis(20);
 /// How long a cut waits for the frames that it is to lose.
 const CUT_AT_LATEST: Duration = Duration::from_millis(100);
@@ -135,7 +135,7 @@ pub struct LinkStatistics {
     pub lost: u64,
     /// Frames that came out twice.
     pub duplicated: u64,
-    /// Frames that were overtaken.
+    /// Frames that came behind later ones.
     pub reordered: u64,
     /// Frames that were changed.
     pub corrupted: u64,
@@ -149,7 +149,7 @@ pub struct Link {
     /// On their way, in the order of their arrival.
     in_flight: VecDeque<(Instant, Bytes)>,
     in_flight_bytes: usize,
-    /// Waiting to be overtaken.
+    /// Held back until later ones have passed.
     held: Vec<Held>,
     /// Frames that were put in.
     count: u64,
@@ -231,7 +231,7 @@ impl Link {
             && self.backlog(now) + frame.len() as u64 > self.faults.queue as u64;
         if full || self.chance(self.faults.lose) {
             self.statistics.lost += 1;
-            self.release_overtaken(now);
+            self.release_reordered(now);
             return;
         }
         let frame = if self.chance(self.faults.corrupt) {
@@ -246,14 +246,14 @@ impl Link {
         if self.chance(self.faults.reorder) {
             self.statistics.reordered += 1;
             self.held.push(Held {
-                behind: self.count + self.random.u64(1..=MAX_OVERTAKING),
+                behind: self.count + self.random.u64(1..=MAX_REORDERING),
                 at_latest: now + self.faults.delay + REORDERED_AT_LATEST,
                 frame,
             });
         } else {
             self.depart(frame, now);
         }
-        self.release_overtaken(now);
+        self.release_reordered(now);
     }
 
     fn chance(&mut self, chance: f64) -> bool {
@@ -292,7 +292,7 @@ impl Link {
         }
     }
 
-    fn release_overtaken(&mut self, now: Instant) {
+    fn release_reordered(&mut self, now: Instant) {
         let count = self.count;
         while let Some(index) = self.held.iter().position(|held| held.behind <= count) {
             let held = self.held.remove(index);
