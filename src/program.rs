@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::VERSION;
 use crate::aws::{Api, ApiOptions, Configured};
-use crate::cli::{Call, Invocation};
+use crate::cli::{Call, Invocation, Own};
 use crate::client::{Session, SessionOpening};
 use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
@@ -60,18 +60,26 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
         }
         Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
             .map(|settings| run_call(*call, settings, environment, &remarks)),
-        Ok(Invocation::Own(own)) => {
-            let is_json = own.is_json();
-            let result = Settings::from_environment(&environment)
-                .and_then(|settings| commands::run(*own, settings, environment, &remarks));
-            match result {
-                Err(error) if is_json => Ok(commands::failed_as_json(&error)),
-                result => result,
-            }
-        }
+        Ok(Invocation::Own(own)) => return run_own(*own, environment, &remarks),
         Err(error) => Err(error),
     };
     fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error))
+}
+
+/// One of our own commands. What keeps it from beginning is said on stderr, and by JSON where that is asked for: its stdout may be
+/// somebody's data.
+fn run_own(own: Own, environment: Environment, remarks: &Remarks) -> u8 {
+    let is_json = own.is_json();
+    let code = Settings::from_environment(&environment)
+        .and_then(|settings| commands::run(own, settings, environment, remarks));
+    match code {
+        Ok(code) => code,
+        Err(error) if is_json => commands::failed_as_json(&error),
+        Err(error) => {
+            print::complaint(&error);
+            error.exit_code()
+        }
+    }
 }
 
 /// A session that somebody else has started.

@@ -186,6 +186,32 @@ fn what_the_api_refuses_is_told_in_its_words() {
 }
 
 #[test]
+fn what_keeps_a_command_from_beginning_is_said_on_stderr_alone() {
+    let sandbox = strict();
+    let commands: [&[&str]; 9] = [
+        &["list"],
+        &["run", "--target", TARGET, "--", "true"],
+        &["exec", "--target", TARGET, "--", "true"],
+        &["doctor"],
+        &["cp", "a", "i-0123456789abcdef0:/b"],
+        &["ssh-config"],
+        &["port-forward", "--target", TARGET, "22"],
+        &["start-session", "--target", TARGET],
+        &["ssh-proxy", "--target", TARGET],
+    ];
+    for arguments in commands {
+        let finished = Plugin::bare(arguments)
+            .with_api(&sandbox)
+            .env("SSM_PLUGIN_PAYLOAD_SIZE", "big")
+            .run(b"");
+        let line = "session-manager-plugin: SSM_PLUGIN_PAYLOAD_SIZE is \"big\", which cannot be used: it must be a number of bytes from 1 to 32768\n";
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+        assert_eq!(finished.stderr, line, "{arguments:?}");
+        assert_eq!(finished.code(), 1, "{arguments:?}");
+    }
+}
+
+#[test]
 fn the_target_may_stand_in_a_variable() {
     let sandbox = strict();
     let exec = |arguments: &[&str]| {

@@ -264,6 +264,33 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_each_command_has_two_examples_that_can_be_called() {
+        for mut command in command().get_subcommands().cloned() {
+            let help = command.render_long_help().to_string();
+            let (_, examples) = help.split_once("Examples:\n").expect("examples");
+            let examples: Vec<&str> = examples
+                .lines()
+                .take_while(|line| line.starts_with("  "))
+                .collect();
+            assert!(examples.len() >= 2, "{help}");
+            for example in examples {
+                let (before, call) = example
+                    .split_once("session-manager-plugin ")
+                    .expect("a call of ours");
+                // The shell's part: what ssh runs stands in quotes, and a file takes what is printed.
+                let call = if before.ends_with('\'') {
+                    call.split('\'').next().expect("a quoted call")
+                } else {
+                    call.split(" >>").next().expect("a call")
+                };
+                let words = shlex::split(&call.replace("%p", "22")).expect("words");
+                assert_eq!(words[0], command.get_name());
+                assert!(matches!(parse(&words), Ok(Parsed::Own(_))), "{example}");
+            }
+        }
+    }
+
+    #[test]
     fn usage_errors_are_those_of_the_definition() {
         let kind = ErrorKind::ArgumentConflict;
         let expected = usage_error(&Arguments::command().error(kind, "why"));

@@ -5,6 +5,7 @@ mod port_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
 mod errors;
 mod exec;
 mod json;
