@@ -4,7 +4,7 @@
 
 include packaging/packaging.mk
 
-.PHONY: help demo test check bench build venv test-tools fuzz soak
+.PHONY: help demo sandbox test check check-readme recording bench build venv test-tools fuzz soak
 
 # Lists the targets, with the comment before each.
 help:
@@ -20,6 +20,11 @@ build:
 demo:
 	cargo build --locked --workspace
 	tests/sandbox/demo $(OUT)/debug
+
+# A shell in which all examples of README.md work: nodes, a container, a web server, an sshd, all of them this machine.
+sandbox:
+	cargo build --locked --workspace
+	tests/readme/playground.py $(OUT)/debug "$${SHELL:-/bin/sh}"
 
 # All tests.
 test: venv test-tools
@@ -49,6 +54,17 @@ soak:
 check: deny
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# The examples of README.md, run against the sandbox and compared with what they show.
+check-readme: venv test-tools
+	cargo build --locked --workspace
+	tests/readme/check.py $(OUT)/debug
+	tests/readme/record.py --check $(OUT)/debug
+
+# The recording in README.md (docs/recording.svg), made anew.
+recording:
+	cargo build --locked --workspace
+	tests/readme/record.py $(OUT)/debug
 
 # Micro-benchmarks, and the whole program against the sandbox. PLUGIN=path puts another client beside it.
 # ONLY='mux up' measures the lines of the table that hold this, QUICK=1 everything shorter and once, LONG=10 transfers of 10 GB too.

@@ -309,7 +309,14 @@ fn exports(sandbox: &Sandbox) -> String {
         let value = value.replace('\'', r"'\''");
         format!("export {name}='{value}'\n")
     };
-    sandbox.environment().into_iter().map(line).collect()
+    environment(sandbox).into_iter().map(line).collect()
+}
+
+/// What points callers here. Everything is found here, `doctor`'s look at the host of streams included.
+fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
+    let mut variables = sandbox.environment();
+    variables.push(("SSM_PLUGIN_STREAM_ENDPOINT", sandbox.gateway_host()));
+    variables
 }
 
 /// What a program needs that has started it.
@@ -359,7 +366,7 @@ fn execute(
     };
     let mut builder = Command::new(program);
     builder.args(arguments).arg0(program);
-    builder.envs(sandbox.environment());
+    builder.envs(environment(sandbox));
     let mut child = builder.spawn()?;
     let pid = pid(&child);
     let handle = signals.handle();
