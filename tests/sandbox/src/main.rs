@@ -321,8 +321,7 @@ fn environment(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
 
 /// What a program needs that has started it.
 fn ready(sandbox: &Sandbox) -> Value {
-    let environment: Map<String, Value> = sandbox
-        .environment()
+    let environment: Map<String, Value> = environment(sandbox)
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
