@@ -12,6 +12,7 @@ mod json;
 mod many;
 mod names;
 mod outliving;
+mod programs;
 mod sessions;
 mod socks;
 mod status;

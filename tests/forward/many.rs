@@ -156,7 +156,9 @@ fn live(forwards: usize, rounds: usize, time: Duration) -> Vec<Rest> {
     let sandbox = hurried_sandbox();
     let server = Server::echo();
     let all = vec![format!("0:{}", server.port()); forwards];
-    let plugin = forward(&sandbox, &[&["--quiet".to_owned()][..], &all].concat()).spawn();
+    // A first session that is over before anybody connects would be one that could not be started.
+    let options = ["--quiet", "--on-demand"].map(str::to_owned);
+    let plugin = forward(&sandbox, &[&options[..], &all].concat()).spawn();
     let lines = ready(&plugin, forwards);
     let ports: Vec<u16> = lines.iter().map(|line| port_of(line)).collect();
     let began = Instant::now();

@@ -8,7 +8,7 @@ use crate::port_support::{Server, connect};
 use crate::{fast_sandbox, forward, only_port, starts};
 
 /// A server that answers any request with a page.
-fn web() -> Server {
+pub(crate) fn web() -> Server {
     Server::start(|mut stream| {
         let mut buffer = [0; 4096];
         let mut request = Vec::new();
