@@ -1,11 +1,14 @@
 //! The SOCKS5 proxy, as curl, OpenSSH's nc and browsers ask it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::process::Command;
 
-use crate::port_support::{Server, connect};
-use crate::{fast_sandbox, forward, only_port, starts};
+use sandbox::AgentConfig;
+
+use crate::port_support::ssh::{Ssh, run};
+use crate::port_support::{Server, connect, fast, read_all};
+use crate::{fast_sandbox, forward, only_port, sandbox_with, starts};
 
 /// A server that answers any request with a page.
 pub(crate) fn web() -> Server {
@@ -41,9 +44,6 @@ fn curl_reaches_names_and_addresses() {
     let server = web();
     let plugin = forward(&sandbox, &["-D", "0"]).spawn();
     let proxy = format!("127.0.0.1:{}", only_port(&plugin));
-    if Command::new("curl").arg("--version").output().is_err() {
-        return;
-    }
     for (option, host) in [
         ("--socks5-hostname", "localhost"),
         ("--socks5", "127.0.0.1"),
@@ -70,21 +70,71 @@ fn curl_reaches_names_and_addresses() {
 }
 
 #[test]
-fn nc_carries_bytes_where_it_is_openssh_s() {
-    let sandbox = fast_sandbox();
-    let server = Server::sends(b"SSH-2.0-test\r\n".to_vec());
-    let plugin = forward(&sandbox, &["-D", "0"]).spawn();
+fn ssh_goes_through_nc_as_its_proxy_command() {
+    let ssh = Ssh::start();
+    let plugin = forward(&ssh.sandbox, &["-D", "0"]).spawn();
     let proxy = format!("127.0.0.1:{}", only_port(&plugin));
-    let help = Command::new("nc").arg("-h").output();
-    if !help.is_ok_and(|help| String::from_utf8_lossy(&help.stderr).contains("-X proxy")) {
-        return;
+    let config = ssh.plain("nc", &format!("ProxyCommand nc -X 5 -x {proxy} %h %p"));
+    let port = ssh.port().to_string();
+    // A name that is resolved over there, and an address.
+    for host in ["localhost", "127.0.0.1"] {
+        let output =
+            run(ssh
+                .command("ssh", &config)
+                .args(["-p", &port, host, "printf '%s' there"]));
+        assert_eq!(output.stdout, b"there", "{host}");
     }
-    let port = server.port().to_string();
-    let output = Command::new("nc")
-        .args(["-X", "5", "-x", &proxy, "localhost", &port])
-        .output()
-        .expect("nc");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "SSH-2.0-test\r\n");
+}
+
+#[test]
+fn a_browser_asks_for_names_and_for_ipv6_and_for_many_at_once() {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return;
+    };
+    let six = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.write_all(b"six");
+        }
+    });
+    let sandbox = sandbox_with(AgentConfig {
+        hosts: vec![("intranet.example".to_owned(), Ipv4Addr::LOCALHOST.into())],
+        ..fast()
+    });
+    let server = web();
+    let plugin = forward(&sandbox, &["-D", "0"]).spawn();
+    let port = only_port(&plugin);
+    // Firefox greets with one method, and gives names as they are where it is to resolve nothing itself.
+    let browser = |kind: u8, address: &[u8], to: u16| {
+        let mut stream = connect(port);
+        stream.write_all(&[5, 1, 0]).expect("to greet");
+        let mut method = [0; 2];
+        stream.read_exact(&mut method).expect("a method");
+        assert_eq!(method, [5, 0]);
+        let request = [&[5, 1, 0, kind], address, &to.to_be_bytes()].concat();
+        stream.write_all(&request).expect("to ask");
+        let mut reply = [0; 10];
+        stream.read_exact(&mut reply).expect("a reply");
+        assert_eq!(reply[..4], [5, 0, 0, 1]);
+        stream
+    };
+    let name = b"\x10intranet.example";
+    let mut all: Vec<TcpStream> = (0..6).map(|_| browser(3, name, server.port())).collect();
+    // Some are opened for what may come, and closed again.
+    drop(all.split_off(4));
+    for stream in &mut all {
+        let request = b"GET / HTTP/1.1\r\nHost: intranet.example\r\n\r\n";
+        stream.write_all(request).expect("to ask");
+        assert!(read_all(stream).ends_with(b"\r\n\r\nhello"));
+    }
+    let stream = browser(4, &Ipv6Addr::LOCALHOST.octets(), six);
+    assert_eq!(read_all(&stream), b"six");
+    let url = format!("http://[::1]:{six}/");
+    let proxy = format!("127.0.0.1:{port}");
+    let output =
+        run(Command::new("curl").args(["-sS", "--http0.9", "-m", "20", "--socks5", &proxy, &url]));
+    assert_eq!(output.stdout, b"six");
+    assert_eq!(starts(&sandbox), 2);
 }
 
 #[test]

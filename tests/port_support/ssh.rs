@@ -87,14 +87,19 @@ impl Ssh {
 
     /// Writes a configuration whose hosts are reached through this command, and names its file.
     fn config(&self, name: &str, proxy_command: &str) -> PathBuf {
+        let command = proxy_command.replace('%', "%%");
+        self.plain(name, &format!("ProxyCommand {command}"))
+    }
+
+    /// Writes a configuration with the user's key and another line, and names its file.
+    pub fn plain(&self, name: &str, line: &str) -> PathBuf {
         let path = self.path(name);
         let user = String::from_utf8(run(Command::new("id").arg("-un")).stdout).expect("a name");
         let config = format!(
             "Host *\n User {}\n IdentityFile {}\n IdentitiesOnly yes\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n\
-             \x20LogLevel ERROR\n ProxyCommand {}\n",
+             \x20LogLevel ERROR\n {line}\n",
             user.trim(),
             self.path("user").display(),
-            proxy_command.replace('%', "%%"),
         );
         fs::write(&path, config).expect("a file");
         path
