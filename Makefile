@@ -50,10 +50,12 @@ fuzz:
 soak:
 	tests/soak $(or $(SOAK_MINUTES),30)
 
-# Formatting, lints, licences.
+# Formatting, lints, licences, documentation.
 check: deny
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps --document-private-items
 
 # The examples of README.md, run against the sandbox and compared with what they show.
 check-readme: venv test-tools

@@ -22,6 +22,7 @@
 //! | `partitions` | AWS's partitions: their regions, and the suffixes of their hosts |
 //! | `remarks` | what the user is told on the way |
 //! | `settings`, `environment`, `files` | the variables, and the files that they and others name |
+//! | `host` | hosts as they are written in URLs and settings: brackets, ports, what is this machine |
 //! | `waker`, `signal_mask`, `random` | wakes a thread that sleeps in poll(2); which signals are blocked; chance, for waits |
 //! | `redactor`, `sanitise`, `secret` | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
 //! | `error` | why the program ends, and what a failure means for a session |
@@ -44,6 +45,7 @@ mod encryption;
 pub mod environment;
 pub mod error;
 mod files;
+mod host;
 pub mod internals;
 mod log_file;
 mod logging;

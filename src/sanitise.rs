@@ -1,8 +1,8 @@
 //! Text from outside as it may be shown: the one place that takes out what a terminal would obey (P84).
 //!
 //! From outside is everything that the service, the agent, a gateway, a proxy, a file, a variable, an argument or another program says:
-//! session ids, session types, names of sockets, reasons, error texts. Whoever puts such text into a sentence uses [`line`]; what is
-//! printed or logged goes through [`text`] or [`line`] once more, so that nothing that was forgotten reaches a terminal.
+//! session ids, session types, names of sockets, reasons, error texts. Whoever puts such text into a sentence uses [`line()`]; what is
+//! printed or logged goes through [`text`] or [`line()`] once more, so that nothing that was forgotten reaches a terminal.
 
 /// The longest piece of text from outside in a sentence of ours, in characters.
 const LONGEST_LINE: usize = 1000;
@@ -23,7 +23,7 @@ pub(crate) fn line(text: &str) -> String {
     line_within(text, LONGEST_LINE)
 }
 
-/// [`line`] with another limit, in characters.
+/// [`line()`] with another limit, in characters.
 pub(crate) fn line_within(text: &str, longest: usize) -> String {
     let mut shown = text.chars().filter_map(|character| match character {
         '\n' | '\t' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),

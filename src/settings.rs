@@ -7,6 +7,7 @@ use rustix::process::Pid;
 
 pub use crate::environment::Environment;
 use crate::error::Error;
+use crate::host::split_authority;
 
 /// The most data one message may carry, in bytes. Agents up to 3.3.3572 were seen to accept it.
 const MAXIMUM_PAYLOAD_SIZE: usize = 32 * 1024;
@@ -29,33 +30,14 @@ pub struct HostPort {
 impl HostPort {
     /// Reads `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
     pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, after) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            match after {
-                "" => (host, None),
-                _ => (host, Some(after.strip_prefix(':')?)),
-            }
-        } else if text.parse::<std::net::Ipv6Addr>().is_ok() {
-            (text, None)
-        } else {
-            match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            }
+        let (host, port) = match text.parse::<std::net::Ipv6Addr>() {
+            Ok(_) => (text.to_ascii_lowercase(), None),
+            Err(_) => split_authority(text)?,
         };
         let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-        if host.is_empty() || !host.bytes().all(is_host_byte) {
-            return None;
-        }
-        let port = match port {
-            Some(digits) => Some(digits.parse().ok().filter(|port| *port != 0)?),
-            None => None,
-        };
-        Some(Self {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+        host.bytes()
+            .all(is_host_byte)
+            .then_some(Self { host, port })
     }
 }
 
@@ -298,6 +280,7 @@ mod tests {
             ("SSM_PLUGIN_STREAM_ENDPOINT", "https://host"),
             ("SSM_PLUGIN_STREAM_ENDPOINT", "host:0"),
             ("SSM_PLUGIN_STREAM_ENDPOINT", "host:65536"),
+            ("SSM_PLUGIN_STREAM_ENDPOINT", "host:+80"),
             ("SSM_PLUGIN_STREAM_ENDPOINT", "[::1"),
             ("SSM_PLUGIN_ALLOW_STREAM_HOST", "good.example.com,bad/path"),
             ("SSM_PLUGIN_PAYLOAD_SIZE", "0"),

@@ -6,7 +6,7 @@ use super::configured::Configured;
 use super::exchange::{host_header, parse_url};
 use super::service::Service;
 use crate::error::Error;
-use crate::network::is_loopback;
+use crate::host::is_loopback;
 use crate::partitions::{Partition, split_suffix};
 use crate::settings::Environment;
 

@@ -12,7 +12,8 @@ use httparse::Status;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, Meaning};
-use crate::network::{ConnectError, Limit, Network, Stop, split_authority};
+use crate::host::split_authority;
+use crate::network::{ConnectError, Limit, Network, Stop};
 
 /// The longest answer that is read, in bytes: heads, framing and body together, or many small parts would make up a long one. Real answers
 /// have a few kilobytes.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::connection::TargetOptions;
 use crate::client::forward::{Destination, Forward};
 use crate::error::Error;
+use crate::host::bare;
 use crate::session::port::ListenAddress;
 
 /// What `port-forward` is told.
@@ -33,8 +34,13 @@ pub struct PortForward {
     /// The same, as ssh has it
     #[arg(short = 'L', value_name = "FORWARD", value_parser = spec)]
     local_forwards: Vec<Spec>,
-    /// A SOCKS5 proxy, whose connections go wherever the target reaches: [BIND:]PORT
-    #[arg(short = 'D', value_name = "[BIND:]PORT", value_parser = socks)]
+    // No comment of documentation, in which the brackets would be a link.
+    #[arg(
+        short = 'D',
+        value_name = "[BIND:]PORT",
+        value_parser = socks,
+        help = "A SOCKS5 proxy, whose connections go wherever the target reaches: [BIND:]PORT"
+    )]
     socks: Vec<ListenAddress>,
     /// Spread the connections of each forward over so many sessions; one session downloads 0.7 MB/s at most
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -181,10 +187,7 @@ fn host(text: &str) -> Result<String, String> {
 
 /// The address to listen on, without brackets; `*` is any.
 fn bind_host(text: &str) -> Result<String, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = bare(text);
     let is_right = bare != text || !bare.contains(':');
     match bare {
         "*" => Ok("0.0.0.0".to_owned()),

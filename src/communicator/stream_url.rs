@@ -6,7 +6,7 @@
 use http::Uri;
 
 use crate::error::Error;
-use crate::network::{is_loopback, split_authority};
+use crate::host::{is_loopback, split_authority};
 use crate::partitions::{looks_like_region, split_suffix};
 use crate::settings::{HostPort, Settings};
 

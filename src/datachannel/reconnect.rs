@@ -37,7 +37,7 @@ const TRY_TIME: Duration = Duration::from_secs(24);
 
 /// Follows the connections of one session.
 ///
-/// A connection is proven when it carried messages of the session and lasted [`PROOF`], or answered pings for [`IDLE_PROOF`]. Nothing less
+/// A connection is proven when it carried messages of the session and lasted 10 s, or answered pings for 60 s. Nothing less
 /// ends an outage.
 #[derive(Debug, Default)]
 pub struct Recovery {

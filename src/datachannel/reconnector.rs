@@ -1,4 +1,4 @@
-//! From nothing to a connection, and from a broken one to the next. When, and whether at all, [`Recovery`](super::Recovery) decides.
+//! From nothing to a connection, and from a broken one to the next. When, and whether at all, [`Recovery`] decides.
 
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,6 @@
 mod authorities;
 mod certificate;
 mod connect;
-mod host;
 mod limit;
 mod no_proxy;
 mod probe;
@@ -17,7 +16,6 @@ mod trust;
 mod tunnel;
 
 pub use connect::ConnectError;
-pub(crate) use host::{bare, is_local, is_loopback, split_authority};
 pub use limit::{Cancel, Limit, Stop};
 pub use probe::Probe;
 pub use proxy::{Proxy, ProxySettings};
@@ -29,6 +27,7 @@ pub use tunnel::judge_answers;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::host::bare;
 use crate::redactor::Redactor;
 use crate::settings::Environment;
 use proxy::ProxyScheme;

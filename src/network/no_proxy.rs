@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use log::warn;
 
-use super::host::bare;
+use crate::host::bare;
 
 /// The entries of `NO_PROXY`, in the sense most programs agree on (curl, Go): `*`; names, which stand for the names below them too;
 /// `.name` or `*.name`, for the names below only; addresses; networks as CIDR; each but a network with `:port` if wanted.

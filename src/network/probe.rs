@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::connect::{self, ConnectError};
-use super::host::bare;
 use super::limit::Limit;
 use super::{Network, Stream};
+use crate::host::bare;
 
 /// What was reached, and how long each step took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

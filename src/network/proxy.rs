@@ -9,9 +9,9 @@ use log::warn;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use super::host::{bare, is_local, split_authority};
 use super::no_proxy::NoProxy;
 use crate::error::Error;
+use crate::host::{bare, is_local, split_authority};
 use crate::settings::Environment;
 
 /// How one talks to a proxy.

@@ -61,7 +61,7 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
 fn wait_for_start(context: &SessionContext) -> Result<Result<Started, End>, Error> {
     let (sender, first) = bounded(1);
     let channel = context.channel.clone();
-    spawn("start", move || {
+    spawn("first-delivery", move || {
         // Nobody waits any more when a signal came first.
         let _ = sender.send(channel.receive(None));
     })?;

@@ -7,7 +7,7 @@ use super::metadata::{Document, FetchError, fetch};
 use super::search::{CredentialSearch, Found};
 use crate::aws::exchange::parse_url;
 use crate::files;
-use crate::network::{bare, is_loopback};
+use crate::host::{bare, is_loopback};
 use crate::secret::Secret;
 use crate::settings::Environment;
 

@@ -8,7 +8,7 @@ use super::CredentialsError;
 use super::metadata::{Document, FetchError, fetch};
 use super::search::{CredentialSearch, Found};
 use crate::aws::exchange::parse_url;
-use crate::network::{bare, is_local};
+use crate::host::{bare, is_local};
 
 /// For a service that may not exist, in all (P26).
 const UNSURE_TIME: Duration = Duration::from_secs(2);

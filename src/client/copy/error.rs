@@ -14,7 +14,7 @@ pub enum CopyError {
     /// A session broke, or what came was damaged, and trying again did not help. The same call goes on from where it was.
     #[error("{0}")]
     Broken(String),
-    /// [`Cancel::cancel`] was called.
+    /// [`Cancel::cancel`](crate::network::Cancel::cancel) was called.
     #[error("interrupted")]
     Cancelled,
     /// The target has no such file.

@@ -2,9 +2,9 @@
 //!
 //! An agent pauses 1 ms after each KiB that a port or a terminal sends, but neither after what a command with separate streams prints nor
 //! after input. So downloads are ranges that commands print as base64, several at a time; uploads go into a terminal in raw mode as they
-//! are, in frames with a length, and what was written is reported. The far side's part is a script of a few lines
-//! ([`script`]), what it says is taken apart by [`reply`], which ranges are still to be carried is the business of [`plan`], and
-//! [`remote`] is a session with such a script. [`down`] and [`up`] carry files, [`tree`] folders, [`fed`] the stdin of a command.
+//! are, in frames with a length, and what was written is reported. The far side's part is a script of a few lines (`script.rs`), what it
+//! prints is decoded by `reply.rs`, the ranges that are still to be carried are in `plan.rs`, and `remote.rs` is a session with such a
+//! script. `down.rs` and `up.rs` carry files, `tree` folders, `fed.rs` the stdin of a command.
 //!
 //! A file is written beside its name, as `NAME.part`, and renamed when its hash is the other side's. What is there of it is compared piece
 //! by piece the next time, and only what is missing is carried.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::host::bare;
+
 /// The longest host: DNS allows no more, bytes.
 const LONGEST_HOST: usize = 253;
 
@@ -50,10 +52,7 @@ impl Destination {
 
 /// Nothing for the target itself: its own document can be allowed where that for other hosts is not.
 fn parse_host(text: &str) -> Result<Option<String>, BadDestination> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = bare(text);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let address = bare.parse::<IpAddr>().ok();
     let is_host = address.is_some()

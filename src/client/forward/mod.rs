@@ -1,6 +1,6 @@
 //! Forwards that outlive their sessions: local ports stay open, and sessions are started for whoever connects.
 //!
-//! Two threads besides those of each session: one for all local sockets ([`port`]), and a supervisor that starts sessions, learns of their
+//! Two threads besides those of each session: one for all local sockets (`port`), and a supervisor that starts sessions, learns of their
 //! ends and tells what happens. Each start is a thread of its own while it lasts.
 
 mod destination;

@@ -87,7 +87,8 @@ struct Arguments {
     /// Writes the variables, with this run's credentials, to a file that a shell can source and only you can read.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
-    /// For programs: one JSON object on stdout when it is ready, with endpoint_url, region, environment and targets; it ends with its stdin.
+    /// For programs: one JSON object on stdout when it is ready, with endpoint_url, region, environment and targets. It ends with its
+    /// stdin.
     #[arg(long)]
     json: bool,
     /// Writes what happens to a file.

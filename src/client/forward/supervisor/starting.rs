@@ -72,7 +72,7 @@ impl Supervisor {
             let _ = answers.send(StartAnswer { route: id, result });
         };
         if let Err(error) = std::thread::Builder::new()
-            .name("start".to_owned())
+            .name("start-session".to_owned())
             .spawn(work)
         {
             let error = crate::session::out_of_resources(&error);

@@ -1,8 +1,8 @@
-//! Hosts as they are written in URLs.
+//! Hosts as they are written in URLs, settings and arguments.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Takes the brackets off an IPv6 address from a URL.
+/// Takes the brackets off a host, if it is in some.
 pub(crate) fn bare(host: &str) -> &str {
     let inner = host
         .strip_prefix('[')
