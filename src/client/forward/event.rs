@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::destination::Destination;
 use crate::error::Error;
 
 /// What happens.
@@ -58,6 +59,8 @@ pub enum ForwardEvent {
     Refused {
         /// The session.
         session: String,
+        /// Where it was to go.
+        destination: Destination,
     },
     /// A session's connection is broken; it is being made anew, and nobody's local connection has failed for it yet.
     Reconnecting {

@@ -284,9 +284,12 @@ fn notice(event: &ForwardEvent) -> Option<String> {
         } => {
             format!("session {session} has ended ({reason}); the next connection starts another")
         }
-        ForwardEvent::Refused { session } => {
+        ForwardEvent::Refused {
+            session,
+            destination,
+        } => {
             format!(
-                "the agent could not reach the destination for a connection (session {session}); its log says why"
+                "the agent could not reach {destination} for a connection (session {session}); its log says why"
             )
         }
         ForwardEvent::Reconnecting { session, reason } => {

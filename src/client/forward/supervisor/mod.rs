@@ -208,8 +208,13 @@ impl Supervisor {
                 });
             }
             ForwardReport::Refused { key } => {
-                let session = self.name(key);
-                self.tell(ForwardEvent::Refused { session });
+                let route = self.sessions.get(&key).map(|session| session.route);
+                if let Some(route) = route.and_then(|route| self.routes.get(&route)) {
+                    self.tell(ForwardEvent::Refused {
+                        session: self.name(key),
+                        destination: route.destination.clone(),
+                    });
+                }
             }
             ForwardReport::Released { key } => {
                 if let Some(supervised) = self.sessions.remove(&key) {
