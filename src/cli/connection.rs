@@ -20,7 +20,7 @@ pub struct Starting {
     /// Why, for the records
     #[arg(long)]
     pub reason: Option<String>,
-    /// Where it is.
+    /// The account and region.
     #[command(flatten)]
     pub account: Account,
 }
@@ -39,7 +39,7 @@ pub struct TargetOptions {
     /// name, computer's name); without it, SSM_PLUGIN_TARGET
     #[arg(long)]
     target: Option<String>,
-    /// How its session is started.
+    /// Options of its session.
     #[command(flatten)]
     pub starting: Starting,
 }

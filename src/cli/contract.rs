@@ -15,14 +15,14 @@ pub(super) const RESPONSE_VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
 /// A caller that gives only so many arguments names no profile, and is too old for encrypted sessions.
 const LEGACY_ARGUMENTS: usize = 3;
 
-/// A session that somebody else started and that we are to run.
+/// A session that the caller has started and that is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// The session.
     pub session: StartedSession,
-    /// For signatures and endpoints.
+    /// The region, for signatures and endpoints.
     pub region: String,
-    /// Whose credentials; the default's where there is none.
+    /// The profile whose credentials are used; the default one if there is none.
     pub profile: Option<String>,
     /// Whether the caller is too old for encrypted sessions: it gave no profile argument, not even an empty one.
     pub legacy: bool,

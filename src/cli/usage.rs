@@ -17,7 +17,7 @@ pub(super) fn usage(kind: ErrorKind, why: &str) -> Error {
 /// An error of clap's.
 pub(super) fn usage_error(error: &clap::Error) -> Error {
     let text = error.to_string();
-    // Whoever shows it says who speaks.
+    // The program's name is put before it where it is shown.
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     Error::Usage(text.trim_end().to_owned())
 }

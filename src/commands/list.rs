@@ -38,7 +38,7 @@ struct Line {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// Prints them.
+/// Prints the nodes and returns the exit code.
 pub(super) fn run(list: &ListOptions, around: &Surroundings) -> Result<u8, Error> {
     let filters = list
         .filter
@@ -94,7 +94,7 @@ pub(super) fn run(list: &ListOptions, around: &Surroundings) -> Result<u8, Error
     Ok(ended(written)?.unwrap_or(0))
 }
 
-/// Whoever reads the list may have enough of it; everything else is an error.
+/// A reader that closes the pipe has read enough; everything else is an error.
 fn ended(written: io::Result<()>) -> Result<Option<u8>, Error> {
     match written {
         Ok(()) => Ok(None),
@@ -116,7 +116,7 @@ fn filter(text: &str) -> Result<NodeFilter, Error> {
     }
 }
 
-/// Tags, which only EC2 tells; where it may not be asked they are left out.
+/// Adds tags, which only EC2 knows. Without permission to ask EC2 there are none.
 struct Tags<'a> {
     api: &'a Api,
     remarks: &'a Remarks,

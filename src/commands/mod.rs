@@ -25,10 +25,10 @@ pub(crate) use json::failed as failed_as_json;
 use surroundings::Surroundings;
 pub(crate) use surroundings::{catch_signals, context};
 
-/// Runs one of our commands; the exit code.
+/// Runs one of our commands and returns the exit code.
 ///
 /// # Errors
-/// What keeps it from beginning.
+/// What prevents its start.
 pub(crate) fn run(
     own: Own,
     settings: Settings,

@@ -1,4 +1,4 @@
-//! The public key with which ssh will come.
+//! The public key that ssh will use.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,7 @@ pub(super) struct PublicKey {
     pub(super) source: String,
 }
 
-/// The user over there: the one that was named, or ssh's own default.
+/// The remote user: the one that was named, or ssh's own default.
 pub(super) fn user<'a>(
     named: Option<&'a str>,
     environment: &'a Environment,
@@ -50,7 +50,7 @@ pub(super) fn user<'a>(
     })
 }
 
-/// Finds it.
+/// Finds the key.
 pub(super) fn find(key: &Key, environment: &Environment) -> Result<PublicKey, Error> {
     match key {
         Key::File(file) => {
@@ -89,7 +89,7 @@ fn of_file(path: &Path) -> Result<PublicKey, String> {
     parse(&text, path)
 }
 
-/// `TYPE BASE64 COMMENT`: the comment stays here.
+/// `TYPE BASE64 COMMENT`; the comment is not sent.
 fn parse(text: &str, path: &Path) -> Result<PublicKey, String> {
     let is_key = |line: &str| {
         let mut words = line.split_ascii_whitespace();

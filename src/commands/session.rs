@@ -23,7 +23,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after our own start the other program of a pipe may take to write its first data, before `exec` starts a command without it.
 pub(super) const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A session that we start ourselves.
+/// A session that this program starts itself.
 pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Error> {
     let began = Instant::now();
     let start = own.start(&around.environment)?;

@@ -10,7 +10,7 @@ use crate::terminal::print;
 /// Names that nothing else has.
 const IDS: &str = "i-* mi-*";
 
-/// Prints it.
+/// Prints the block.
 pub(super) fn run(config: &SshConfig) -> Result<u8, Error> {
     let program = env::current_exe().map_err(|error| {
         Error::Start(format!("the program does not know its own path: {error}"))

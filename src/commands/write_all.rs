@@ -12,7 +12,7 @@ pub(super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> 
         match rustix::io::write(to, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
-            // Somebody else made it so.
+            // Another process that shares the descriptor made it non-blocking.
             Err(Errno::AGAIN) => {
                 let mut polled = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
                 poll(&mut polled, None)?;

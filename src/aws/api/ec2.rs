@@ -20,7 +20,7 @@ const PAGE: &str = "50";
 pub struct InstanceFilter {
     /// `private-ip-address`, `private-dns-name`, `instance-id`, `tag:Name`, …
     pub name: String,
-    /// At least one.
+    /// One to 200 values.
     pub values: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl Api {
     }
 }
 
-/// The instances of an answer: in reservations, which are nobody's concern here.
+/// The instances of an answer. The reservations that hold them say nothing that is needed.
 fn instances(answer: &Element) -> impl Iterator<Item = Instance> {
     let reservations = answer.child("reservationSet").into_iter();
     reservations

@@ -1,4 +1,4 @@
-//! Who we are to AWS, and where it is: for those who want to know what stands in the way.
+//! Whose credentials are in use, and which hosts are called: what `doctor` reports.
 
 use std::time::SystemTime;
 
@@ -17,14 +17,14 @@ use crate::sanitise;
 /// The version of STS's API.
 const VERSION: &str = "2011-06-15";
 
-/// Credentials that were found; nothing of them that is secret.
+/// What may be shown of credentials that were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundCredentials {
     /// Where they come from, in words.
     pub source: String,
     /// The access key's id.
     pub access_key_id: String,
-    /// When they stop working; none if they last or nobody said.
+    /// When they expire; none if they do not, or if the source does not tell.
     pub expires: Option<SystemTime>,
 }
 
@@ -38,7 +38,7 @@ pub struct Identity {
 }
 
 impl Api {
-    /// Looks for credentials.
+    /// Looks for credentials in all sources; no call is signed with them.
     ///
     /// # Errors
     /// When there are none.
@@ -72,7 +72,7 @@ impl Api {
         })
     }
 
-    /// Where Systems Manager is.
+    /// The endpoint of Systems Manager.
     ///
     /// # Errors
     /// A variable or setting that cannot be used.
@@ -80,7 +80,7 @@ impl Api {
         self.0.endpoints.url(Service::Ssm, &self.0.region)
     }
 
-    /// The host where the service has its streams, as long as no session says another.
+    /// The host of the region's streams. A session may name another one.
     pub fn standard_stream_host(&self) -> String {
         self.0.endpoints.stream_host(&self.0.region)
     }

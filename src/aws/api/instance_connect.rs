@@ -1,4 +1,4 @@
-//! Keys for a minute: EC2 Instance Connect.
+//! EC2 Instance Connect: public keys that are valid for a minute.
 
 use serde::{Deserialize, Serialize};
 

@@ -33,11 +33,11 @@ impl NodeFilter {
 /// Whether a node's agent is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PingStatus {
-    /// It is.
+    /// The agent is connected.
     Online,
     /// The service has not heard of it for some minutes.
     ConnectionLost,
-    /// It is turned off, or gone.
+    /// The instance is stopped or terminated.
     #[default]
     Inactive,
 }
@@ -70,7 +70,7 @@ pub struct Node {
     pub platform: String,
     /// Its private address.
     pub address: String,
-    /// What it calls itself.
+    /// The computer's own name.
     pub computer_name: String,
 }
 

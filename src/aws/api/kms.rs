@@ -18,9 +18,9 @@ use crate::secret::Secret;
 /// A key that KMS made.
 #[derive(Debug)]
 pub struct DataKey {
-    /// For the agent, who has it decrypted by KMS: base64, as KMS gives it.
+    /// The key as KMS encrypted it, base64. The agent has it decrypted by KMS.
     pub ciphertext: String,
-    /// For us.
+    /// The key itself, 64 bytes; wiped when it is dropped.
     pub plaintext: Zeroizing<[u8; DATA_KEY_SIZE]>,
 }
 

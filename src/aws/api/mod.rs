@@ -40,7 +40,7 @@ use crate::network::{Limit, Network};
 use crate::remarks::{Remarks, Waiting};
 use crate::settings::Environment;
 
-/// The most pages that are read of one answer: 2,000 nodes in pages of 50. The service may not make us ask for ever.
+/// The most pages that are read of one answer: 2,000 nodes in pages of 50. The service must not keep the program asking for ever.
 pub(crate) const MAXIMUM_PAGES: usize = 40;
 /// What the SSM and KMS services take and give.
 const AMZ_JSON: &str = "application/x-amz-json-1.1";
@@ -140,12 +140,12 @@ impl Api {
         }))
     }
 
-    /// How it reaches others.
+    /// The network through which calls are made.
     pub fn network(&self) -> &Network {
         &self.0.network
     }
 
-    /// The region in which we are.
+    /// The region of the calls.
     pub fn region(&self) -> &str {
         &self.0.region
     }

@@ -11,7 +11,7 @@ use crate::sanitise;
 
 /// The most invocations that a page may hold (botocore's `CommandMaxResults`).
 const PAGE: u32 = 50;
-/// One try: whoever follows a command paces its calls itself, and must hear that they are throttled.
+/// One try: the caller paces its calls itself, and must learn that they are throttled.
 const ONCE: u32 = 1;
 
 /// A criterion of SendCommand: a node is meant that has one of the values.
@@ -24,7 +24,7 @@ pub struct CommandTarget {
     pub values: Vec<String>,
 }
 
-/// What SendCommand is told.
+/// The request of SendCommand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendCommand {
@@ -51,7 +51,7 @@ pub struct CommandSummary {
     pub status: String,
     /// `NoInstancesInTag`, … as it may be shown.
     pub details: String,
-    /// On how many nodes; 0 until the service has looked who is meant.
+    /// On how many nodes it runs; 0 until the service has found the nodes.
     pub targets: u64,
     /// On how many it has ended in any way.
     pub completed: u64,
@@ -64,7 +64,7 @@ pub struct CommandSummary {
 pub struct CommandInvocation {
     /// The node.
     pub node: String,
-    /// What the node calls itself; may be empty.
+    /// The computer's own name; may be empty.
     pub name: String,
     /// `Pending`, `InProgress`, `Delayed`, `Cancelling`; or how it ended: `Success`, `Failed`, `TimedOut`, `Cancelled`.
     pub status: String,
@@ -315,7 +315,7 @@ impl Api {
         })
     }
 
-    /// Asks that a command does nothing more (`ssm:CancelCommand`): nodes that have not begun do not, and agents end what runs if they can.
+    /// Cancels a command (`ssm:CancelCommand`): nodes that have not begun do not begin, and agents end what runs if they can.
     ///
     /// # Errors
     /// See [`ApiError`].

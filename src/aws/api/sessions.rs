@@ -20,11 +20,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StartedSession {
-    /// Its name.
+    /// The session's id.
     pub session_id: String,
-    /// Where the data channel is.
+    /// The URL of the data channel.
     pub stream_url: String,
-    /// What opens it.
+    /// The token that opens the data channel.
     #[serde(rename = "TokenValue")]
     pub token: Secret,
 }
@@ -32,13 +32,13 @@ pub struct StartedSession {
 /// What opens the data channel of a running session again.
 #[derive(Debug, Clone, Default)]
 pub struct ResumedSession {
-    /// None: the session is over.
+    /// A new token; none if the session has ended.
     pub token: Option<Secret>,
-    /// None: as before.
+    /// A new URL of the data channel; none if it has not changed.
     pub stream_url: Option<String>,
 }
 
-/// What StartSession is told.
+/// The request of StartSession.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StartRequest {
@@ -50,7 +50,7 @@ pub struct StartRequest {
     /// The document's parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Vec<String>>,
-    /// For the records.
+    /// The reason that is recorded with the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -62,7 +62,7 @@ struct SessionRequest<'a> {
 }
 
 impl Api {
-    /// Starts a session.
+    /// Starts a session (`ssm:StartSession`).
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -84,8 +84,8 @@ impl Api {
         Ok(started)
     }
 
-    /// Asks for a token with which a session's data channel can be opened again. Once: the caller tries again, by the clock of the whole
-    /// outage.
+    /// Asks for a token with which a session's data channel can be opened again (`ssm:ResumeSession`). Tried once: the caller tries again,
+    /// by the clock of the whole outage.
     ///
     /// # Errors
     /// See [`ApiError`]; [`ApiError::failure`] says what to do.
@@ -123,7 +123,7 @@ impl Api {
         })
     }
 
-    /// Ends a session over there.
+    /// Ends a session (`ssm:TerminateSession`).
     ///
     /// # Errors
     /// See [`ApiError`].

@@ -1,4 +1,4 @@
-//! What all that is copied has in common.
+//! Options and progress that all files of a copy share.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::digest;
 use super::remote::Starter;
 
-/// How far it is, for whoever shows it.
+/// How far the copy is. Read by the thread that shows it.
 #[derive(Debug, Default)]
 pub struct Progress {
     carried: AtomicU64,
@@ -44,7 +44,7 @@ pub struct CopyOptions {
     pub preserve: bool,
     /// How long, from the beginning, a target is waited for that is not connected.
     pub wait: Option<Duration>,
-    /// Why, for the records.
+    /// The reason that is recorded with each session.
     pub reason: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Copied {
     }
 }
 
-/// What all that is copied has in common.
+/// What all files of a copy share.
 pub(super) struct CopyContext {
     pub(super) starter: Starter,
     pub(super) options: CopyOptions,

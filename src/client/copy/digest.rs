@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::script::HASHED;
 
-/// What is read at once.
+/// Bytes of one read.
 const READ: usize = 256 * 1024;
 
 /// Which hash the far side can make.

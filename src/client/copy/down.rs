@@ -1,4 +1,4 @@
-//! A file of the target's: ranges that commands print, several at a time.
+//! Download of a file: remote commands print ranges of it, several at a time.
 
 use std::fs::File;
 use std::io;
@@ -20,12 +20,12 @@ use crate::network::Limit;
 
 /// The longest range: as base64 in messages of 1 KiB fewer than the 100,000 that an agent keeps until they are acknowledged.
 const LONGEST: u64 = 48 << 20;
-/// What is written at once.
+/// Bytes of one write.
 const WRITE: usize = 256 * 1024;
 /// A failure's wait, with none of it counted against a deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Copies a file.
+/// Downloads a file.
 pub(super) fn file(context: &CopyContext, from: &Path, to: &Path) -> Result<Copied, CopyError> {
     let part = PartFile::open(to)?;
     let copied = fetch(context, from, &part);
@@ -123,7 +123,7 @@ fn round(
     Ok((facts, hash))
 }
 
-/// Waits before the next try, or there is none.
+/// Waits before the next try; an error if there is none.
 pub(super) fn again(context: &CopyContext, error: CopyError, next: Next) -> Result<(), CopyError> {
     match next {
         Next::After(wait) if error.is_temporary() => {
@@ -135,7 +135,7 @@ pub(super) fn again(context: &CopyContext, error: CopyError, next: Next) -> Resu
     }
 }
 
-/// The session that a copy begins with: it tells of the file, prints the first range, and then the hash of the whole.
+/// The first session of a download: it prints size and time of the file, the first range, and then the hash of the whole.
 struct Opened {
     remote: RemoteScript,
     facts: FileFacts,
@@ -186,7 +186,7 @@ impl Opened {
     }
 }
 
-/// The copy of one file.
+/// The download of one file.
 struct Download<'a> {
     context: &'a CopyContext,
     from: &'a Path,
@@ -242,7 +242,7 @@ impl Download<'_> {
         self.same(&mut remote)
     }
 
-    /// The rest of what the opening session says.
+    /// Reads the rest of the first session's output.
     fn first(
         &self,
         mut remote: RemoteScript,
@@ -351,7 +351,7 @@ impl RangeWriter<'_> {
     }
 }
 
-/// Copies a file to whoever takes it, one range after the other.
+/// Downloads a file to a writer, one range after the other.
 pub(super) fn stream(
     context: &CopyContext,
     from: &Path,

@@ -8,7 +8,7 @@ use crate::sanitise;
 /// Why something was not copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CopyError {
-    /// No session can be had.
+    /// No session can be started.
     #[error("{0}")]
     Start(String),
     /// A session broke, or what came was damaged, and trying again did not help. The same call goes on from where it was.
@@ -29,10 +29,10 @@ pub enum CopyError {
     /// The target's user may not read it.
     #[error("permission denied on the target")]
     Denied,
-    /// A program is missing over there.
+    /// A program is missing on the target.
     #[error("the target has no {0}")]
     Tool(String),
-    /// What the target's tools say.
+    /// An error message of the target's tools.
     #[error("on the target: {0}")]
     Far(String),
     /// The file changed while it was copied.
@@ -41,7 +41,7 @@ pub enum CopyError {
     /// The two sides have different bytes, and the second try did not mend it.
     #[error("the hashes differ: what arrived is not what was sent")]
     Different,
-    /// Something on this side.
+    /// An error on this side.
     #[error("{0}")]
     Local(String),
 }

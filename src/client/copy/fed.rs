@@ -14,7 +14,7 @@ use super::reply::Reply;
 use super::script;
 use super::up::is_readable;
 
-/// The data of a frame.
+/// The data of a frame, in bytes.
 const FRAME: usize = 256 * 1024;
 /// A command may be silent for as long as it likes.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);

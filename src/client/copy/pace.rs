@@ -1,11 +1,11 @@
-//! Notices a session that was fast and hardly moves any more.
+//! Finds out that a session was fast and has become very slow.
 //!
 //! What an agent had sent when its connection broke is lost, and it sends it again one message each 100 ms: 10 kB a second, where a new
 //! session begins at once with what is missing.
 
 use std::time::{Duration, Instant};
 
-/// How long is looked at.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(4);
 /// Less than this in a window is slow: more than such an agent sends, all of its messages full.
 const SLOW: u64 = 64 * 1024;
@@ -48,7 +48,7 @@ impl Pace {
         self.began + WINDOW
     }
 
-    /// Whether it hardly moves.
+    /// Whether the session is slow now.
     pub(super) fn is_stalled(&mut self, now: Instant) -> bool {
         if now < self.next_look() {
             return false;

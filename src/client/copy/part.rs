@@ -1,4 +1,4 @@
-//! The local file beside the one that is to be, and what becomes of it.
+//! `NAME.part`, the local file that a download writes, and its renaming at the end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,7 +15,7 @@ use super::reply::FileFacts;
 pub(super) struct PartFile {
     pub file: File,
     path: PathBuf,
-    /// Where it is to go.
+    /// Its final path.
     to: PathBuf,
 }
 
@@ -92,7 +92,7 @@ impl PartFile {
         finish().map_err(|error| self.failed(&error))
     }
 
-    /// Nothing of it is worth keeping.
+    /// Removes it.
     pub(super) fn discard_if_empty(&self) {
         if self.length() == 0 {
             let _ = fs::remove_file(&self.path);

@@ -32,18 +32,18 @@ pub(super) struct Ticket(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
-/// What to do after a failure.
+/// Whether to try again after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// Go on, after a wait.
     After(Duration),
-    /// Nothing helps.
+    /// There were too many failures.
     GiveUp,
 }
 
 #[derive(Debug)]
 struct Active {
-    /// What is left of it.
+    /// What is still to be carried.
     left: Range,
     has_progress: bool,
 }
@@ -146,7 +146,7 @@ impl Plan {
         }
     }
 
-    /// Whoever carries it has failed: what is left of it, from the last multiple of [`BLOCK`] on, is for the next.
+    /// Carrying it has failed: what is left of it, from the last multiple of [`BLOCK`] on, can be taken again.
     pub(super) fn fail(&mut self, ticket: Ticket) -> Next {
         let Some(Active { left, has_progress }) = self.active.remove(&ticket) else {
             return Next::After(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! A session with one of the scripts at its far end.
+//! A session whose remote command is one of the scripts.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ use crate::waker::{WakeReceiver, waker};
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a session may take from there to its first word.
 const STANDS_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long one may be silent where it has something to say. Reconnecting counts.
+/// How long it may be silent while an answer is due, reconnecting included.
 pub(super) const SILENCE: Duration = Duration::from_secs(180);
 /// How long it may be silent where it reads all of a file.
 pub(super) const READING: Duration = Duration::from_secs(4 * 3600);
 /// How long a session may take to be ended.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is kept of what a script's tools complain of, in bytes.
+/// The most that is kept of the error messages of a script's tools, in bytes.
 const COMPLAINT: usize = 1000;
 
 /// What sessions are started with.
@@ -82,7 +82,7 @@ pub(super) enum Way {
     Terminal,
 }
 
-/// Ends sessions in a thread of its own: nobody waits for the API while there is something to carry.
+/// Ends sessions in a thread of its own, so that copying does not wait for the API.
 pub(super) struct Ender {
     sender: Sender<Session>,
     done: Receiver<()>,
@@ -124,7 +124,7 @@ fn end(session: &Session) {
 
 /// A session whose script runs. It is ended when this goes.
 pub(super) struct RemoteScript {
-    /// Taken when it goes.
+    /// None only while it is dropped.
     session: Option<Session>,
     channel: DataChannel,
     wake_receiver: WakeReceiver,
@@ -138,7 +138,7 @@ pub(super) struct RemoteScript {
 }
 
 impl RemoteScript {
-    /// Starts a session with this script, and waits until it stands.
+    /// Starts a session with this script, and waits until it is established.
     pub(super) fn start(starter: &Starter, way: Way, script: String) -> Result<Self, CopyError> {
         let (document, more) = match way {
             Way::Out => (
@@ -204,7 +204,7 @@ impl RemoteScript {
         self.send(format!("{order}\n").as_bytes())
     }
 
-    /// The next thing that is said, if there is one. An error of the script's is an error.
+    /// The next reply, if one has come. An error that the script reports is an error.
     pub(super) fn try_next(&mut self) -> Result<Option<Reply>, CopyError> {
         loop {
             if let Some(reply) = self.decoder.next() {
@@ -227,7 +227,7 @@ impl RemoteScript {
         }
     }
 
-    /// The next thing that is said.
+    /// The next reply.
     pub(super) fn next(&mut self, silence: Duration) -> Result<Reply, CopyError> {
         loop {
             if let Some(reply) = self.try_next()? {
@@ -238,7 +238,7 @@ impl RemoteScript {
         }
     }
 
-    /// The next line; bytes have no business here.
+    /// The next line; data is an error here.
     pub(super) fn line(&mut self, silence: Duration) -> Result<String, CopyError> {
         match self.next(silence)? {
             Reply::Line(line) => Ok(line),
@@ -380,10 +380,10 @@ impl RemoteScript {
 
 impl Drop for RemoteScript {
     fn drop(&mut self) {
-        // The API ends it: what still comes is for nobody.
+        // The API ends it; what still comes is not needed.
         self.channel.close();
         if let Some(session) = self.session.take() {
-            // The thread that ends them lives as long as somebody may send.
+            // The thread that ends them runs as long as there is a sender.
             let _ = self.ender.send(session);
         }
     }

@@ -1,4 +1,4 @@
-//! What the scripts say: lines that begin with `!`, and base64 between them.
+//! What the scripts print: lines that begin with `!`, and base64 between them.
 
 use std::collections::VecDeque;
 
@@ -17,11 +17,11 @@ pub(super) enum Reply {
     Data(Vec<u8>),
 }
 
-/// It is not what the scripts say.
+/// The output is not of this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Garbled;
 
-/// Takes output apart, in any pieces.
+/// Decodes output that comes in any pieces.
 #[derive(Debug, Default)]
 pub(super) struct ReplyDecoder {
     /// A line that is not whole, with its `!`.
@@ -29,7 +29,7 @@ pub(super) struct ReplyDecoder {
     /// Base64 that is no whole group of four.
     group: Vec<u8>,
     replies: VecDeque<Reply>,
-    /// What comes before the first `!` is passed over: a profile may have its say on a terminal.
+    /// What comes before the first `!` is ignored: a login profile may print something on a terminal.
     has_begun: bool,
 }
 
@@ -91,13 +91,13 @@ impl ReplyDecoder {
         Ok(())
     }
 
-    /// The next of what was taken apart.
+    /// The next decoded reply.
     pub(super) fn next(&mut self) -> Option<Reply> {
         self.replies.pop_front()
     }
 }
 
-/// What is known of a file over there.
+/// What is known of a file: size, permissions, time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileFacts {
     /// In bytes.

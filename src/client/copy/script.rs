@@ -1,9 +1,9 @@
-//! What runs over there: a few lines of POSIX sh that we send as the session's command.
+//! The remote scripts: a few lines of POSIX sh that are sent as the session's command.
 //!
 //! They are for dash, bash, busybox's ash and ksh, need no file of their own, and no directory but the one that is written to. Where they
-//! are done they stay until we end the session: an agent gives a command that has ended 2 s to get rid of its output.
+//! are done they wait until the session is ended: an agent gives a command that has ended only 2 s to deliver its output.
 //!
-//! What they say begins with `!` and is a line; all else is base64, which has no `!`. The first word is listed in [`reply`](super::reply).
+//! What they report begins with `!` and is a line; all else is base64, which has no `!`. The first word is listed in [`reply`](super::reply).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

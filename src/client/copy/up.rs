@@ -1,4 +1,4 @@
-//! Files for the target: frames into a terminal in raw mode, several sessions at a time for a large one.
+//! Upload of files: frames into a remote terminal in raw mode, several sessions at a time for a large file.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,15 +19,15 @@ use super::script::{self, BLOCK, HASHED, escaped, name};
 
 /// The longest range.
 const LONGEST: u64 = 32 << 20;
-/// So much of a file is worth a session more.
+/// Bytes of a file for which a further session is started.
 const WORTH_A_SESSION: u64 = 16 << 20;
-/// The data of a frame.
+/// The data of a frame, in bytes.
 const FRAME: usize = 256 * 1024;
 /// What may be ahead of what the far side has written, of all sessions together, and of each.
 const AHEAD: u64 = 8 << 20;
 const MOST_AHEAD: u64 = 4 << 20;
 
-/// What stands at a path of the target's.
+/// What exists at a path of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FarKind {
     /// A regular file.
@@ -65,12 +65,12 @@ impl<'a> Uploader<'a> {
         Ok((remote, *kind))
     }
 
-    /// What it was used for has failed: the next use has another.
+    /// Drops that session after a failure: the next use starts another one.
     pub(super) fn drop_main(&mut self) {
         self.main = None;
     }
 
-    /// What stands at a path.
+    /// Asks what exists at a path of the target.
     ///
     /// # Errors
     /// See [`CopyError`].
@@ -168,7 +168,7 @@ impl<'a> Uploader<'a> {
         Ok(Copied::new(total, hash))
     }
 
-    /// Does it again in another session when one broke.
+    /// Repeats it in another session when one broke.
     pub(super) fn retry<T>(
         &mut self,
         mut once: impl FnMut(&mut Self) -> Result<T, CopyError>,

@@ -1,4 +1,4 @@
-//! Where connections go over there.
+//! Destinations: a port of the target, or of a host that the target reaches.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,13 +15,13 @@ pub struct Destination {
     port: u16,
 }
 
-/// Why it is none.
+/// Why a text is no destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadDestination {
     /// No name and no address.
     #[error("{0:?} is no host name and no address")]
     Host(String),
-    /// 0.
+    /// The port is 0.
     #[error("the remote port cannot be 0")]
     Port,
 }

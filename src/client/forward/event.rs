@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::destination::Destination;
 use crate::error::Error;
 
-/// What happens.
+/// Something that happened to a forward or a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardEvent {
     /// A forward can be used.
@@ -17,14 +17,14 @@ pub enum ForwardEvent {
         /// The session, as it may be shown.
         session: Option<String>,
     },
-    /// A session stands.
+    /// A session is established.
     SessionStarted {
         /// The session, as it may be shown.
         session: String,
         /// The target's id.
         target: String,
     },
-    /// A session is over.
+    /// A session has ended.
     SessionEnded {
         /// The session, as it may be shown.
         session: String,
@@ -42,7 +42,7 @@ pub enum ForwardEvent {
         /// Who connected; empty for sockets in the file system.
         peer: String,
     },
-    /// It is over.
+    /// It is closed.
     Closed {
         /// Which forward.
         forward: usize,
@@ -69,11 +69,11 @@ pub enum ForwardEvent {
         /// In words for the user.
         reason: String,
     },
-    /// It is back.
+    /// The session's connection is back.
     Reconnected {
         /// The session.
         session: String,
-        /// How long it was away, as far as it was told.
+        /// How long the connection was broken since that was reported.
         after: Duration,
     },
     /// Something that the user should know.

@@ -1,4 +1,4 @@
-//! What the port thread is told, and what it tells.
+//! Messages to the port thread and from it.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -7,10 +7,10 @@ use super::destination::Destination;
 use super::standing::{RouteId, SessionNumber};
 use crate::datachannel::{DataChannel, End};
 
-/// What the thread is told.
+/// A message to the port thread.
 #[derive(Debug)]
 pub(super) enum ForwardOrder {
-    /// A session that was asked for stands.
+    /// A session that was asked for is established.
     Begin {
         route: RouteId,
         key: SessionNumber,
@@ -19,7 +19,7 @@ pub(super) enum ForwardOrder {
         /// The payload of a message, bytes.
         message: usize,
     },
-    /// One that was asked for could not be had.
+    /// A session that was asked for could not be started.
     Failed { route: RouteId },
     /// A session's data channel has lost its connection, or has another one.
     SetConnected {
@@ -30,7 +30,7 @@ pub(super) enum ForwardOrder {
     Stop,
 }
 
-/// What it tells.
+/// A message from the port thread.
 #[derive(Debug)]
 pub(super) enum ForwardReport {
     /// A session is wanted. Answered by `Begin` or `Failed`.
@@ -54,7 +54,7 @@ pub(super) enum ForwardReport {
     },
     /// The agent could not reach the destination.
     Refused { key: SessionNumber },
-    /// A session is not needed any more: it is to be ended.
+    /// A session is not needed any more and is to be ended.
     Released { key: SessionNumber },
     /// A session has ended, and its connections were reset.
     Ended {
@@ -78,6 +78,6 @@ pub struct Statistics {
     pub sent: AtomicU64,
     /// Bytes from the remote.
     pub received: AtomicU64,
-    /// Sessions that stand.
+    /// Established sessions.
     pub sessions: AtomicU64,
 }

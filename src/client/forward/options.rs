@@ -12,7 +12,7 @@ use crate::session::port::ListenAddress;
 /// Finds the id of the target, whenever a session is started: another node may have its name by then.
 pub type Resolve = dyn Fn(&Client, &Limit) -> Result<String, Unresolved> + Send + Sync;
 
-/// Why there is no target.
+/// Why the target was not found.
 #[derive(Debug, Clone)]
 pub struct Unresolved {
     /// In words for the user.
@@ -26,7 +26,7 @@ pub struct Unresolved {
 pub struct Forward {
     /// Where local programs connect to.
     pub local: ListenAddress,
-    /// Nothing: where each says by SOCKS5.
+    /// None: each connection names its destination by SOCKS5.
     pub remote: Option<Destination>,
 }
 
@@ -45,6 +45,6 @@ pub struct ForwardOptions {
     pub once: bool,
     /// How long the target may take to be there, for the first session.
     pub wait: Option<Duration>,
-    /// Why, for the records.
+    /// The reason that is recorded with each session.
     pub reason: Option<String>,
 }

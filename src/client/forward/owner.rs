@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::sanitise;
 
-/// Looking must not keep anybody waiting who is told of a failure anyway.
+/// The search is cut off after this: it only adds to an error message.
 const TIME: Duration = Duration::from_millis(500);
 /// The state of sockets that listen, in /proc/net/tcp.
 const LISTENS: &str = "0A";

@@ -16,7 +16,7 @@ const GAPS: [Duration; 4] = [
 ];
 /// From then on.
 const LATE_GAP: Duration = Duration::from_secs(8);
-/// When trying has gone on for this long.
+/// Once failures have lasted for this long.
 const FIRST_MINUTE: Duration = Duration::from_secs(60);
 const LAST_GAP: Duration = Duration::from_secs(20);
 

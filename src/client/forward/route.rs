@@ -8,11 +8,11 @@ use crate::session::port::ListenAddress;
 /// One destination.
 pub(super) struct ForwardRoute {
     pub(super) destination: Destination,
-    /// Of sessions while there is none.
+    /// The pace of starts while there is no session.
     pub(super) pace: StartPace,
-    /// Of further ones beside those that stand.
+    /// The pace of starts beside established sessions.
     pub(super) beside: StartPace,
-    /// The forwards that are ready when its first session stands.
+    /// The forwards that become ready when the first session is established.
     pub(super) unready: Vec<usize>,
     /// Whether no connection has been carried yet, by a session that was started before anybody connected.
     pub(super) is_unproven: bool,

@@ -18,20 +18,20 @@ const IPV6: u8 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum SocksReply {
-    /// It may send now.
+    /// The connection is open.
     Succeeded = 0,
     /// There is no session for it.
     Failure = 1,
     /// Not of this form.
     HostUnreachable = 4,
-    /// Only CONNECT is there.
+    /// Only CONNECT is supported.
     CommandNotSupported = 7,
-    /// Only addresses of both families and names are there.
+    /// Only names and addresses of both families are supported.
     AddressNotSupported = 8,
 }
 
 impl SocksReply {
-    /// Its bytes. Where the connection leads to is not known: an address of zeros.
+    /// The reply's bytes. The bound address is not known and is all zeros.
     pub(super) const fn bytes(self) -> [u8; 10] {
         [VERSION, self as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
     }
@@ -44,7 +44,7 @@ pub(super) enum SocksStep {
     More,
     /// Send this, and read more.
     Send([u8; 2]),
-    /// It wants to go there; a [`SocksReply`] is to be sent, and then the connection is its own.
+    /// The client asks for this destination. After a [`SocksReply`] the connection carries its data.
     Connect(Destination),
     /// Send this, and close.
     Refuse(Vec<u8>),
@@ -87,7 +87,7 @@ impl Negotiation {
             .first()
             .is_some_and(|version| *version != VERSION)
         {
-            // An HTTP request, or SOCKS4: nothing that it would understand can be said.
+            // An HTTP request, or SOCKS4: no reply would be understood.
             return SocksStep::Refuse(Vec::new());
         }
         if self.taken.len() < self.needed() {

@@ -1,4 +1,4 @@
-//! A session that stands, and the local connections that it carries.
+//! An established session, and the local connections that it carries.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -55,7 +55,7 @@ impl ForwardSession {
         }
     }
 
-    /// It carries this one now.
+    /// Adds a connection.
     pub(super) fn begin(
         &mut self,
         id: StreamId,
@@ -75,7 +75,7 @@ impl ForwardSession {
         self.key
     }
 
-    /// And not any more.
+    /// Removes a connection.
     pub(super) fn end(&mut self, id: StreamId, now: Instant) -> Option<CarriedConnection> {
         let connection = self.connections.remove(&id)?;
         if self.connections.is_empty() {

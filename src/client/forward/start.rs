@@ -17,29 +17,29 @@ use crate::session::port::{can_multiplex, wants_keepalive};
 
 /// StartSession with all its retries and the search for credentials, which may ask somebody, and until the agent has answered.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
-/// How often it is looked whether nobody wants the session any more, while the agent is waited for.
+/// How often cancellation is checked while the agent is waited for.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long ending a session may take that is not wanted.
+/// How long it may take to end a session that is not needed.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session that stands.
+/// An established session.
 pub(super) struct Ready {
     pub session: Session,
     /// The target's id.
     pub target: String,
-    /// Whether the agent wants signs of life.
+    /// Whether the agent wants keep-alives.
     pub keepalive: bool,
 }
 
-/// Why there is none.
+/// Why no session was started.
 #[derive(Debug)]
 pub(super) struct StartFailure {
     pub error: Error,
-    /// Whether it is of no use to try again.
+    /// Whether another try would fail as well.
     pub is_final: bool,
 }
 
-/// Starts a session and waits until it stands.
+/// Starts a session and waits until it is established.
 pub(super) fn start(
     client: &Client,
     options: &ForwardOptions,
@@ -117,7 +117,7 @@ fn wait(session: &Session, limit: &Limit) -> Result<Started, StartFailure> {
     }
 }
 
-/// Whether the session is what was asked for, and can be used; whether its agent wants signs of life.
+/// Checks that the session is what was asked for and can be used. True if its agent wants keep-alives.
 fn check(asked: &Asked, started: &Started) -> Result<bool, StartFailure> {
     asked.check(started).map_err(StartFailure::for_good)?;
     let agent = &started.agent_version;

@@ -9,22 +9,22 @@ use crate::error::Error;
 /// How many nodes a text names; `list` shows all.
 const MOST_NAMED: usize = 10;
 
-/// Why a name leads to no target.
+/// Why no target was found for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// It is no name.
+    /// The text is no name of a target.
     #[error("{0}")]
     Invalid(String),
-    /// No node that is online has it.
+    /// No node that is online has the name.
     #[error("{0}")]
     NotFound(Box<NotFound>),
-    /// Several have it.
+    /// Several nodes have the name.
     #[error("{0}")]
     Several(String),
-    /// There is such a task, and it cannot be reached.
+    /// The task exists and cannot be reached.
     #[error("{reason}")]
     Task {
-        /// In words.
+        /// The reason, in words.
         reason: String,
         /// Whether that may change by itself.
         is_temporary: bool,

@@ -31,7 +31,7 @@ pub(super) fn by_tag(
     }
 }
 
-/// Nodes that are called so in any way.
+/// Nodes with this name of any kind.
 pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, TargetError> {
     let mut search = NodeSearch::new(api, name, limit);
     let address: Option<IpAddr> = name.parse().ok();
@@ -153,7 +153,7 @@ impl<'a> NodeSearch<'a> {
         Ok(self.api.nodes(&[], self.limit)?.nodes)
     }
 
-    /// Those that say of themselves that they are called so.
+    /// Nodes whose own name or address is this.
     fn called(&mut self, nodes: &[Node]) -> Vec<Node> {
         let count = nodes.len();
         self.note(format!(
@@ -163,7 +163,7 @@ impl<'a> NodeSearch<'a> {
         nodes.iter().filter(is_called).cloned().collect()
     }
 
-    /// Those that EC2 knows by their private address or DNS name.
+    /// Instances whose private address or DNS name at EC2 is this.
     fn in_ec2(&mut self, address: Option<IpAddr>) -> Result<Vec<Node>, TargetError> {
         let (filter, what) = match address {
             Some(_) => ("private-ip-address", "private addresses"),
@@ -237,7 +237,7 @@ impl<'a> NodeSearch<'a> {
     }
 }
 
-/// A node of which only EC2 was asked: that it is online is hoped, StartSession says more.
+/// A node that only EC2 was asked about. It counts as online; StartSession fails if it is not.
 fn unasked(instance: crate::aws::api::Instance) -> Node {
     Node {
         computer_name: instance.tags.get("Name").cloned().unwrap_or_default(),

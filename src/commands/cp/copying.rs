@@ -1,4 +1,4 @@
-//! What is copied where, by the rules of cp(1), and what comes of it.
+//! Which file is copied to which path, by the rules of cp(1), and the result of each.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::super::write_all::write_all;
 use crate::cli::CpOrder;
 use crate::client::copy::{Copied, Copier, CopyError, EntryOutcome, FarKind, Uploader};
 
-/// What the user is told.
+/// What happened to one path.
 pub(super) enum Event {
     /// A file was copied.
     File(PathBuf, Copied),
@@ -17,13 +17,13 @@ pub(super) enum Event {
     Failed(PathBuf, CopyError),
 }
 
-/// How it went.
+/// The result of all copies.
 pub(super) struct Summary {
     /// How much was not copied that should have been.
     pub failed: u64,
 }
 
-/// Whether what was interrupted is kept.
+/// Whether an interrupted file is kept as `NAME.part`.
 pub(super) fn can_go_on(order: &CpOrder) -> bool {
     !matches!(
         order,
@@ -128,14 +128,14 @@ fn up(
         });
         match result {
             Err(CopyError::Cancelled) => return teller.failed(path, CopyError::Cancelled),
-            // Told by its entries.
+            // Each entry was reported already.
             Ok(None) => {}
             result => teller.file(path, result),
         }
     }
 }
 
-/// Where something goes over there: into a folder that is there, or to the name itself.
+/// The path on the target: inside the destination if that is a folder there, otherwise the destination itself.
 fn place(
     uploader: &mut Uploader<'_>,
     from: &Path,

@@ -27,10 +27,10 @@ use show::Show;
 /// How long it may take to end all sessions after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs it; the exit code.
+/// Runs `cp` and returns the exit code.
 ///
 /// # Errors
-/// What keeps it from beginning.
+/// What prevents its start.
 pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let order = cp.order(&around.environment)?;
     let client = around.client(&cp.starting.account)?;
@@ -59,7 +59,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         .name("copy".to_owned())
         .spawn(move || {
             let mut tell = |event: Event| {
-                // Nobody listens any more after a signal.
+                // After a signal the receiver is gone.
                 let _ = sender.send(event);
             };
             let summary = copying::run(&copier, &order, recursive, &mut tell);
@@ -95,7 +95,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
             }
         }
     };
-    // What it said just before its end.
+    // Events that were sent just before the end.
     while let Ok(event) = events.try_recv() {
         show.event(event);
     }

@@ -16,12 +16,12 @@ use crate::terminal::print;
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows it.
+/// Shows a copy on stdout and stderr.
 pub(super) struct Show {
     is_json: bool,
     has_line: bool,
     progress: Arc<Progress>,
-    /// When the first byte was there, and how many were there before.
+    /// When the first byte came, and how many bytes an earlier call had copied.
     since: Option<(Instant, u64)>,
 }
 
@@ -103,7 +103,7 @@ impl Show {
         }
     }
 
-    /// Takes the status line away.
+    /// Clears the status line.
     pub(super) fn clear(&self) {
         if self.has_line {
             print::to_stderr("\r\x1b[K");

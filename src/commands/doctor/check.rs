@@ -1,4 +1,4 @@
-//! What a step found, and what to do next.
+//! The result of a step, and what the user can do about it.
 
 use serde::Serialize;
 
@@ -13,12 +13,12 @@ const NAME_WIDTH: usize = 13;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckOutcome {
-    /// It did.
+    /// It did, and nothing has to be done.
     #[serde(rename = "ok")]
     Fine,
-    /// It is not as it should be, and sessions work all the same, or it could not be found out.
+    /// Something is not as it should be but does not prevent sessions, or it could not be found out.
     Warning,
-    /// It stands in the way.
+    /// It prevents sessions.
     Problem,
 }
 
@@ -84,7 +84,7 @@ impl Check {
     }
 }
 
-/// Shows the steps, and remembers whether one stands in the way.
+/// Shows the steps, and remembers whether one of them prevents sessions.
 #[derive(Debug)]
 pub(super) struct DoctorReport {
     json: bool,
@@ -101,7 +101,7 @@ impl DoctorReport {
         }
     }
 
-    /// A step is over. What of its text is secret, or what a terminal would obey, is not shown.
+    /// Shows a finished step, without secrets and without control characters.
     pub(super) fn add(&mut self, check: &Check) {
         self.worst = self.worst.max(check.outcome);
         let clean = |text: &str| sanitise::line(&self.redactor.clean(text));
@@ -118,7 +118,7 @@ impl DoctorReport {
         }
     }
 
-    /// All is over; the exit code.
+    /// Shows the end and returns the exit code.
     pub(super) fn end(self) -> u8 {
         let code = u8::from(self.worst == CheckOutcome::Problem);
         if self.json {
@@ -145,7 +145,7 @@ enum CheckEvent<'a> {
 }
 
 fn event(event: &CheckEvent<'_>) {
-    // Texts and numbers can always be written so.
+    // Serialising texts and numbers does not fail.
     if let Ok(line) = serde_json::to_string(event) {
         print::to_stdout(&format!("{line}\n"));
     }

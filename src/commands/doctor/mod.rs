@@ -1,4 +1,4 @@
-//! `doctor`: what stands in the way of a session. Every step has a bound, and those that wait for others run side by side.
+//! `doctor`: finds what prevents a session. Every step has a deadline, and steps that wait for the network run side by side.
 
 mod check;
 mod machine;
@@ -15,7 +15,7 @@ use crate::cli::Doctor;
 use check::{Check, DoctorReport};
 use reach::EndpointPlace;
 
-/// Runs it; the exit code.
+/// Runs `doctor` and returns the exit code.
 pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> u8 {
     let mut report = DoctorReport::new(doctor.json, around.redactor.clone());
     if let Some(api) = setup::examine(doctor, around, &mut report) {
@@ -26,7 +26,7 @@ pub(super) fn run(doctor: &Doctor, around: &Surroundings) -> u8 {
     report.end()
 }
 
-/// The steps that ask others.
+/// The steps that call AWS.
 fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut DoctorReport) {
     let url = match api.ssm_url() {
         Ok(url) => url,

@@ -1,4 +1,4 @@
-//! Whether the services are reached, and what time it is for them.
+//! Whether the services can be reached, and how far this machine's clock is from theirs.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,12 @@ use crate::settings::Settings;
 const REACH_TIME: Duration = Duration::from_secs(8);
 /// The same again, and an answer.
 const DATE_TIME: Duration = Duration::from_secs(8);
-/// AWS takes signatures that are so far off.
+/// AWS accepts signatures whose time differs by up to this.
 const SIGNATURE_TIME: Duration = Duration::from_secs(300);
-/// Less is no matter.
+/// A smaller difference is not reported.
 const UNIMPORTANT: Duration = Duration::from_secs(30);
 
-/// Somebody to be reached.
+/// A host that must be reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndpointPlace {
     pub(super) name: &'static str,
@@ -39,7 +39,7 @@ impl EndpointPlace {
         }
     }
 
-    /// The host of streams, or what takes its place.
+    /// The host of streams, or the one that a variable puts in its place.
     pub(super) fn streams(api: &Api, settings: &Settings) -> Self {
         let endpoint = settings.stream_endpoint.as_ref();
         Self {
@@ -54,7 +54,7 @@ impl EndpointPlace {
     }
 }
 
-/// Connects, and lets go.
+/// Connects and closes the connection.
 pub(super) fn reach(api: &Api, place: &EndpointPlace) -> Check {
     let limit = Limit::within(REACH_TIME);
     let to = format!("{}:{}", place.host, place.port);
@@ -118,7 +118,7 @@ fn next_step(place: &EndpointPlace, error: &ConnectError) -> String {
     }
 }
 
-/// Compares this machine's clock with the service's; none where that does not tell, which is told by others.
+/// Compares this machine's clock with the service's; none if the service cannot be reached, which another step reports.
 pub(super) fn clock(api: &Api, url: &Uri) -> Option<Check> {
     let before = SystemTime::now();
     let server = api.server_time(url, &Limit::within(DATE_TIME)).ok()??;

@@ -24,7 +24,7 @@ const OTHERS: [&str; 8] = [
 /// Where roots are named, in the order in which they count.
 const ROOTS: [&str; 3] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Looks at it; what calls AWS, where that can be.
+/// Checks all of it. The client for AWS's API, if one can be made from it.
 pub(super) fn examine(
     doctor: &Doctor,
     around: &Surroundings,

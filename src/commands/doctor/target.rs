@@ -8,7 +8,7 @@ use crate::aws::{Api, ApiError, StartRequest};
 use crate::client::target::{TargetError, TargetName};
 use crate::network::Limit;
 
-/// All look-ups.
+/// How long all look-ups may take.
 const LOOKUP_TIME: Duration = Duration::from_secs(20);
 /// StartSession, and then TerminateSession, with their retries.
 const SESSION_TIME: Duration = Duration::from_secs(15);
@@ -26,7 +26,7 @@ const ABILITIES: [([u32; 4], &str); 7] = [
 /// Below this there is no session at all.
 const FIRST: [u32; 4] = ABILITIES[0].0;
 
-/// Looks at it.
+/// Checks the node.
 pub(super) fn examine(api: &Api, name: &str) -> Vec<Check> {
     let target =
         TargetName::parse(name).and_then(|name| name.resolve(api, &Limit::within(LOOKUP_TIME)));
@@ -133,7 +133,7 @@ fn parse(version: &str) -> Option<[u32; 4]> {
     parts?.try_into().ok()
 }
 
-/// Nothing but a session tells whether sessions are allowed: one is started, and ended before anybody uses it.
+/// Only a session shows whether sessions are allowed: one is started, and ended without being used.
 fn session(api: &Api, target: &str) -> Check {
     let name = "session";
     let request = StartRequest {

@@ -8,14 +8,14 @@ use crate::aws::credentials::CredentialsError;
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 
-/// All sources, some of which ask their user.
+/// How long all sources may take. Some of them wait for their user.
 const CREDENTIALS_TIME: Duration = Duration::from_secs(30);
-/// A call with its retries.
+/// How long a call with its retries may take.
 const IDENTITY_TIME: Duration = Duration::from_secs(15);
-/// Who begins now with less has a session that cannot be resumed for long.
+/// Credentials that expire sooner are a warning: a session could be resumed only until then.
 const SHORT: Duration = Duration::from_secs(15 * 60);
 
-/// Both steps, as far as they can be taken; whether there are credentials that the service takes.
+/// Runs both steps, the second only if the first succeeds. True if the service accepts the credentials.
 pub(super) fn examine(api: &Api, profile: Option<&str>) -> (Vec<Check>, bool) {
     let refresh = refresh(profile);
     let found = match api.find_credentials(&Limit::within(CREDENTIALS_TIME)) {
@@ -37,7 +37,7 @@ pub(super) fn examine(api: &Api, profile: Option<&str>) -> (Vec<Check>, bool) {
     (vec![credentials, identity], is_good)
 }
 
-/// What makes new credentials, as far as that is known here.
+/// The command that renews the credentials, if the source is known to have one.
 fn refresh(profile: Option<&str>) -> String {
     match profile {
         Some(profile) => format!(

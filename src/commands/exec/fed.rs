@@ -22,12 +22,12 @@ use crate::terminal::signals::Signal;
 
 /// How long it may take to end the session after a signal.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
-/// What it ends with when the command's exit code is not known: as ssh does.
+/// The exit code when the command's own is not known, as in ssh.
 const UNKNOWN_EXIT_CODE: u8 = 255;
 
 /// Where its output goes.
 enum FedOutput {
-    /// To stdout and stderr, as it is.
+    /// To stdout and stderr, unchanged.
     Bytes,
     /// To stdout, as objects.
     Objects(Box<ExecReport>),
@@ -67,7 +67,7 @@ impl FedOutput {
     }
 }
 
-/// Tells the end as objects. Whoever is gone needs none.
+/// Writes the end as JSON objects. Errors are ignored: without a reader there is nothing to do.
 fn tell(report: &mut ExecReport, result: Result<i64, Error>) -> CommandOutcome {
     match report.take(0, TargetEvent::Ended(result)) {
         Ok(()) => CommandOutcome::Told(report.finish()),
@@ -75,20 +75,20 @@ fn tell(report: &mut ExecReport, result: Result<i64, Error>) -> CommandOutcome {
     }
 }
 
-/// What became of it.
+/// How the command ended.
 enum CommandOutcome {
     Over(Option<u8>),
     /// The same, and it was told.
     Told(u8),
-    /// Nobody reads what it prints.
+    /// The reader of stdout is gone.
     ReaderGone,
     Failed(CopyError),
 }
 
-/// Runs it; the exit code.
+/// Runs the command and returns the exit code.
 ///
 /// # Errors
-/// What keeps it from beginning.
+/// What prevents its start.
 pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error> {
     let words = exec.words()?;
     let targets = exec.targets(&around.environment)?;
@@ -135,7 +135,7 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
                 Err(error) => output.failed(error),
             };
             copier.finish();
-            // Nobody waits any more after a second signal.
+            // After a second signal the receiver is gone.
             let _ = finished.send(outcome);
         })
         .map_err(|error| out_of_resources(&error))?;

@@ -28,7 +28,7 @@ use report::{ExecReport, TargetEvent};
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long ending all sessions may take.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pieces of output on their way to stdout: behind a reader who is slow, commands wait.
+/// Pieces of output that wait for stdout. When they are so many, the commands wait for its reader.
 const QUEUE: usize = 64;
 
 /// A session that runs, and how it is ended.
@@ -83,7 +83,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
     drop(sender);
     let report = ExecReport::new(exec, &targets, around.redactor.clone());
     let (done, finished) = bounded(1);
-    // On a thread of its own: a reader who is slow must not keep signals waiting.
+    // On a thread of its own: signals are handled while a slow reader blocks the output.
     std::thread::Builder::new()
         .name("report".to_owned())
         .spawn(move || done.send(write(report, &events)))
@@ -93,7 +93,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
         select! {
             recv(finished) -> end => match end {
                 Ok(ReportWritten::All(code)) => return Ok(code),
-                // Nobody reads what comes.
+                // The reader of stdout is gone.
                 Ok(ReportWritten::ReaderGone) => {
                     shared.end_all();
                     return Ok(0);
@@ -126,13 +126,13 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
 enum ReportWritten {
     /// All of it is written; the exit code.
     All(u8),
-    /// Nobody wants it.
+    /// The reader is gone.
     ReaderGone,
     /// It could not be written.
     Failed(io::Error),
 }
 
-/// Writes what the threads tell, until they have all come to their end.
+/// Writes what the threads send until all of them have ended.
 fn write(mut report: ExecReport, events: &Receiver<(usize, TargetEvent)>) -> ReportWritten {
     for (number, event) in events {
         match report.take(number, event) {
@@ -146,7 +146,7 @@ fn write(mut report: ExecReport, events: &Receiver<(usize, TargetEvent)>) -> Rep
     ReportWritten::All(report.finish())
 }
 
-/// A thread is gone that never goes.
+/// A thread ended that must not.
 fn defect(thread: &str) -> Error {
     Error::Lost(format!(
         "the {thread} thread ended unexpectedly; this is a defect of the plugin"
@@ -161,7 +161,7 @@ fn drop_all(tasks: &Receiver<(usize, TargetName)>) {
 impl ExecState {
     /// Runs the command on one target.
     fn run_one(&self, number: usize, name: &TargetName, events: &Sender<(usize, TargetEvent)>) {
-        // Nobody listens any more when all is being ended.
+        // The receiver is gone once everything is being ended.
         let tell = |event| {
             let _ = events.send((number, event));
         };
@@ -191,15 +191,15 @@ impl ExecState {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What Ctrl-C means to a command.
+    /// Sends the commands what Ctrl-C sends on a terminal.
     fn interrupt_all(&self) {
         for running in self.running().values() {
-            // One that is over is not interrupted.
+            // A command that has ended is not interrupted.
             let _ = running.channel.send(b"\x03", Urgency::Interactive);
         }
     }
 
-    /// Ends every session over there, all at once.
+    /// Ends all remote sessions at the same time.
     fn end_all(&self) {
         let deadline = Instant::now() + TERMINATE_TIMEOUT;
         let all: Vec<RunningSession> = self.running().drain().map(|(_, running)| running).collect();

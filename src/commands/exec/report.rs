@@ -32,13 +32,13 @@ enum ExecFormat {
     Stream,
 }
 
-/// What a thread tells of its target.
+/// What a thread reports about its target.
 pub(super) enum TargetEvent {
     /// The target's id is known by now.
     Found(String),
     /// A piece of output.
     Output(Output),
-    /// It is over: the exit code, or why there is none.
+    /// The command has ended: the exit code, or why there is none.
     Ended(Result<i64, Error>),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct ExecReport {
     redactor: Redactor,
 }
 
-/// What is known of one.
+/// What is known of one target.
 struct TargetProgress {
     label: String,
     id: Option<String>,
@@ -93,7 +93,7 @@ impl ExecReport {
         }
     }
 
-    /// Takes what a thread tells.
+    /// Handles what a thread reports.
     pub(super) fn take(&mut self, number: usize, event: TargetEvent) -> io::Result<()> {
         let Some(progress) = self.targets.get_mut(number) else {
             return Ok(());
@@ -133,7 +133,7 @@ impl ExecReport {
         }
     }
 
-    /// Says how it went; the highest exit code.
+    /// Writes the summary and returns the highest exit code.
     pub(super) fn finish(&self) -> u8 {
         let code = |progress: &TargetProgress| match progress.end {
             Some(Ok(code)) => code,
@@ -153,7 +153,7 @@ impl ExecReport {
                 succeeded,
                 failed,
             };
-            // Whoever is gone needs no end.
+            // Errors are ignored: without a reader there is nothing to do.
             let _ = write_json(&end);
             return highest;
         }

@@ -37,7 +37,7 @@ impl Child {
             .split_first()
             .ok_or((NOT_FOUND, "no command".to_owned()))?;
         let mut command = Command::new(program);
-        // The snapshot is what we were given, without what is nobody else's business.
+        // The environment that this process was given, without the variables that are meant for it alone.
         command.args(arguments).env_clear().envs(environment.iter());
         command.env_remove(PARENT_VARIABLE);
         for (index, local) in locals.iter().enumerate() {
@@ -74,12 +74,12 @@ impl Child {
         }
     }
 
-    /// Brings its exit code.
+    /// Where its exit code comes.
     pub(super) const fn ended(&self) -> &Receiver<u8> {
         &self.ended
     }
 
-    /// Passes a signal on.
+    /// Sends a signal to the command.
     pub(super) fn signal(&self, signal: Signal) {
         let signal = match signal {
             Signal::Interrupt => rustix::process::Signal::INT,
@@ -97,7 +97,7 @@ impl Child {
     }
 
     fn send(&self, signal: rustix::process::Signal) {
-        // While its end has not been told it was not waited for, or only just: the number is not another's yet.
+        // Until its end was reported it has not been reaped, or only just: its process id belongs to no other process yet.
         if let Some(pid) = self.pid
             && self.ended.is_empty()
         {
@@ -105,7 +105,7 @@ impl Child {
         }
     }
 
-    /// Asks it to end, and sees to it.
+    /// Asks it to end; after a time it is killed.
     pub(super) fn end(&self, time: Duration) {
         self.send(rustix::process::Signal::TERM);
         if self.ended.recv_timeout(time).is_err() {

@@ -27,7 +27,7 @@ const CHILD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the sessions may take to be ended.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs it; the exit code.
+/// Runs the forwards and returns the exit code.
 ///
 /// # Errors
 /// What cannot be understood; [`Error::OldAgent`] where one session by the contract can take its place.
@@ -102,7 +102,7 @@ fn resolver(name: TargetName) -> Arc<Resolve> {
     )
 }
 
-/// What goes on.
+/// The state of the command.
 struct ForwardRun<'a> {
     command: &'a PortForward,
     around: &'a Surroundings,
@@ -181,7 +181,7 @@ impl ForwardRun<'_> {
         match (signal, &self.child) {
             (Signal::WindowChange | Signal::Continue, _) => {}
             (Signal::Interrupt | Signal::Quit | Signal::Stop, Some(child)) => {
-                // One that was typed has reached the command as well: we are one group.
+                // A signal that was typed has reached the command as well, which is in the same process group.
                 if !self.signals.is_typed() {
                     child.signal(signal);
                 }
@@ -196,7 +196,7 @@ impl ForwardRun<'_> {
                 self.code = Some(code);
                 self.deadline = Some(Instant::now() + CHILD_TIMEOUT);
             }
-            // Leaving once more: at once.
+            // The second signal ends everything at once.
             (_, None) if self.code.is_some() => return self.code,
             (Signal::Interrupt | Signal::Quit | Signal::Stop, None) => {
                 self.stop(if self.command.command.is_empty() {
@@ -218,7 +218,7 @@ impl ForwardRun<'_> {
         self.forwarding.stop();
     }
 
-    /// The time is over in which something was to end.
+    /// Something has not ended within its time.
     fn give_up(mut self) -> Result<u8, Error> {
         match self.child.take() {
             Some(child) => {
@@ -243,12 +243,12 @@ impl ForwardRun<'_> {
         Ok(code)
     }
 
-    /// The forwards have ended, for whatever reason; so does the command.
+    /// The forwards have ended; the command is ended as well.
     fn finish(mut self, result: Result<(), Error>) -> Result<u8, Error> {
         self.show.stop();
         if let Some(child) = self.child.take() {
             child.end(CHILD_TIMEOUT);
-            // Its forwards were gone before it was done.
+            // The forwards ended before the command did.
             self.code.get_or_insert(1);
         }
         match (self.code, result) {

@@ -18,7 +18,7 @@ use crate::terminal::{print, raw, status_line};
 /// Where the terminal does not know its width, in columns.
 const USUAL_WIDTH: usize = 80;
 
-/// Shows it.
+/// Shows forwards on stdout and stderr.
 pub(super) struct ForwardShow {
     json: bool,
     /// Neither notices nor a status line.
@@ -26,12 +26,12 @@ pub(super) struct ForwardShow {
     /// Whether stdout is the command's, or the user wants it left alone.
     leaves_stdout: bool,
     has_status: bool,
-    /// What the target was called.
+    /// The target as the user named it.
     label: String,
     remotes: Vec<String>,
     locals: Vec<LocalAddress>,
     redactor: Redactor,
-    /// Whether a status line stands there.
+    /// Whether a status line is on the screen.
     status_stands: bool,
     last: (Instant, u64),
     reconnects: u64,
@@ -203,7 +203,7 @@ impl ForwardShow {
         }
     }
 
-    /// It could not begin, or is over for good.
+    /// The forwards could not start, or have ended with an error.
     pub(super) fn failed(&mut self, error: &Error) {
         if self.json {
             let message = error.to_string();
@@ -213,13 +213,13 @@ impl ForwardShow {
         }
     }
 
-    /// Everything is being ended: nothing more is worth a line.
+    /// Everything is being ended: nothing more is shown.
     pub(super) fn stop(&mut self) {
         self.is_over = true;
         self.clear_status();
     }
 
-    /// The last words.
+    /// Shows the end.
     pub(super) fn end(&mut self, code: u8) {
         self.clear_status();
         if self.json {
@@ -276,7 +276,7 @@ fn print_object(object: &Value) {
     print::to_stdout(&format!("{object}\n"));
 }
 
-/// A line for the user; nothing for what is no news.
+/// The line for an event; none for events that need none.
 fn notice(event: &ForwardEvent) -> Option<String> {
     Some(match event {
         ForwardEvent::SessionEnded {

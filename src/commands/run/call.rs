@@ -1,4 +1,4 @@
-//! The threads that ask the service, so that a slow call holds up neither another nor a signal.
+//! The threads that make the API calls: a slow call delays neither another one nor the handling of a signal.
 
 use std::io;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::network::Limit;
 /// One call, with a look for credentials if there are none that are good.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What came of a call.
+/// The answer of a call.
 #[derive(Debug)]
 pub(super) enum CallAnswer {
     Summary {
@@ -65,7 +65,7 @@ impl Calls {
         Ok(Self { asks, answers })
     }
 
-    /// Makes a call; there is room for as many as may be under way.
+    /// Makes a call. There is room for as many calls as may be in flight.
     pub(super) fn make(&self, ask: Ask) {
         // The threads live as long as this.
         let _ = self.asks.send(ask);

@@ -9,7 +9,7 @@ const ERROR_MARK: &str = "----------ERROR-------";
 /// The most characters of stdout and stderr that the service keeps.
 const MOST_STDOUT: usize = 24_000;
 const MOST_STDERR: usize = 8_000;
-/// What agents put where they cut.
+/// What agents write where they cut output.
 const CUT_MARK: &str = "--output truncated--";
 
 /// A node on which the command has ended.
@@ -17,7 +17,7 @@ const CUT_MARK: &str = "--output truncated--";
 pub(super) struct EndedInvocation {
     /// The node's id.
     pub(super) node: String,
-    /// What it calls itself; may be empty.
+    /// The computer's own name; may be empty.
     pub(super) name: String,
     /// `Success`, `Failed`, `DeliveryTimedOut`, …
     pub(super) how: String,
@@ -41,7 +41,7 @@ impl EndedInvocation {
         self.how == "Success"
     }
 
-    /// What a list says of a node, and whether that is all: not where output may be cut, or where stderr is in it.
+    /// What a list says of a node, and whether that is complete. It is not where output may be cut or contains stderr.
     pub(super) fn of(invocation: CommandInvocation) -> (Self, bool) {
         let is_short = invocation.output.chars().count() < WHOLE_OUTPUT;
         let is_whole = is_short && !invocation.output.contains(ERROR_MARK);
@@ -68,7 +68,7 @@ impl EndedInvocation {
         (ended, is_whole)
     }
 
-    /// Its output came.
+    /// Takes its output.
     pub(super) fn read(&mut self, output: CommandOutput) {
         let is_cut =
             |text: &str, most| text.chars().count() >= most || text.trim_end().ends_with(CUT_MARK);
@@ -82,7 +82,7 @@ impl EndedInvocation {
     }
 }
 
-/// Whether nothing more happens in this state. A state that nobody has heard of is taken for one of the many ends.
+/// Whether this state is final. An unknown state counts as final.
 pub(super) fn is_final(status: &str) -> bool {
     !matches!(
         status,

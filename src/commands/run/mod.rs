@@ -53,15 +53,15 @@ struct Commands {
     options: WatchOptions,
 }
 
-/// How it ended for us.
+/// How following the commands ended.
 enum RunOutcome {
     /// Everything is known.
     Over(u8),
-    /// The commands go on without us.
+    /// The commands go on, and nobody follows them.
     Left(u8),
 }
 
-/// Runs it; the exit code.
+/// Runs `run` and returns the exit code.
 pub(super) fn run(run: &Run, around: &Surroundings) -> u8 {
     carry_out(run, around).unwrap_or_else(|error| {
         show::failed(run.json, &error);
@@ -96,7 +96,7 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
     {
         return Err(trouble);
     }
-    // From here on something runs that its user must be able to come back to.
+    // From here on commands run, and the user must be told how to attach to them again.
     let outcome = follow(&client, &commands, &signals, &mut show, &around.remarks);
     let come_back = |what: &str| {
         if commands.ids.is_empty() {
@@ -144,7 +144,7 @@ fn send(client: &Client, plan: &CommandPlan, show: &mut RunShow<'_>) -> (Command
     for command in &plan.commands {
         match send::send(client.api(), command, &Limit::within(SEND_TIMEOUT)) {
             Ok(id) => {
-                // Who cannot be told now is told with the way back.
+                // What cannot be shown now is shown with the line that says how to attach again.
                 let _ = show.command(&id, Some(command.document_name));
                 commands.ids.push(id);
             }
@@ -224,7 +224,7 @@ fn follow(
     }
 }
 
-/// The exit code of who is ended by a signal.
+/// The exit code after a signal.
 fn code_of(signal: Signal) -> u8 {
     u8::try_from(128 + signal.number()).unwrap_or(u8::MAX)
 }
@@ -259,7 +259,7 @@ fn over(watch: &RunWatch, show: &mut RunShow<'_>) -> RunOutcome {
     }
 }
 
-/// Asks for the end of all; what becomes of it is seen where it is followed.
+/// Cancels all commands. The result shows in their states, which are followed.
 fn cancel(client: &Client, commands: &Commands) {
     for id in &commands.ids {
         let limit = Limit::within(CANCEL_TIMEOUT);
@@ -270,7 +270,7 @@ fn cancel(client: &Client, commands: &Commands) {
     }
 }
 
-/// The question at Ctrl-C: asked once, and only where somebody can answer.
+/// The question at Ctrl-C: asked once, and only on a terminal.
 #[derive(Default)]
 struct Question {
     answer: Option<Receiver<bool>>,

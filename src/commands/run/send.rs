@@ -89,7 +89,7 @@ fn posix(word: &str) -> String {
     }
 }
 
-/// Looks up who is meant and what they run.
+/// Looks up the nodes and their platforms.
 pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan, Error> {
     match &send.fleet {
         Fleet::Named(names) => {
@@ -137,7 +137,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
     }
 }
 
-/// What was found; nothing where these credentials must not look: then the shell is a POSIX one.
+/// The nodes that were found; none if the credentials must not look, and then a POSIX shell is assumed.
 fn known(nodes: Result<crate::aws::api::Nodes, ApiError>) -> Result<Option<Vec<Node>>, Error> {
     match nodes {
         Ok(nodes) => Ok(Some(nodes.nodes)),

@@ -26,11 +26,11 @@ const LOOK: Timespec = Timespec {
     tv_nsec: 250_000_000,
 };
 
-/// Nobody reads stdout any more, or a signal came while nobody did.
+/// The reader of stdout is gone, or a signal came while stdout was blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unwritable;
 
-/// Shows it.
+/// Shows commands on stdout and stderr.
 #[derive(Debug)]
 pub(super) struct RunShow<'a> {
     json: bool,
@@ -154,7 +154,7 @@ impl<'a> RunShow<'a> {
         Ok(())
     }
 
-    /// Nodes of which the service tells nothing.
+    /// Nodes of which the service says nothing.
     pub(super) fn untold(&mut self, count: u64, details: &str) {
         self.clear_progress();
         self.failed += count;
@@ -163,7 +163,7 @@ impl<'a> RunShow<'a> {
         ));
     }
 
-    /// Where it is.
+    /// Shows how many nodes have ended.
     pub(super) fn progress(&mut self, counts: Counts) {
         if !self.stderr_is_terminal {
             return;
@@ -180,7 +180,7 @@ impl<'a> RunShow<'a> {
         }
     }
 
-    /// Takes the progress away, for what else is to be shown there.
+    /// Clears the line of progress before something else is shown.
     pub(super) fn clear_progress(&mut self) {
         if !self.progress.is_empty() {
             self.progress.clear();
@@ -206,7 +206,7 @@ impl<'a> RunShow<'a> {
         Ok(code)
     }
 
-    /// Whether nothing was told of any node.
+    /// Whether no node was shown.
     pub(super) fn is_empty(&self) -> bool {
         self.succeeded == 0 && self.failed == 0
     }
@@ -261,7 +261,7 @@ impl<'a> RunShow<'a> {
             match rustix::io::write(stdout, &bytes[..bytes.len().min(PIPE_BUF)]) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR) => {}
-                // Somebody else's descriptor is not to wait.
+                // The descriptor is shared with another process, which made it non-blocking.
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
                 Err(_) => return Err(Unwritable),
             }

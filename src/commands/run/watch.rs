@@ -63,10 +63,10 @@ pub(super) enum Trouble {
     Final(String),
 }
 
-/// How many nodes stand where.
+/// Numbers of nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// That are meant, as far as the service knows yet.
+    /// On which the commands are to run, as far as the service knows yet.
     pub(super) all: u64,
     /// On which it has ended.
     pub(super) done: u64,
@@ -301,7 +301,7 @@ impl RunWatch {
     /// A call failed.
     ///
     /// # Errors
-    /// It is of no use to go on.
+    /// The failure is final.
     pub(super) fn failed(
         &mut self,
         ask: Ask,
@@ -364,7 +364,7 @@ impl RunWatch {
         Some(self.reading.swap_remove(index).1)
     }
 
-    /// Somebody asked for the end of the commands: it is worth looking soon.
+    /// The commands were cancelled: their summaries are asked for soon.
     pub(super) fn look_soon(&mut self, now: Instant) {
         for part in &mut self.parts {
             part.interval = SUMMARY_INTERVALS[0];

@@ -81,7 +81,7 @@ fn keep_folder(path: &Path, facts: FileFacts) -> Result<(), CopyError> {
     keep().map_err(|error| CopyError::local(path, &error))
 }
 
-/// What takes a walk over there apart.
+/// Handles what the remote walk through a folder prints.
 struct Receiver<'a> {
     context: &'a CopyContext,
     to: &'a Path,
@@ -230,7 +230,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// Where it goes. The far side's names must not lead anywhere else.
+    /// The local path of an entry. Remote names must not lead out of the destination.
     fn inside(&self, path: &Path) -> Result<PathBuf, CopyError> {
         let mut full = self.to.to_owned();
         let mut components = path.components().peekable();

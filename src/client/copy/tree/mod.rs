@@ -13,7 +13,7 @@ pub(super) use download::download;
 /// A file up to this size travels with others; `walk.sh` has it as well.
 const SMALL: u64 = 1 << 20;
 
-/// What became of one thing in a folder.
+/// What happened to one entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryOutcome {
     /// A file was copied.

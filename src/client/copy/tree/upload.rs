@@ -177,7 +177,7 @@ struct Sender<'a> {
 enum Expected {
     /// A file is open, or not.
     Open,
-    /// It is done with: nothing to tell where all is well but for files.
+    /// It is complete. On success only files are reported.
     Done(usize, Option<Copied>),
 }
 

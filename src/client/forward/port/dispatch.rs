@@ -16,7 +16,7 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 const SOCKS_SESSIONS: usize = 20;
 
 impl PortThread {
-    /// A session could not be had: the connection that waited for it goes through another one, if there is one.
+    /// A session could not be started: the connection that waited for it goes through another one, if there is one.
     pub(super) fn give_up_one(&mut self, route: RouteId, now: Instant) {
         if let Some(index) = self.least_busy(route) {
             if let Some(waiting) = self.routes[route].waiting.pop_front() {
@@ -198,7 +198,7 @@ impl PortThread {
         Some(since + IDLE_TIME)
     }
 
-    /// Those that wait because all sessions for SOCKS were in use.
+    /// Tries again those that wait because all sessions for SOCKS were in use.
     pub(super) fn dispatch_stuck(&mut self, route: RouteId, now: Instant) {
         if self.routes[route].starting > 0 || self.routes[route].waiting.is_empty() {
             return;

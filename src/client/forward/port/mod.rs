@@ -1,6 +1,6 @@
 //! The one thread of all local sockets: listeners that outlive sessions, connections that wait for one, and those that a session carries.
 //!
-//! It never waits for anything but readiness. Sessions are started by the supervisor, who is asked for them here and answers each time.
+//! It waits for nothing but readiness. Sessions are started by the supervisor: each one is asked for here, and each request is answered.
 
 mod dispatch;
 mod negotiate;
@@ -28,7 +28,7 @@ const WAKER: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
 /// Sockets of one listener: no host has more addresses here.
 const LISTENER_SOCKETS: usize = 64;
-/// How many connections are accepted before the others get their turn.
+/// How many connections are accepted before other events are handled.
 const ACCEPT_ROUND: usize = 64;
 /// Connections without a session. More stay in the system's queue.
 const MOST_WAITING: usize = 1024;
@@ -161,7 +161,7 @@ impl PortThread {
         if let Err(error) = self.serve() {
             self.report(ForwardReport::Broken(error));
         }
-        // Nobody is let in any more, and a socket's file goes, before connections are closed.
+        // Listeners are closed, and a socket's file is removed, before connections are closed.
         self.locals.clear();
         for session in &mut self.sessions {
             session.multiplexer.reset_unwritten();
@@ -180,7 +180,7 @@ impl PortThread {
             is_busy |= self.work(now);
             self.handle_timeouts(now);
             let until = self.next_timeout();
-            // Who wakes it meanwhile need not ring: it looks again.
+            // Until it is armed again a wake-up costs no system call: the state is looked at first.
             let timeout = if is_busy || !self.orders.wake_receiver().arm() {
                 Some(Duration::ZERO)
             } else {
@@ -196,7 +196,7 @@ impl PortThread {
     }
 
     fn report(&self, report: ForwardReport) {
-        // Nobody listens any more when the supervisor has ended.
+        // The receiver is gone when the supervisor has ended.
         let _ = self.reports.send(report);
     }
 

@@ -54,7 +54,7 @@ impl Supervisor {
         self.tell_end(&supervised, reason);
         let result = match end {
             End::Failed(error) => {
-                // It may still be there, and nobody will ever use it.
+                // It may still run, and nobody will use it.
                 supervised.session.end_in_background(STOP_TIMEOUT);
                 Err(error)
             }
@@ -113,7 +113,7 @@ impl Supervisor {
             Finish::Stopped => Ok(()),
             Finish::Over(result) => result,
         };
-        // Whoever does not listen by now has gone.
+        // Without a receiver there is nobody to tell.
         let _ = self.events.send(ForwardEvent::Ended(result));
     }
 }

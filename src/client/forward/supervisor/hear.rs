@@ -1,4 +1,4 @@
-//! What the supervisor waits for.
+//! How the supervisor waits for events.
 
 use crossbeam_channel::Select;
 
@@ -29,7 +29,7 @@ impl Supervisor {
         };
         match operation.index() {
             0 => {
-                // The one who could stop it is gone as well.
+                // The handle that could stop it was dropped.
                 let _ = operation.recv(&self.stop);
                 SupervisorEvent::Stop
             }

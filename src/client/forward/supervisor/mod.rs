@@ -23,13 +23,13 @@ use crate::network::Cancel;
 use crate::sanitise;
 use crate::waker::Mailbox;
 
-/// What may wait to be told. What is beyond is not told: who does not read that many would not read more. The channel has no bound of its
-/// own, as its memory would be there from the beginning.
+/// The most events that wait to be read. Further ones are dropped: a caller that does not read so many does not read more. The channel has
+/// no bound of its own, as a bounded channel allocates all of its memory at the beginning.
 const MOST_EVENTS: usize = 4096;
 /// How long ending everything, or one session, may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session that stands.
+/// An established session.
 struct Supervised {
     session: Session,
     /// As they may be shown.
@@ -47,7 +47,7 @@ struct StartAnswer {
     result: Result<Ready, StartFailure>,
 }
 
-/// What the supervisor hears.
+/// An event for the supervisor.
 enum SupervisorEvent {
     Stop,
     Report(ForwardReport),
@@ -56,7 +56,7 @@ enum SupervisorEvent {
     Due,
 }
 
-/// Why all ends.
+/// Why the supervisor ends.
 enum Finish {
     /// It was asked to.
     Stopped,
@@ -151,7 +151,7 @@ impl Supervisor {
 
     fn tell(&self, event: ForwardEvent) {
         if self.events.len() < MOST_EVENTS {
-            // Whoever does not listen has gone.
+            // Without a receiver there is nobody to tell.
             let _ = self.events.send(event);
         }
     }

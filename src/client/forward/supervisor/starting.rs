@@ -68,7 +68,7 @@ impl Supervisor {
         let answers = self.answers.0.clone();
         let work = move || {
             let result = start(&client, &options, &destination, local_port, &limit);
-            // When nobody listens any more the session is dropped.
+            // Without a receiver the session is dropped.
             let _ = answers.send(StartAnswer { route: id, result });
         };
         if let Err(error) = std::thread::Builder::new()
@@ -104,7 +104,7 @@ impl Supervisor {
                     self.due.push((Instant::now() + INTERVAL, id));
                     return None;
                 }
-                // While a node is replaced its name may be that of two.
+                // While a node is replaced, two nodes may have its name.
                 let is_final = is_final && !matches!(error, Error::Usage(_));
                 if is_final || is_first || self.options.once {
                     return Some(Finish::Over(Err(error)));
@@ -115,7 +115,7 @@ impl Supervisor {
         None
     }
 
-    /// There is no session, and who waits for it is told so.
+    /// No session could be started: the port thread is told.
     fn give_up(&mut self, id: RouteId, error: &Error) {
         let is_beside_others = self.sessions.values().any(|session| session.route == id);
         if let Some(route) = self.routes.get_mut(&id) {
