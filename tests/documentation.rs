@@ -1,8 +1,9 @@
-//! The documentation leads somewhere: each pitfall has a test and each test a row, files that are named exist, and so do sections.
+//! The documentation leads somewhere: each pitfall has a test and each test a row, files that are named exist, and so do sections and options.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Pitfalls without a test yet.
 const WITHOUT_TEST: [&str; 1] = ["P73"];
@@ -138,4 +139,88 @@ fn sections_of_the_contract_that_are_named_exist() {
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// `--help` of the program, or of one of its commands.
+fn help(command: Option<&str>) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_session-manager-plugin"))
+        .args(command)
+        .arg("--help")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The options of a help, as they are spelled: `-t`, `--tty`.
+fn options(help: &str) -> BTreeSet<String> {
+    let spelled = |line: &str| {
+        let words = line.split("  ").next().unwrap_or_default();
+        words
+            .split([' ', ',', '[', '=', '<'])
+            .filter(|word| word.starts_with('-'))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let listed = help.lines().map(str::trim_start);
+    listed
+        .filter(|line| line.starts_with('-'))
+        .flat_map(spelled)
+        .collect()
+}
+
+/// Whether a text has this word, with nothing at its ends that an option could go on with.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+    })
+}
+
+#[test]
+fn each_option_of_each_command_is_documented() {
+    let page = fs::read_to_string(root().join("docs/commands.md")).unwrap();
+    let sections: Vec<(&str, &str)> = page
+        .split("\n## ")
+        .map(|section| section.split_once('\n').unwrap_or((section, "")))
+        .collect();
+    let section = |name: &str| sections.iter().find(|(head, _)| has_word(head, name));
+    let (_, common) = section("several").expect("a section of common options");
+    let help_of_all = help(None);
+    let commands: Vec<&str> = help_of_all
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 8, "{commands:?}");
+    let mut wrong = Vec::new();
+    for command in commands {
+        let Some((_, text)) = section(command) else {
+            wrong.push(format!("{command} has no section"));
+            continue;
+        };
+        let options = options(&help(Some(command)));
+        assert!(options.contains("--help"), "{options:?}");
+        let missing = options
+            .iter()
+            .filter(|option| !has_word(text, option) && !has_word(common, option));
+        wrong
+            .extend(missing.map(|option| format!("{command} {option} is not in docs/commands.md")));
+        // What the lines of usage name is there.
+        let usage = format!("    session-manager-plugin {command} ");
+        let named = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&usage))
+            .map(|line| line.split(" -- ").next().unwrap_or_default())
+            .flat_map(|line| line.split([' ', '[', ']', '=', '|', '(', ')']))
+            .filter(|word| word.starts_with('-') && *word != "--");
+        wrong.extend(
+            named
+                .filter(|option| !options.contains(*option))
+                .map(|option| format!("{command} has no {option}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

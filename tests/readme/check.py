@@ -10,8 +10,9 @@ A block of the kind `console` is what a terminal shows: it is typed, line by lin
     ^C           Ctrl-C, as soon as all before it is seen
     …            any text, or any lines where it stands alone
 
-What changes from run to run (PLACEHOLDERS) counts as equal; forwards may become ready, and targets may answer, in any order. A block of the kind `python` whose first line is `# NAME.py` is a file that
-later blocks can run. Blocks of the kind `sh` cannot be run here, and are named; those of the kind `rust` are run by `cargo test --doc`.
+What changes from run to run (PLACEHOLDERS) counts as equal; forwards may become ready, and targets may answer, in any order. A block of
+the kind `python` whose first line is `# NAME.py` is a file that later blocks can run. Blocks of the kind `sh` cannot be run here, and are named; those of the kind `rust` are run by
+`cargo test --doc`.
 """
 
 from __future__ import annotations
