@@ -29,14 +29,14 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below `folder` with this extension; what is built is left out.
+/// Every file below `folder` with this extension; what cargo builds, which has this tag, is left out.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() && path.file_name().unwrap() != "target" {
+            if path.is_dir() && !path.join("CACHEDIR.TAG").exists() {
                 folders.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
                 found.push(path);

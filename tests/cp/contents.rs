@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::{Ground, assert_same, random};
 
-/// Contents that something on the way might not leave as they are.
+/// Contents that a shell, a terminal or the agent might change.
 fn contents() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty", Vec::new()),

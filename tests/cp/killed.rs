@@ -9,7 +9,7 @@ use sandbox::{Event, Sandbox};
 use super::{Ground, assert_same, random};
 use crate::support::wait_until;
 
-/// What is killed.
+/// The process that is killed.
 #[derive(Debug, Clone, Copy)]
 enum Victim {
     Client,
@@ -38,7 +38,7 @@ fn each_session(sandbox: &Sandbox, act: impl Fn(&sandbox::Session)) {
     }
 }
 
-/// Copies with something killed once so many bytes are there, then once more if need be.
+/// Copies, kills a process once so many bytes have arrived, and copies again if that failed.
 fn kill(ground: &Ground, victim: Victim, down: bool, at: u64) {
     let (from, to, final_path) = if down {
         (
@@ -73,7 +73,7 @@ fn kill(ground: &Ground, victim: Victim, down: bool, at: u64) {
         }),
     }
     if let Victim::Agents = victim {
-        // Nobody tells the client; the service does so at last.
+        // The client learns of it from the service, at the end.
         each_session(&ground.sandbox, |session| session.terminate("gone"));
     }
     let status = plugin.wait();

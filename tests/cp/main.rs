@@ -48,7 +48,7 @@ impl Ground {
         ground
     }
 
-    /// With one of the shells as `sh`, and its tools first.
+    /// A sandbox with one of the shells as `sh`, and its tools first in PATH.
     fn with_shell(shell: &str) -> (Self, tempfile::TempDir) {
         let tools = tempfile::tempdir().expect("a folder");
         if shell == "busybox" {
@@ -82,7 +82,7 @@ impl Ground {
         self.folder.path().join("here").join(name)
     }
 
-    /// The operand for a path over there.
+    /// The operand for a path on the target.
     fn at(&self, name: impl AsRef<Path>) -> std::ffi::OsString {
         let mut operand = std::ffi::OsString::from("i-0123456789abcdef0:");
         operand.push(self.far(name));
@@ -94,7 +94,7 @@ impl Ground {
         Plugin::bare(std::iter::once("cp".into()).chain(operands)).with_api(&self.sandbox)
     }
 
-    /// Copies, and it must go well.
+    /// Copies, and fails the test if that fails.
     fn copy<A: Into<std::ffi::OsString>>(&self, operands: impl IntoIterator<Item = A>) -> Finished {
         let finished = self.cp(operands).run(b"");
         assert_eq!(finished.code(), 0, "{finished:?}");
@@ -108,7 +108,7 @@ impl Ground {
         events.iter().filter(is_start).count()
     }
 
-    /// All that were started are terminated by us.
+    /// Asserts that all sessions were terminated by the client.
     fn assert_all_ended(&self) {
         for event in self.sandbox.events() {
             if let Event::SessionStarted { session, .. } = event {
@@ -119,14 +119,14 @@ impl Ground {
     }
 }
 
-/// Bytes by chance.
+/// Random bytes.
 fn random(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);
     bytes
 }
 
-/// The same bytes, without printing them where they are not.
+/// Asserts that the bytes are equal, without printing them if they are not.
 fn assert_same(one: &Path, other: &Path) {
     let read =
         |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

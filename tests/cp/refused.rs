@@ -1,4 +1,4 @@
-//! What cannot be copied is told, and nothing half-written gets a name.
+//! What cannot be copied is reported, and nothing half-written gets a final name.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -65,7 +65,7 @@ fn a_full_disk_over_there_is_told() {
         assert_eq!(finished.code(), 1, "{finished:?}");
         assert!(!ground.far("full").exists());
     }
-    // And one that is really too small for it.
+    // A file system that is too small for the file.
     let limited = Ground::with(AgentConfig {
         shell: limited_shell(&ground),
         ..AgentConfig::default()
@@ -80,7 +80,7 @@ fn a_full_disk_over_there_is_told() {
     limited.assert_all_ended();
 }
 
-/// A shell whose files cannot grow beyond a megabyte, and that does not die of it.
+/// A shell whose files cannot grow beyond a megabyte, and that survives the signal for it.
 fn limited_shell(ground: &Ground) -> String {
     use std::os::unix::fs::PermissionsExt;
     let path = ground.here("limited");

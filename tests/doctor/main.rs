@@ -1,4 +1,4 @@
-//! `doctor` on set-ups that are well and on broken ones, by the built program.
+//! `doctor` on working and on broken set-ups, by the built program.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -35,7 +35,7 @@ fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> Plugin {
         .stdin(Io::Null)
 }
 
-/// What a step found.
+/// The result of a step.
 fn check(finished: &Finished, name: &str) -> (String, String) {
     let text = |check: &Value, field: &str| check[field].as_str().unwrap_or_default().to_owned();
     let lines = finished.stdout.lines();
@@ -47,7 +47,7 @@ fn check(finished: &Finished, name: &str) -> (String, String) {
     (text(&found, "result"), all)
 }
 
-/// Runs it, and sees that a step found this; the rest of what it told.
+/// Runs `doctor`, asserts the result of one step, and returns all of them.
 fn expect(plugin: Plugin, code: i32, name: &str, result: &str, texts: &[&str]) -> Finished {
     let start = Instant::now();
     let finished = plugin.spawn().finish();
@@ -373,7 +373,7 @@ fn start_session_denied() {
             "SSM-SessionManagerRunShell",
         ],
     );
-    // Who may not look may start sessions all the same.
+    // Without permission to look nodes up sessions can be started all the same.
     let sandbox = sandbox_with(|_| ());
     sandbox.fail_next("DescribeInstanceInformation", 1, Failure::access_denied());
     let blind = plugin(&sandbox, &["--json", "--target", "i-00000000000000001"]);

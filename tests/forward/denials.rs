@@ -1,4 +1,4 @@
-//! What the account does not allow, and what it allows no more of.
+//! Denials and quotas of the account.
 
 use rustix::process::Signal;
 

@@ -1,4 +1,4 @@
-//! What programs read: one JSON object a line.
+//! `--json`: one object a line.
 
 use serde_json::{Value, json};
 

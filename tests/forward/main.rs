@@ -29,10 +29,10 @@ use support::{Plugin, Running};
 
 /// The target of most tests.
 const TARGET: &str = "i-0123456789abcdef0";
-/// A connection works within this after whatever happened to a session.
+/// Within this a connection works again, whatever happened to its session.
 const SOON: Duration = Duration::from_secs(2);
 
-/// One whose agents do not pace themselves.
+/// A sandbox whose agents do not pace themselves.
 fn fast_sandbox() -> Sandbox {
     sandbox_with(port_support::fast())
 }

@@ -19,7 +19,7 @@ const MOST_WAKE_UPS: u64 = 20;
 /// Forwards of a day in fast time, each with sessions that follow each other a second apart.
 const DAY_FORWARDS: usize = 30;
 
-/// What it uses while nothing goes on.
+/// What the idle program uses.
 #[derive(Debug, Clone, Copy)]
 struct Rest {
     usage: Usage,
@@ -109,7 +109,7 @@ fn hurried_sandbox() -> Sandbox {
     sandbox
 }
 
-/// Uses a forward until its session ends: by talking until its time is over, or by saying nothing more.
+/// Uses a forward until its session ends: by traffic until its time is over, or by silence.
 fn use_up(port: u16, talks: bool) {
     let deadline = Instant::now() + TIMEOUT;
     // A session may end just when somebody connects.
@@ -151,7 +151,7 @@ fn round(sandbox: &Sandbox, plugin: &Running, ports: &[u16], number: usize) -> R
     }
 }
 
-/// Lives for so long, and at least for so many rounds; what it used after each.
+/// Runs for so long, and at least for so many rounds. What the program used after each.
 fn live(forwards: usize, rounds: usize, time: Duration) -> Vec<Rest> {
     let sandbox = hurried_sandbox();
     let server = Server::echo();

@@ -50,7 +50,7 @@ fn destinations_are_named_as_the_agent_knows_them() {
         crate::port_of(line.expect("its line"))
     };
     let mut stream = try_echo(port_to("db.internal")).expect("an echo");
-    // What the agent cannot resolve is reset, and told; nothing else minds.
+    // A connection whose name the agent cannot resolve is reset and reported; others go on.
     assert!(try_echo(port_to("no.such.internal")).is_err());
     plugin
         .stderr

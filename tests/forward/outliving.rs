@@ -48,7 +48,7 @@ fn twenty_ended_sessions_and_twenty_broken_connections() {
                 == Some(&*server.port().to_string())
         };
         let session = sessions.iter().find(is_its).expect("a session");
-        // A break is not an end: what goes through it waits, and goes on.
+        // A broken connection is no end: the data waits, and goes on.
         assert!(session.end_connection(Ending::Reset), "round {round}");
         echo_on(&mut stream).expect("the same connection");
         session.terminate(["ended by somebody else", ""][round % 2]);
@@ -109,7 +109,7 @@ fn a_restarted_agent_and_a_target_that_is_away_for_a_while() {
     sandbox.fail_next("StartSession", 2, away);
     sandbox.restart_agent(TARGET);
     wait_for_end(&mut stream);
-    // It fails, is told, and goes on.
+    // The connection fails, that is reported, and the forward goes on.
     for _ in 0..2 {
         assert!(try_echo(port).is_err());
     }

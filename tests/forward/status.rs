@@ -18,7 +18,7 @@ fn port(plugin: &Running) -> u16 {
     crate::port_of(line.expect("a ready line"))
 }
 
-/// What stands on the screen in the end, as far as lines, returns and clearing go.
+/// The screen at the end, as far as lines, returns and clearing go.
 fn screen(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for part in text.split_inclusive(['\n', '\r']) {

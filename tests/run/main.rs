@@ -397,7 +397,7 @@ fn throttling_is_waited_out_and_denials_name_their_action() {
             "{finished:?}"
         );
     }
-    // Who may not look who runs Windows can send all the same.
+    // Without permission to look up platforms a command can be sent all the same.
     sandbox.fail_next("DescribeInstanceInformation", 1, Failure::access_denied());
     let finished = run(
         &sandbox,

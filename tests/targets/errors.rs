@@ -1,10 +1,10 @@
-//! Errors of AWS: their own words, and what to do.
+//! Errors of AWS: shown in its own words, with advice.
 
 use sandbox::{Failure, GatewayConfig, SessionConfig, Upgrade};
 
 use super::*;
 
-/// StartSession fails so; what is said of it.
+/// Lets StartSession fail, and returns what the program says.
 fn start_fails(failure: Failure) -> String {
     let sandbox = sandbox(three());
     sandbox.fail_next("ssm:StartSession", 9, failure);

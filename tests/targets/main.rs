@@ -16,7 +16,7 @@ mod ssh;
 use sandbox::{Check, Config, Event, Sandbox, Target, TargetState, Task};
 use support::{Io, Plugin};
 
-/// One that lets nobody in without a signature, with these targets.
+/// A sandbox that requires signatures, with these targets.
 fn sandbox(targets: Vec<Target>) -> Sandbox {
     Sandbox::start(Config {
         api_signatures: Check::Required,
@@ -38,7 +38,7 @@ fn three() -> Vec<Target> {
     targets
 }
 
-/// As the sandbox numbers them.
+/// The id of a target by its number.
 fn id(number: u16) -> String {
     Target::new(number, "").id
 }

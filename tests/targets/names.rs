@@ -1,4 +1,4 @@
-//! What a target may be called, and what it costs to find it.
+//! The names of targets, and the API calls that finding them takes.
 
 use sandbox::{Failure, Target, TargetState};
 

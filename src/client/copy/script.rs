@@ -3,7 +3,8 @@
 //! They are for dash, bash, busybox's ash and ksh, need no file of their own, and no directory but the one that is written to. Where they
 //! are done they wait until the session is ended: an agent gives a command that has ended only 2 s to deliver its output.
 //!
-//! What they report begins with `!` and is a line; all else is base64, which has no `!`. The first word is listed in [`reply`](super::reply).
+//! What they report begins with `!` and is a line; all else is base64, which has no `!`. The first word is listed in
+//! [`reply`](super::reply).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -3,14 +3,15 @@
 mod error;
 mod nodes;
 pub(super) mod reach;
+mod resolved;
 mod tasks;
 
 pub use error::{NotFound, TargetError};
+pub use resolved::{Target, TaskContainer};
 
 use std::fmt;
 
 use crate::aws::Api;
-use crate::aws::api::Node;
 use crate::network::Limit;
 use crate::sanitise;
 
@@ -144,79 +145,6 @@ fn is_id(text: &str) -> bool {
         || text.starts_with("sagemaker-cluster:")
 }
 
-/// A target that StartSession takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    id: String,
-    label: String,
-    node: Option<Node>,
-    container: Option<TaskContainer>,
-}
-
-/// A container of a task of ECS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskContainer {
-    /// The cluster.
-    pub cluster: String,
-    /// The task's id.
-    pub task: String,
-    /// The container's name; nothing where only its runtime's id is known.
-    pub name: Option<String>,
-}
-
-impl Target {
-    fn of_id(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            label: sanitise::line_within(id, 100),
-            node: None,
-            container: TaskContainer::of_id(id),
-        }
-    }
-
-    fn of_node(node: Node, label: &str) -> Self {
-        Self {
-            id: node.id.clone(),
-            label: sanitise::line_within(label, 100),
-            node: Some(node),
-            container: None,
-        }
-    }
-
-    /// What StartSession takes: `i-…`, `mi-…` or `ecs:…`.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// What it was called, as it may be shown.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// What is known of the node, if it was looked up.
-    pub fn node(&self) -> Option<&Node> {
-        self.node.as_ref()
-    }
-
-    /// The container, where it is one.
-    pub fn container(&self) -> Option<&TaskContainer> {
-        self.container.as_ref()
-    }
-}
-
-impl TaskContainer {
-    /// From `ecs:CLUSTER_TASK_RUNTIME`. The cluster's name may hold underscores, the others hold none.
-    fn of_id(id: &str) -> Option<Self> {
-        let mut parts = id.strip_prefix("ecs:")?.rsplitn(3, '_');
-        let (_runtime, task, cluster) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self {
-            cluster: cluster.to_owned(),
-            task: task.to_owned(),
-            name: None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,15 +192,5 @@ mod tests {
         ] {
             assert!(matches!(parse(bad), Err(TargetError::Invalid(_))), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_containers_id_is_taken_apart_from_its_end() {
-        let container = TaskContainer::of_id("ecs:my_cluster_abc_def-1").unwrap();
-        assert_eq!(
-            (&*container.cluster, &*container.task),
-            ("my_cluster", "abc")
-        );
-        assert_eq!(TaskContainer::of_id("i-1"), None);
     }
 }

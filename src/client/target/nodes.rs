@@ -7,7 +7,8 @@
 
 use std::net::IpAddr;
 
-use super::{NotFound, Target, TargetError};
+use super::error::{NotFound, TargetError};
+use super::resolved::Target;
 use crate::aws::api::{InstanceFilter, Node, NodeFilter, Nodes, PingStatus};
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;

@@ -1,6 +1,7 @@
 //! Containers of ECS by the names of their service or task.
 
-use super::{Target, TargetError, TaskContainer};
+use super::error::TargetError;
+use super::resolved::{Target, TaskContainer};
 use crate::aws::Api;
 use crate::aws::api::{Container, Task};
 use crate::network::Limit;

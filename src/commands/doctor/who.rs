@@ -15,7 +15,7 @@ const IDENTITY_TIME: Duration = Duration::from_secs(15);
 /// Credentials that expire sooner are a warning: a session could be resumed only until then.
 const SHORT: Duration = Duration::from_secs(15 * 60);
 
-/// Runs both steps, the second only if the first succeeds. True if the service accepts the credentials.
+/// Runs both steps, the second only if the first succeeds. False if there are no credentials, or if AWS refuses them.
 pub(super) fn examine(api: &Api, profile: Option<&str>) -> (Vec<Check>, bool) {
     let refresh = refresh(profile);
     let found = match api.find_credentials(&Limit::within(CREDENTIALS_TIME)) {
@@ -37,7 +37,7 @@ pub(super) fn examine(api: &Api, profile: Option<&str>) -> (Vec<Check>, bool) {
     (vec![credentials, identity], is_good)
 }
 
-/// The command that renews the credentials, if the source is known to have one.
+/// How the credentials are renewed, in words.
 fn refresh(profile: Option<&str>) -> String {
     match profile {
         Some(profile) => format!(

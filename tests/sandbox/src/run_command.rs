@@ -54,7 +54,7 @@ pub(crate) struct Invocation {
     since: Instant,
 }
 
-/// Where an invocation is.
+/// The state of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Pending,
@@ -139,7 +139,7 @@ impl SentCommand {
         command
     }
 
-    /// Asks that nothing more is done, on these nodes or on all.
+    /// Cancels it, on these nodes or on all.
     pub(crate) fn cancel(&self, nodes: &[&str]) {
         if nodes.is_empty() {
             self.cancelled.store(true, Ordering::SeqCst);
@@ -153,12 +153,12 @@ impl SentCommand {
         }
     }
 
-    /// Whether somebody asked that nothing more is done.
+    /// Whether it was cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Looks at the clock: what waits for a node that is away, or for a script that hangs, ends some time.
+    /// Ends what has waited for its time for a node that is offline, or for a script that hangs.
     pub(crate) fn expire(&self) {
         for invocation in &self.invocations {
             let mut invocation = lock(invocation);

@@ -9,7 +9,7 @@ pub struct Target {
     pub id: String,
     /// Key and value; `Name` is one of them.
     pub tags: Vec<(String, String)>,
-    /// Whether its agent is there.
+    /// Whether its agent is connected.
     pub state: TargetState,
     /// What it runs.
     pub platform: Platform,
@@ -19,17 +19,17 @@ pub struct Target {
     pub address: String,
     /// Its private DNS name, as EC2 knows it.
     pub private_dns_name: String,
-    /// What it calls itself.
+    /// The computer's own name.
     pub computer_name: String,
     /// The name that a hybrid node was registered with.
     pub hybrid_name: Option<String>,
     /// Whether StartSession on it is denied.
     pub is_denied: bool,
-    /// What becomes of commands that Run Command sends.
+    /// How commands of Run Command end on it.
     pub run: RunBehaviour,
 }
 
-/// Whether a node's agent is there.
+/// Whether a node's agent is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetState {
     /// Connected.
@@ -77,7 +77,7 @@ impl Platform {
     }
 }
 
-/// What becomes of a command that Run Command sends to a node.
+/// How a command of Run Command ends on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunBehaviour {
     /// It is run, by `sh`, whatever the platform.

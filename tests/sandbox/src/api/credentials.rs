@@ -128,7 +128,7 @@ fn xml(status: u16, root: &str, content: &str) -> Response {
     Response::new(status, "text/xml", body)
 }
 
-/// In STS's words, which are others than those of the JSON APIs.
+/// An error as STS words it, which differs from the JSON APIs.
 pub(super) fn sts_error(failed: &ApiError) -> Response {
     let code = match failed.code.as_str() {
         "InvalidSignatureException" => "SignatureDoesNotMatch",
@@ -227,7 +227,7 @@ fn of_metadata(shared: &Shared) -> Value {
     })
 }
 
-/// A metadata service's path, for who knows the secret before it.
+/// The path of a metadata service behind the secret, if the request has the right one.
 fn metadata_path<'a>(request: &'a Request, shared: &Shared) -> &'a str {
     let path = request.path().strip_prefix(&shared.config.secrets.metadata);
     path.unwrap_or_default()

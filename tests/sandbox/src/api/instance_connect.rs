@@ -59,7 +59,7 @@ pub(super) fn send(input: &Value, shared: &Arc<Shared>) -> Answer {
     Ok(json!({ "RequestId": Uuid::new_v4().to_string(), "Success": true }))
 }
 
-/// Writes what is good now.
+/// Writes the keys that are valid now.
 fn write_keys(shared: &Shared) -> io::Result<()> {
     let Some(file) = &shared.config.authorized_keys else {
         return Ok(());

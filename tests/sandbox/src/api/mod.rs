@@ -71,12 +71,12 @@ impl Failure {
         Self::error(500, "InternalServerError", "Internal server error")
     }
 
-    /// What SSM says of a session that it does not know any longer.
+    /// The error of SSM for a session that it does not know any longer.
     pub fn does_not_exist() -> Self {
         Self::error(400, "DoesNotExistException", "Session does not exist")
     }
 
-    /// What AWS says of who may not.
+    /// A denial as AWS words it.
     pub fn access_denied() -> Self {
         Self::error(
             400,
