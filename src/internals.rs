@@ -8,6 +8,11 @@ pub mod aws {
 }
 
 #[allow(missing_docs)]
+pub mod client {
+    pub use crate::client::*;
+}
+
+#[allow(missing_docs)]
 pub mod communicator {
     pub use crate::communicator::*;
 }
@@ -23,6 +28,16 @@ pub mod encryption {
 }
 
 #[allow(missing_docs)]
+pub mod environment {
+    pub use crate::environment::*;
+}
+
+#[allow(missing_docs)]
+pub mod error {
+    pub use crate::error::*;
+}
+
+#[allow(missing_docs)]
 pub mod message {
     pub use crate::message::*;
 }
@@ -30,6 +45,16 @@ pub mod message {
 #[allow(missing_docs)]
 pub mod network {
     pub use crate::network::*;
+}
+
+#[allow(missing_docs)]
+pub mod remarks {
+    pub use crate::remarks::*;
+}
+
+#[allow(missing_docs)]
+pub mod settings {
+    pub use crate::settings::*;
 }
 
 #[allow(missing_docs)]

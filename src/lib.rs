@@ -29,42 +29,53 @@
 //!
 //! A module uses only what is below it in this table, or to its right in the same row (`tests/architecture.rs` checks that).
 //!
-//! Programs use [`client`], with [`error`], [`settings`] and [`remarks`]; [`program`] and [`cli`] are for `main.rs`. All else is private,
-//! and [`internals`] is the one door to it, for the tests of this repository.
+//! All of them are private; [`internals`] is the one door to them, for the tests of this repository.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![warn(unreachable_pub)]
 
 mod aws;
+#[doc(hidden)]
 pub mod cli;
-pub mod client;
+mod client;
 mod commands;
 mod communicator;
 mod datachannel;
 mod encryption;
-pub mod environment;
-pub mod error;
+mod environment;
+mod error;
 mod files;
 mod host;
+#[doc(hidden)]
 pub mod internals;
 mod log_file;
 mod logging;
 mod message;
 mod network;
 mod partitions;
+#[doc(hidden)]
 pub mod program;
 mod random;
-pub mod redactor;
-pub mod remarks;
+mod redactor;
+mod remarks;
 mod sanitise;
 mod secret;
 mod session;
 mod session_api;
-pub mod settings;
+mod settings;
 mod signal_mask;
 mod smux;
 mod terminal;
 mod waker;
+
+pub use client::copy::Copied;
+pub use client::forward::{Destination, ForwardEvent};
+pub use client::target::Target;
+pub use client::{
+    Cancel, Client, ClientBuilder, ClientError, ErrorKind, Exec, Fault, Forward, ForwardBuilder,
+    ForwardEvents, Output, OutputReader, RemoteCommand, Session, SessionEnd, SessionEvent,
+    SessionKind, StartSessionResponse, Stdin, Stream, Transfer,
+};
 
 /// Which level of the protocol we speak: the version of the original that this program matches. It is in `--version`, where the AWS CLI
 /// reads it, in OpenDataChannel's ClientVersion and in the handshake response, where the agent does. The package's own version is another.

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsString};
 use std::process::ExitCode;
 
 use nix::libc;
-use session_manager_plugin::settings::Environment;
+use session_manager_plugin::internals::settings::Environment;
 use session_manager_plugin::{cli, program};
 use zeroize::Zeroize;
 

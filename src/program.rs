@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::VERSION;
 use crate::aws::{Api, ApiOptions, Configured};
 use crate::cli::{Call, Invocation, Own};
-use crate::client::{Session, SessionOpening};
+use crate::client::{RawSession, SessionOpening};
 use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
 use crate::error::Error;
@@ -136,7 +136,7 @@ fn open_call(
     environment: &Environment,
     announcer: &Announcer,
     remarks: &Remarks,
-) -> Result<Session, Error> {
+) -> Result<RawSession, Error> {
     let configured = Configured::load(environment, call.profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
     let network = network.hiding(announcer.redactor());
@@ -154,7 +154,7 @@ fn open_call(
         )?
     };
     announcer.starting();
-    Session::open(SessionOpening {
+    RawSession::open(SessionOpening {
         started: &call.session,
         target: None,
         api: api.as_ref(),

@@ -469,3 +469,48 @@ fn lines_are_short() {
     }
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
+
+/// What our own commands may use besides the library: the command line, what a session of the contract is made of, the terminal, and what
+/// belongs to the process as a whole.
+const BESIDE_THE_LIBRARY: [&str; 14] = [
+    "VERSION",
+    "cli",
+    "commands",
+    "environment",
+    "error",
+    "files",
+    "logging",
+    "redactor",
+    "remarks",
+    "sanitise",
+    "session",
+    "settings",
+    "signal_mask",
+    "terminal",
+];
+
+#[test]
+fn our_own_commands_use_nothing_below_the_library() {
+    let sources = Sources::read();
+    let mut others = BTreeSet::new();
+    for (module, tokens) in &sources.texts {
+        if module[0] != "commands" {
+            continue;
+        }
+        for (_, path) in paths(tokens) {
+            let Some(full) = sources.full(module, &path) else {
+                continue;
+            };
+            let is_allowed = full[0] == "client" || BESIDE_THE_LIBRARY.contains(&full[0].as_str());
+            if !is_allowed {
+                others.insert(format!("{} uses {}", module.join("::"), full.join("::")));
+            }
+        }
+    }
+    let others: Vec<_> = others.into_iter().collect();
+    assert!(
+        others.is_empty(),
+        "below the library:\n{}",
+        others.join("\n")
+    );
+}

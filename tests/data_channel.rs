@@ -8,8 +8,8 @@ use session_manager_plugin::internals::datachannel::{
     self, DataChannel, Delivery, End, Reconnector, Urgency,
 };
 use session_manager_plugin::internals::network::Network;
-use session_manager_plugin::remarks::Remarks;
-use session_manager_plugin::settings::{Environment, HostPort, Settings};
+use session_manager_plugin::internals::remarks::Remarks;
+use session_manager_plugin::internals::settings::{Environment, HostPort, Settings};
 
 fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
     let ca = sandbox.ca_file().display().to_string();

@@ -19,9 +19,9 @@ use session_manager_plugin::internals::datachannel::{
 };
 use session_manager_plugin::internals::message::content::Size;
 use session_manager_plugin::internals::network::Network;
+use session_manager_plugin::internals::remarks::Remarks;
+use session_manager_plugin::internals::settings::{Environment, HostPort, Settings};
 use session_manager_plugin::internals::waker::{WakeReceiver, Waker, waker};
-use session_manager_plugin::remarks::Remarks;
-use session_manager_plugin::settings::{Environment, HostPort, Settings};
 
 const SENDERS: u8 = 8;
 const RECORDS: u32 = 1000;

@@ -17,10 +17,10 @@ use session_manager_plugin::internals::message::{
     self, AcknowledgeEncoder, HEADER_SIZE, Message, MessageType, PayloadType,
 };
 use session_manager_plugin::internals::network::{Limit, Network};
+use session_manager_plugin::internals::remarks::Remarks;
+use session_manager_plugin::internals::settings::{Environment, HostPort, Settings};
 use session_manager_plugin::internals::smux::frame;
 use session_manager_plugin::internals::waker::{WakeReceiver, waker};
-use session_manager_plugin::remarks::Remarks;
-use session_manager_plugin::settings::{Environment, HostPort, Settings};
 use uuid::Uuid;
 
 use super::process::Failed;

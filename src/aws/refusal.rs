@@ -133,7 +133,16 @@ impl Refusal {
         ["ExpiredToken", "ExpiredTokenException"].contains(&self.code.as_str())
     }
 
-    fn is_about_credentials(&self) -> bool {
+    /// Whether the service took no call because there were too many.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.status == 429
+            || ["Throttl", "TooManyRequests", "RequestLimitExceeded"]
+                .iter()
+                .any(|word| self.code.contains(word))
+    }
+
+    /// Whether other credentials, or a right clock, may do.
+    pub(crate) fn is_about_credentials(&self) -> bool {
         [
             "AccessDenied",
             "AccessDeniedException",

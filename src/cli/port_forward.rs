@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::connection::TargetOptions;
-use crate::client::forward::{Destination, Forward};
+use crate::client::forward::{Destination, LocalForward};
 use crate::error::Error;
 use crate::host::bare;
 use crate::session::port::ListenAddress;
@@ -75,7 +75,7 @@ impl PortForward {
     ///
     /// # Errors
     /// [`Error::Usage`] when it is nothing, or cannot be.
-    pub fn forwards(&self, local_host: Option<&str>) -> Result<Vec<Forward>, Error> {
+    pub fn forwards(&self, local_host: Option<&str>) -> Result<Vec<LocalForward>, Error> {
         let elsewhere = |local: &ListenAddress| match local {
             ListenAddress::Port(port, None) => {
                 ListenAddress::Port(*port, local_host.map(str::to_owned))
@@ -88,14 +88,14 @@ impl PortForward {
             let host = spec.host.as_deref().or(self.host.as_deref());
             let remote =
                 Destination::new(host, spec.remote).map_err(|error| usage(error.to_string()))?;
-            forwards.push(Forward {
+            forwards.push(LocalForward {
                 local: elsewhere(&spec.local),
                 remote: Some(remote),
             });
         }
         for local in &self.socks {
             // A proxy for everybody is only for who asks for it.
-            forwards.push(Forward {
+            forwards.push(LocalForward {
                 local: local.clone(),
                 remote: None,
             });

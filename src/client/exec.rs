@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Client, Session};
+use super::{Client, RawSession};
 use crate::aws::{ApiError, StartRequest};
 use crate::client::target::Target;
 use crate::datachannel::{Delivery, End, SessionType};
@@ -16,13 +16,13 @@ use crate::sanitise;
 
 /// A command that was started.
 #[derive(Debug)]
-pub struct Exec {
-    session: Session,
+pub(crate) struct StartedCommand {
+    session: RawSession,
 }
 
 /// A piece of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum OutputPiece {
     /// Of its stdout.
     Stdout(Bytes),
     /// Of its stderr.
@@ -35,13 +35,13 @@ impl Client {
     ///
     /// # Errors
     /// See [`ApiError`].
-    pub fn exec(
+    pub(crate) fn start_command(
         &self,
         target: &Target,
         line: &str,
         reason: Option<&str>,
         limit: &Limit,
-    ) -> Result<Exec, ApiError> {
+    ) -> Result<StartedCommand, ApiError> {
         let parameter = |name: &str, value: &str| (name.to_owned(), vec![value.to_owned()]);
         let request = StartRequest {
             target: target.id().to_owned(),
@@ -55,22 +55,26 @@ impl Client {
             reason: reason.map(str::to_owned),
         };
         let session = self.start(&request, limit)?;
-        Ok(Exec { session })
+        Ok(StartedCommand { session })
     }
 }
 
-impl Exec {
+impl StartedCommand {
     /// Its session.
-    pub fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &RawSession {
         &self.session
     }
 
     /// Hands on the output until the command ends; its exit code. It takes as long as the command does: who wants it to end sooner
-    /// [terminates](Session::terminate) its session from another thread. `start` bounds how long the target may take to begin.
+    /// [terminates](RawSession::terminate) its session from another thread. `start` bounds how long the target may take to begin.
     ///
     /// # Errors
     /// Why the command could not run, or why its exit code is not known.
-    pub fn run(self, start: Instant, mut on_output: impl FnMut(Output)) -> Result<i64, Error> {
+    pub(crate) fn run(
+        &self,
+        start: Instant,
+        mut on_output: impl FnMut(OutputPiece),
+    ) -> Result<i64, Error> {
         let started = self.session.wait_started(start).map_err(ended)?;
         if started.session_type != SessionType::NonInteractiveCommands {
             let end_by = Instant::now() + super::END_UNUSED_TIMEOUT;
@@ -86,10 +90,10 @@ impl Exec {
         loop {
             match self.session.channel().receive(None) {
                 Some(Delivery::Payload(PayloadType::Output, bytes)) => {
-                    on_output(Output::Stdout(bytes));
+                    on_output(OutputPiece::Stdout(bytes));
                 }
                 Some(Delivery::Payload(PayloadType::StdErr, bytes)) => {
-                    on_output(Output::Stderr(bytes));
+                    on_output(OutputPiece::Stderr(bytes));
                 }
                 Some(Delivery::Payload(PayloadType::ExitCode, bytes)) => {
                     code = exit_code(&bytes);
@@ -121,6 +125,14 @@ fn ended(end: End) -> Error {
 
 /// The line from which the agent, which splits it into words as a shell would, gets these words back. One alone is a line already.
 pub fn command_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => quoted(words),
+    }
+}
+
+/// The line from which the agent gets these words back, a single one as well.
+pub(super) fn quoted(words: &[String]) -> String {
     let quote = |word: &String| {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,+@%^".contains(&byte);
         if !word.is_empty() && word.bytes().all(is_plain) {
@@ -129,10 +141,7 @@ pub fn command_line(words: &[String]) -> String {
             format!("'{}'", word.replace('\'', r"'\''"))
         }
     };
-    match words {
-        [line] => line.clone(),
-        words => words.iter().map(quote).collect::<Vec<_>>().join(" "),
-    }
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

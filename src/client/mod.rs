@@ -2,27 +2,60 @@
 //!
 //! Nothing here belongs to the process as a whole: no signals, no terminal, no stdout, and no variable that the caller did not give. Calls
 //! block, threads are inside, and deadlines are arguments.
+//!
+//! What other programs see is what `src/lib.rs` makes public of this module. The rest is for our own commands, which use nothing below it.
 
+mod attach;
+mod builder;
+mod carry;
+mod command;
 pub mod copy;
+mod entry;
 pub mod exec;
+mod failure;
 pub mod forward;
+mod forwarding;
+mod output;
 mod session;
+mod session_event;
+mod stdin;
+mod stream;
 pub mod target;
+mod transfer;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use session::Session;
-pub(crate) use session::SessionOpening;
+pub use attach::{Session, SessionKind, StartSessionResponse};
+pub use builder::ClientBuilder;
+pub use command::{Exec, RemoteCommand};
+pub use failure::{ClientError, ErrorKind, Fault};
+pub use forwarding::{Forward, ForwardBuilder, ForwardEvents};
+pub use output::{Output, OutputReader};
+pub(crate) use session::{RawSession, SessionOpening};
+pub use session_event::{SessionEnd, SessionEvent};
+pub use stdin::Stdin;
+pub use stream::Stream;
+pub use transfer::Transfer;
+
+// What our own commands need besides, so that they use nothing below this module.
+pub use crate::aws::api;
+pub use crate::aws::credentials::CredentialsError;
+pub use crate::aws::{Api, ApiError, ApiOptions, Configured, StartRequest};
+pub use crate::datachannel::{DataChannel, Urgency};
+pub use crate::network::{Cancel, ConnectError, Limit, Network, Probe, ProxySettings, Trust};
+pub(crate) use crate::session_api::TerminateSession;
 
 use self::target::{Target, TaskContainer};
-use crate::aws::{Api, ApiError, ApiOptions, Configured, StartRequest, StartedSession};
+use crate::aws::StartedSession;
 use crate::error::Error;
-use crate::network::{Limit, Network};
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::settings::{Environment, Settings};
 
+/// How long a call may take unless somebody says otherwise: credentials may have to be asked for, and calls are tried again.
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a session may take to be ended that could not even begin.
 const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,9 +74,18 @@ pub struct ClientOptions {
     pub redactor: Redactor,
 }
 
-/// Starts sessions. One network, one chain of credentials and one clock for all of them. Cheap to clone, and for use from any thread.
+/// Starts sessions on nodes and tasks.
+///
+/// One network, one chain of credentials and one clock for all of them. Cheap to clone, and for use from any thread: clones share all of
+/// it. A client holds no thread and no connection between calls; what it started lives as long as its own handle.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<ClientState>);
+pub struct Client {
+    state: Arc<ClientState>,
+    /// How long a call may take.
+    timeout: Duration,
+    /// What ends it earlier.
+    cancel: Option<Cancel>,
+}
 
 #[derive(Debug)]
 struct ClientState {
@@ -57,7 +99,7 @@ impl Client {
     ///
     /// # Errors
     /// No region, or a variable or setting that cannot be used: the text names it.
-    pub fn new(
+    pub(crate) fn new(
         options: ClientOptions,
         environment: &Environment,
         settings: Settings,
@@ -87,34 +129,42 @@ impl Client {
                 _ => error,
             }
         })?;
-        Ok(Self(Arc::new(ClientState {
-            api,
-            settings: Arc::new(settings),
-            remarks,
-        })))
+        Ok(Self {
+            state: Arc::new(ClientState {
+                api,
+                settings: Arc::new(settings),
+                remarks,
+            }),
+            timeout: TIMEOUT,
+            cancel: None,
+        })
     }
 
     /// The calls of AWS's API.
-    pub fn api(&self) -> &Api {
-        &self.0.api
+    pub(crate) fn api(&self) -> &Api {
+        &self.state.api
     }
 
     /// The `SSM_PLUGIN_*` variables.
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.0.settings
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.state.settings
     }
 
     /// Where the user is told what takes its time.
     pub(crate) fn remarks(&self) -> &Remarks {
-        &self.0.remarks
+        &self.state.remarks
     }
 
     /// Calls StartSession (`ssm:StartSession`), within the limit, and begins to open the session's data channel.
     ///
     /// # Errors
     /// See [`ApiError`]. What goes wrong with the data channel is delivered by it.
-    pub fn start(&self, request: &StartRequest, limit: &Limit) -> Result<Session, ApiError> {
-        let started = self.0.api.start_session(request, limit)?;
+    pub(crate) fn start(
+        &self,
+        request: &StartRequest,
+        limit: &Limit,
+    ) -> Result<RawSession, ApiError> {
+        let started = self.state.api.start_session(request, limit)?;
         Ok(self.open(&started, &request.target)?)
     }
 
@@ -122,19 +172,19 @@ impl Client {
     ///
     /// # Errors
     /// See [`ApiError`]. What goes wrong with the data channel is delivered by it.
-    pub fn execute(
+    pub(crate) fn execute(
         &self,
         target: &Target,
         container: &TaskContainer,
         line: &str,
         limit: &Limit,
-    ) -> Result<Session, ApiError> {
+    ) -> Result<RawSession, ApiError> {
         let TaskContainer {
             cluster,
             task,
             name,
         } = container;
-        let api = &self.0.api;
+        let api = &self.state.api;
         let started = api.ecs_execute(cluster, task, name.as_deref(), line, limit)?;
         Ok(self.open(&started, target.id())?)
     }
@@ -143,10 +193,10 @@ impl Client {
     ///
     /// # Errors
     /// A stream URL that leads elsewhere; no descriptor or thread. The session is ended then.
-    pub fn open(&self, started: &StartedSession, target: &str) -> Result<Session, Error> {
-        let shared = &self.0;
+    pub(crate) fn open(&self, started: &StartedSession, target: &str) -> Result<RawSession, Error> {
+        let shared = &self.state;
         let target = Some(target).filter(|target| !target.is_empty());
-        let opened = Session::open(SessionOpening {
+        let opened = RawSession::open(SessionOpening {
             started,
             target,
             api: Some(&shared.api).filter(|_| !shared.settings.skip_client_configure),

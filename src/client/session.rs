@@ -5,22 +5,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 
+use super::failure::ClientError;
 use crate::aws::{Api, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
 use crate::datachannel::{Config, DataChannel, Delivery, End, Notice, Reconnector, Started};
 use crate::error::Error;
 use crate::message::Flag;
-use crate::network::Network;
+use crate::network::{Limit, Network};
 use crate::remarks::Remarks;
 use crate::session_api::{self, SessionApi, TerminateSession};
 use crate::settings::Settings;
 
 /// How long the TerminateSession flag and all before it may take to be acknowledged.
 const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often it is looked whether nobody wants the session any more, while the agent is waited for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A session. When it is dropped its data channel is closed; the remote session goes on until it is [terminated](Self::terminate) or has
 /// been idle for its time.
-pub struct Session {
+pub(crate) struct RawSession {
     id: String,
     channel: DataChannel,
     notices: Receiver<Notice>,
@@ -46,7 +49,7 @@ pub(crate) struct SessionOpening<'a> {
     pub is_legacy: bool,
 }
 
-impl Session {
+impl RawSession {
     /// Begins to open the data channel.
     pub(crate) fn open(opening: SessionOpening<'_>) -> Result<Self, Error> {
         let SessionOpening {
@@ -96,22 +99,22 @@ impl Session {
     }
 
     /// Its name, as the service gave it. It comes from outside: sanitise it.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// The stream.
-    pub fn channel(&self) -> &DataChannel {
+    pub(crate) fn channel(&self) -> &DataChannel {
         &self.channel
     }
 
     /// What the channel wants the user to know.
-    pub fn notices(&self) -> &Receiver<Notice> {
+    pub(crate) fn notices(&self) -> &Receiver<Notice> {
         &self.notices
     }
 
     /// Ends the remote session by the API. Nothing where there are no credentials to do it with.
-    pub fn terminate(&self) -> Option<&Arc<TerminateSession>> {
+    pub(crate) fn terminate(&self) -> Option<&Arc<TerminateSession>> {
         self.terminate.as_ref()
     }
 
@@ -120,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// When neither worked by the deadline. The session then ends when it has been idle for its time.
-    pub fn end(&self, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn end(&self, deadline: Instant) -> Result<(), Error> {
         self.channel.send_flag(Flag::TerminateSession);
         let flag_deadline = deadline.min(Instant::now() + FLAG_TIMEOUT);
         let is_done = self.channel.wait_acknowledged(flag_deadline);
@@ -146,8 +149,27 @@ impl Session {
     /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
     ///
     /// # Errors
+    /// How it ended instead; that the limit came first.
+    pub(super) fn wait_within(&self, limit: &Limit) -> Result<Started, ClientError> {
+        loop {
+            match self.channel.receive(Some(Instant::now() + LOOK)) {
+                Some(Delivery::Started(started)) => return Ok(started),
+                Some(Delivery::Ended(end)) => return Err(ClientError::of_end(&end)),
+                Some(Delivery::Payload(..)) => {}
+                None => {
+                    if let Err(stop) = limit.remaining() {
+                        return Err(ClientError::stopped(stop, "waiting for the target"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
+    ///
+    /// # Errors
     /// How it ended instead; the deadline's passing is [`End::Failed`].
-    pub fn wait_started(&self, deadline: Instant) -> Result<Started, End> {
+    pub(crate) fn wait_started(&self, deadline: Instant) -> Result<Started, End> {
         match self.channel.receive(Some(deadline)) {
             Some(Delivery::Started(started)) => Ok(started),
             Some(Delivery::Ended(end)) => Err(end),
@@ -162,15 +184,15 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for RawSession {
     fn drop(&mut self) {
         self.channel.close();
     }
 }
 
 // By hand, for the closure.
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for RawSession {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Session({})", self.id)
+        write!(formatter, "RawSession({})", self.id)
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Surroundings;
-use crate::aws::api::{InstanceFilter, Node, NodeFilter};
-use crate::aws::{Api, ApiError};
 use crate::cli::ListOptions;
+use crate::client::Limit;
+use crate::client::api::{InstanceFilter, Node, NodeFilter};
+use crate::client::{Api, ApiError};
 use crate::error::Error;
-use crate::network::Limit;
 use crate::remarks::Remarks;
 
 /// How long all of it may take.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Surroundings, context, public_key};
-use crate::aws::{ApiError, StartRequest};
 use crate::cli::{PushKey, SessionCommand, Start};
+use crate::client::Limit;
 use crate::client::target::{Target, TargetError};
-use crate::client::{Client, Session};
+use crate::client::{ApiError, StartRequest};
+use crate::client::{Client, RawSession};
 use crate::error::Error;
-use crate::network::Limit;
 use crate::session::OutputTarget;
 use crate::session::announce::Announcer;
 use crate::session::{self, Asked, Caller, Command, give_up};
@@ -94,7 +94,7 @@ fn start_on(
     start: &Start,
     target: &Target,
     limit: &Limit,
-) -> Result<Session, ApiError> {
+) -> Result<RawSession, ApiError> {
     if let (Some(line), Some(container)) = (&start.ecs_command, target.container()) {
         return client.execute(target, container, line, limit);
     }
@@ -113,7 +113,7 @@ fn push_key(
     client: &Client,
     push: &PushKey,
     target: &Target,
-    session: &Session,
+    session: &RawSession,
     environment: &Environment,
 ) -> Result<(), Error> {
     let Some(key) = push.key() else {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::Account;
-use crate::client::{Client, ClientOptions, Session};
+use crate::client::{Client, ClientOptions, RawSession};
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
@@ -48,7 +48,7 @@ pub(crate) fn catch_signals(parent: Parent) -> Result<Signals, Error> {
 
 /// What runs a session to its end.
 pub(crate) fn context(
-    session: &Session,
+    session: &RawSession,
     signals: Signals,
     caller: Caller,
     announcer: &Arc<Announcer>,

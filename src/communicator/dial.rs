@@ -15,7 +15,7 @@ use tungstenite::handshake::client::{ClientHandshake, generate_key};
 use super::metered::Metered;
 use super::{Connection, LONGEST_REASON, StreamUrl};
 use crate::error::{Failure, Meaning};
-use crate::network::{ConnectError, Limit, Network, Stop, Stream};
+use crate::network::{ConnectError, Limit, Network, NetworkStream, Stop};
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::sanitise;
@@ -129,17 +129,17 @@ impl Dialer {
 }
 
 #[cfg(target_os = "linux")]
-fn limit_unsent(stream: &Stream) {
+fn limit_unsent(stream: &NetworkStream) {
     // It only makes things quicker: without it they work as well.
     let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
 }
 
 /// socket2 has the option for Linux alone.
 #[cfg(not(target_os = "linux"))]
-fn limit_unsent(_: &Stream) {}
+fn limit_unsent(_: &NetworkStream) {}
 
 fn upgrade(
-    stream: Stream,
+    stream: NetworkStream,
     url: &StreamUrl,
     headers: &[(HeaderName, HeaderValue)],
     redactor: &Redactor,

@@ -2,12 +2,12 @@
 
 use std::io::{self, Read, Write};
 
-use crate::network::Stream;
+use crate::network::NetworkStream;
 
 /// A stream, and how much may still be read from it.
 #[derive(Debug)]
 pub(super) struct Metered {
-    stream: Stream,
+    stream: NetworkStream,
     /// What may be read until the next [`refill`](Self::refill), bytes.
     left: usize,
     /// What was read since the last [`message`](Self::message), bytes.
@@ -16,7 +16,7 @@ pub(super) struct Metered {
 
 impl Metered {
     /// Without a budget yet: whoever reads first (the upgrade) has bounds of its own.
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) const fn new(stream: NetworkStream) -> Self {
         Self {
             stream,
             left: usize::MAX,
@@ -24,7 +24,7 @@ impl Metered {
         }
     }
 
-    pub(super) const fn get_ref(&self) -> &Stream {
+    pub(super) const fn get_ref(&self) -> &NetworkStream {
         &self.stream
     }
 

@@ -48,6 +48,11 @@ impl Cancel {
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
+
+    /// A descriptor that is readable once it is cancelled.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.reader.as_fd()
+    }
 }
 
 /// Why a wait ended without what it waited for.

@@ -19,7 +19,7 @@ pub use connect::ConnectError;
 pub use limit::{Cancel, Limit, Stop};
 pub use probe::Probe;
 pub use proxy::{Proxy, ProxySettings};
-pub use stream::{Stream, WaitingStream};
+pub use stream::{NetworkStream, WaitingStream};
 pub use trust::Trust;
 #[doc(hidden)]
 pub use tunnel::judge_answers;
@@ -76,14 +76,14 @@ impl Network {
         host: &str,
         port: u16,
         limit: &Limit,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<NetworkStream, ConnectError> {
         let host = bare(host);
         connect::check_name(host)?;
         let Some(proxy) = self.proxies.proxy_for(secure, host, port) else {
-            return connect::connect(host, port, limit).map(Stream::Tcp);
+            return connect::connect(host, port, limit).map(NetworkStream::Tcp);
         };
         log::debug!("to {host} through {proxy}");
-        let connect = || connect::connect(&proxy.host, proxy.port, limit).map(Stream::Tcp);
+        let connect = || connect::connect(&proxy.host, proxy.port, limit).map(NetworkStream::Tcp);
         let to_proxy = match proxy.scheme {
             ProxyScheme::Https => self.trust.secure(&proxy.host, connect, limit),
             _ => connect(),
@@ -127,7 +127,7 @@ impl Network {
         host: &str,
         port: u16,
         limit: &Limit,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<NetworkStream, ConnectError> {
         let connect = || self.connect(secure, host, port, limit);
         if secure {
             self.trust.secure(bare(host), connect, limit)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::{self, ConnectError};
 use super::limit::Limit;
-use super::{Network, Stream};
+use super::{Network, NetworkStream};
 use crate::host::bare;
 
 /// What was reached, and how long each step took.
@@ -56,7 +56,7 @@ impl Network {
         let stream = self.connect(secure, host, port, limit)?;
         probe.connection = Some(start.elapsed());
         if secure {
-            let first: Cell<Option<Stream>> = Cell::new(Some(stream));
+            let first: Cell<Option<NetworkStream>> = Cell::new(Some(stream));
             let connect = || match first.take() {
                 Some(stream) => Ok(stream),
                 // Where the first one's certificate may be good after all.

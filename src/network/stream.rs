@@ -14,14 +14,14 @@ use super::read_ahead::ReadAhead;
 ///
 /// TLS keeps bytes that poll(2) cannot see: read until `WouldBlock` before polling. One thread at a time may use it.
 #[derive(Debug)]
-pub enum Stream {
+pub enum NetworkStream {
     /// In the clear.
     Tcp(TcpStream),
     /// TLS, over TCP or over the TLS of an https proxy.
-    Tls(Box<TlsStream<ReadAhead<Stream>>>),
+    Tls(Box<TlsStream<ReadAhead<NetworkStream>>>),
 }
 
-impl Stream {
+impl NetworkStream {
     /// The socket below, for its options.
     pub fn tcp(&self) -> &TcpStream {
         match self {
@@ -39,13 +39,13 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for NetworkStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tcp().as_fd()
     }
 }
 
-impl Read for Stream {
+impl Read for NetworkStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
@@ -54,7 +54,7 @@ impl Read for Stream {
     }
 }
 
-impl Write for Stream {
+impl Write for NetworkStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
@@ -70,10 +70,10 @@ impl Write for Stream {
     }
 }
 
-/// A [`Stream`] whose reads and writes wait until they can do something or the limit is reached (see [`super::Stop::of`]).
+/// A [`NetworkStream`] whose reads and writes wait until they can do something or the limit is reached (see [`super::Stop::of`]).
 #[derive(Debug)]
 pub struct WaitingStream<'a> {
-    stream: &'a mut Stream,
+    stream: &'a mut NetworkStream,
     limit: &'a Limit,
 }
 
@@ -81,7 +81,7 @@ impl WaitingStream<'_> {
     fn retry<T>(
         &mut self,
         for_what: PollFlags,
-        mut act: impl FnMut(&mut Stream) -> io::Result<T>,
+        mut act: impl FnMut(&mut NetworkStream) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
             // Not only before a wait: a peer that always has more to say would never let one come.
@@ -109,7 +109,7 @@ impl Write for WaitingStream<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.retry(PollFlags::OUT, Stream::flush)
+        self.retry(PollFlags::OUT, NetworkStream::flush)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         });
         let socket = TcpStream::connect(to).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let mut stream = Stream::Tcp(socket);
+        let mut stream = NetworkStream::Tcp(socket);
         let limit = Limit::within(Duration::from_millis(100));
         let mut waiting = stream.waiting(&limit);
         let begin = Instant::now();

@@ -44,7 +44,7 @@ fn echo(mut stream: impl Read + Write) {
     }
 }
 
-fn echoes(stream: &mut Stream) -> bool {
+fn echoes(stream: &mut NetworkStream) -> bool {
     let limit = limit();
     let mut stream = stream.waiting(&limit);
     let mut bytes = [0; 5];

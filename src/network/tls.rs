@@ -1,4 +1,4 @@
-//! TLS on top of a [`Stream`], by `native-tls`: OpenSSL, or on Apple's systems their own library.
+//! TLS on top of a [`NetworkStream`], by `native-tls`: OpenSSL, or on Apple's systems their own library.
 
 use std::error::Error as _;
 use std::io;
@@ -11,7 +11,7 @@ use super::certificate;
 use super::connect::ConnectError;
 use super::limit::{Limit, Stop};
 use super::read_ahead::ReadAhead;
-use super::stream::Stream;
+use super::stream::NetworkStream;
 
 /// What all connections have in common: the versions of TLS, and the roots.
 pub(super) struct Connector(TlsConnector);
@@ -51,15 +51,15 @@ impl Connector {
     pub(super) fn handshake(
         &self,
         host: &str,
-        stream: Stream,
+        stream: NetworkStream,
         limit: &Limit,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<NetworkStream, ConnectError> {
         let mut result = self.0.connect(host, ReadAhead::new(stream));
         loop {
             let unfinished = match result {
                 Ok(stream) => {
                     check_names(host, &stream)?;
-                    return Ok(Stream::Tls(Box::new(stream)));
+                    return Ok(NetworkStream::Tls(Box::new(stream)));
                 }
                 Err(HandshakeError::Failure(error)) => return Err(failure(host, &error)),
                 Err(HandshakeError::WouldBlock(unfinished)) => unfinished,
@@ -86,7 +86,10 @@ impl Connector {
 /// Refuses a certificate that names no host where a host is asked for (P91): OpenSSL would take the subject's common name for one.
 ///
 /// The certificate has been verified, and nothing was sent yet but the handshake.
-fn check_names(host: &str, stream: &TlsStream<ReadAhead<Stream>>) -> Result<(), ConnectError> {
+fn check_names(
+    host: &str,
+    stream: &TlsStream<ReadAhead<NetworkStream>>,
+) -> Result<(), ConnectError> {
     if host.parse::<IpAddr>().is_ok() {
         return Ok(());
     }

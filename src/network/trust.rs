@@ -11,7 +11,7 @@ use native_tls::Certificate;
 use super::authorities;
 use super::connect::ConnectError;
 use super::limit::Limit;
-use super::stream::Stream;
+use super::stream::NetworkStream;
 use super::tls::{BuiltIn, Connector};
 use crate::error::Error;
 use crate::files;
@@ -134,9 +134,9 @@ impl Trust {
     pub(super) fn secure(
         &self,
         host: &str,
-        connect: impl Fn() -> Result<Stream, ConnectError>,
+        connect: impl Fn() -> Result<NetworkStream, ConnectError>,
         limit: &Limit,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<NetworkStream, ConnectError> {
         let connector = self.connector()?;
         let result = connector.handshake(host, connect()?, limit);
         let Err(ConnectError::Certificate { .. }) = &result else {

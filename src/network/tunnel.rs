@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::connect::{ConnectError, resolve};
 use super::limit::Limit;
 use super::proxy::{Proxy, ProxyLogin, ProxyScheme, host_and_port};
-use super::stream::Stream;
+use super::stream::NetworkStream;
 
 /// A proxy that needs more than this to say yes is none.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -30,7 +30,7 @@ impl From<io::Error> for TunnelFailure {
 
 /// Asks the proxy at the other end of `stream` for a connection to a host.
 pub(super) fn open(
-    stream: &mut Stream,
+    stream: &mut NetworkStream,
     proxy: &Proxy,
     host: &str,
     port: u16,

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use session_manager_plugin::cli::{Invocation, Own};
-use session_manager_plugin::client::forward::negotiate;
-use session_manager_plugin::error::{Failure, Meaning};
 use session_manager_plugin::internals::aws;
+use session_manager_plugin::internals::client::forward::negotiate;
 use session_manager_plugin::internals::communicator::StreamUrl;
 use session_manager_plugin::internals::datachannel::{GaveUp, Recovery, SequenceState};
+use session_manager_plugin::internals::error::{Failure, Meaning};
 use session_manager_plugin::internals::message::{Message, MessageType, PayloadType, number};
 use session_manager_plugin::internals::network::judge_answers;
+use session_manager_plugin::internals::settings::{Environment, Settings};
 use session_manager_plugin::internals::smux::{self, Transmit};
 use session_manager_plugin::internals::terminal::escape::{Escape, Escapes};
-use session_manager_plugin::settings::{Environment, Settings};
 
 /// Cuts the input where it says itself: the first byte of each piece is its length.
 fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use session_manager_plugin::internals::aws::standard_host;
 use session_manager_plugin::internals::communicator::StreamUrl;
-use session_manager_plugin::settings::Settings;
+use session_manager_plugin::internals::settings::Settings;
 
 use crate::support::api::Script;
 use crate::support::{Plugin, sandbox, wait_until};

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use sandbox::{Check, Config, Event, Sandbox};
 use serde_json::{Value, json};
 use session_manager_plugin::cli::parse_parameters;
-use session_manager_plugin::settings::Environment;
+use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
 use crate::support::{Io, Plugin};

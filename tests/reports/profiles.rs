@@ -8,7 +8,7 @@ use sandbox::{
 use serde_json::{Value, json};
 use session_manager_plugin::internals::aws::{Api, ApiOptions, Configured};
 use session_manager_plugin::internals::network::Network;
-use session_manager_plugin::settings::Environment;
+use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
 use crate::support::{Finished, Io, Plugin};

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use session_manager_plugin::error::{Failure, Meaning};
 use session_manager_plugin::internals::datachannel::{
     Acknowledgements, Delivery, GATE_CLOSES, MAXIMUM_BYTES, REORDER_LIMIT, SequenceState,
     SessionKey, Started, Urgency,
 };
 use session_manager_plugin::internals::encryption::{Encrypter, OVERHEAD};
+use session_manager_plugin::internals::error::{Failure, Meaning};
 use session_manager_plugin::internals::message::content::{KmsEncryptionResult, Size};
 use session_manager_plugin::internals::message::{
     Flag, HEADER_SIZE, Message, MessageType, PayloadType,

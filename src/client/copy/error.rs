@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::client::failure::{ClientError, ErrorKind};
 use crate::sanitise;
 
 /// Why something was not copied.
@@ -87,5 +88,23 @@ impl CopyError {
         Self::Local(format!(
             "the system gives no thread or descriptor ({error})"
         ))
+    }
+}
+
+impl From<CopyError> for ClientError {
+    fn from(error: CopyError) -> Self {
+        let kind = match &error {
+            CopyError::Start(_) => ErrorKind::Service,
+            CopyError::Broken(_) => ErrorKind::SessionLost,
+            CopyError::Cancelled => ErrorKind::Cancelled,
+            CopyError::Missing => ErrorKind::FileNotFound,
+            CopyError::Directory | CopyError::Special => ErrorKind::InvalidInput,
+            CopyError::Denied => ErrorKind::FileDenied,
+            CopyError::Tool(_) => ErrorKind::ToolMissing,
+            CopyError::Changed | CopyError::Different => ErrorKind::FileDiffers,
+            CopyError::Local(_) => ErrorKind::Local,
+            _ => ErrorKind::Remote,
+        };
+        Self::new(kind, error.to_string())
     }
 }

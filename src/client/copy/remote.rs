@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::reply::{Reply, ReplyDecoder};
 use crate::aws::{ApiError, StartRequest};
 use crate::client::target::reach::INTERVAL;
-use crate::client::{Client, Session};
+use crate::client::{Client, RawSession};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::{Error, Meaning};
 use crate::message::PayloadType;
@@ -42,11 +42,11 @@ pub(super) struct Starter {
     /// How long a target is waited for that is not connected, and until when.
     pub wait: Option<(Duration, Instant)>,
     pub cancel: Cancel,
-    pub ender: Sender<Session>,
+    pub ender: Sender<RawSession>,
 }
 
 impl Starter {
-    fn start(&self, request: &StartRequest) -> Result<Session, CopyError> {
+    fn start(&self, request: &StartRequest) -> Result<RawSession, CopyError> {
         loop {
             let limit = Limit::within(START_TIMEOUT).or_cancelled(&self.cancel);
             let error = match self.client.start(request, &limit) {
@@ -84,13 +84,13 @@ pub(super) enum Way {
 
 /// Ends sessions in a thread of its own, so that copying does not wait for the API.
 pub(super) struct Ender {
-    sender: Sender<Session>,
+    sender: Sender<RawSession>,
     done: Receiver<()>,
 }
 
 impl Ender {
     pub(super) fn start() -> std::io::Result<Self> {
-        let (sender, sessions) = unbounded::<Session>();
+        let (sender, sessions) = unbounded::<RawSession>();
         let (alive, done) = bounded(0);
         std::thread::Builder::new()
             .name("end-sessions".to_owned())
@@ -103,7 +103,7 @@ impl Ender {
         Ok(Self { sender, done })
     }
 
-    pub(super) fn sender(&self) -> Sender<Session> {
+    pub(super) fn sender(&self) -> Sender<RawSession> {
         self.sender.clone()
     }
 
@@ -114,7 +114,7 @@ impl Ender {
     }
 }
 
-fn end(session: &Session) {
+fn end(session: &RawSession) {
     if let Some(terminate) = session.terminate()
         && let Err(error) = terminate(Instant::now() + END_TIMEOUT)
     {
@@ -125,11 +125,11 @@ fn end(session: &Session) {
 /// A session whose script runs. It is ended when this goes.
 pub(super) struct RemoteScript {
     /// None only while it is dropped.
-    session: Option<Session>,
+    session: Option<RawSession>,
     channel: DataChannel,
     wake_receiver: WakeReceiver,
     cancel: Cancel,
-    ender: Sender<Session>,
+    ender: Sender<RawSession>,
     decoder: ReplyDecoder,
     has_said: bool,
     /// Where output is not paced.

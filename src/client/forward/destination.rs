@@ -31,7 +31,7 @@ impl Destination {
     ///
     /// # Errors
     /// See [`BadDestination`].
-    pub fn new(host: Option<&str>, port: u16) -> Result<Self, BadDestination> {
+    pub(crate) fn new(host: Option<&str>, port: u16) -> Result<Self, BadDestination> {
         if port == 0 {
             return Err(BadDestination::Port);
         }

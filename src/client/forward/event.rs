@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::destination::Destination;
-use crate::error::Error;
+use crate::client::failure::ClientError;
 
 /// Something that happened to a forward or a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ForwardEvent {
     /// A forward can be used.
     Ready {
@@ -79,5 +80,5 @@ pub enum ForwardEvent {
     /// Something that the user should know.
     Warning(String),
     /// The last one.
-    Ended(Result<(), Error>),
+    Ended(Result<(), ClientError>),
 }

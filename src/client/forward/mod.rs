@@ -26,9 +26,10 @@ pub use destination::{BadDestination, Destination};
 pub use event::ForwardEvent;
 pub use local::LocalAddress;
 pub use messages::Statistics;
-pub use options::{Forward, ForwardOptions, Resolve, Unresolved};
+pub use options::{ForwardOptions, LocalForward, Resolve, Unresolved};
 #[doc(hidden)]
 pub use socks::negotiate;
+pub(in crate::client) use start::start_for;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -53,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     /// A port that is taken, by its number and, where the system tells, its owner; no descriptor or thread.
-    pub fn forward(&self, options: ForwardOptions) -> Result<Forwarding, Error> {
+    pub(crate) fn open_forwards(&self, options: ForwardOptions) -> Result<Forwarding, Error> {
         let mut bound = Vec::new();
         let mut locals = Vec::new();
         let mut warnings = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::destination::Destination;
 use crate::client::Client;
-use crate::error::Error;
+use crate::client::failure::ClientError;
 use crate::network::Limit;
 use crate::session::port::ListenAddress;
 
@@ -16,14 +16,14 @@ pub type Resolve = dyn Fn(&Client, &Limit) -> Result<String, Unresolved> + Send 
 #[derive(Debug, Clone)]
 pub struct Unresolved {
     /// In words for the user.
-    pub error: Error,
+    pub error: ClientError,
     /// Whether there may be one later.
     pub is_temporary: bool,
 }
 
 /// One local address, and where its connections go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forward {
+pub struct LocalForward {
     /// Where local programs connect to.
     pub local: ListenAddress,
     /// None: each connection names its destination by SOCKS5.
@@ -36,7 +36,7 @@ pub struct ForwardOptions {
     /// The target.
     pub target: Arc<Resolve>,
     /// At least one.
-    pub forwards: Vec<Forward>,
+    pub forwards: Vec<LocalForward>,
     /// Over how many sessions the connections of each destination are spread, at most.
     pub sessions: usize,
     /// The first session, too, is started by the first connection.

@@ -1,7 +1,7 @@
 //! One destination, as the supervisor knows it.
 
 use super::destination::Destination;
-use super::options::Forward;
+use super::options::LocalForward;
 use super::pace::StartPace;
 use crate::session::port::ListenAddress;
 
@@ -22,7 +22,11 @@ pub(super) struct ForwardRoute {
 
 impl ForwardRoute {
     /// Nothing for SOCKS, whose destinations are told by its clients.
-    pub(super) fn of_forward(index: usize, forward: &Forward, on_demand: bool) -> Option<Self> {
+    pub(super) fn of_forward(
+        index: usize,
+        forward: &LocalForward,
+        on_demand: bool,
+    ) -> Option<Self> {
         Some(Self {
             unready: vec![index],
             is_unproven: !on_demand,

@@ -1,30 +1,30 @@
 //! Starts one session for a destination, in a thread of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::destination::Destination;
 use super::options::{ForwardOptions, Unresolved};
 
 use crate::aws::{ApiError, StartRequest};
-use crate::client::{Client, Session};
-use crate::datachannel::{Delivery, End, Started};
-use crate::error::Error;
-use crate::network::{Limit, Stop};
+use crate::client::failure::{ClientError, ErrorKind};
+use crate::client::target::Target;
+use crate::client::{Client, RawSession};
+use crate::datachannel::Started;
+use crate::network::Limit;
 use crate::sanitise;
 use crate::session::Asked;
 use crate::session::port::{can_multiplex, wants_keepalive};
 
 /// StartSession with all its retries and the search for credentials, which may ask somebody, and until the agent has answered.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
-/// How often cancellation is checked while the agent is waited for.
-const LOOK: Duration = Duration::from_millis(200);
 /// How long it may take to end a session that is not needed.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An established session.
-pub(super) struct Ready {
-    pub session: Session,
+pub(in crate::client) struct Ready {
+    pub session: RawSession,
     /// The target's id.
     pub target: String,
     /// Whether the agent wants keep-alives.
@@ -34,7 +34,7 @@ pub(super) struct Ready {
 /// Why no session was started.
 #[derive(Debug)]
 pub(super) struct StartFailure {
-    pub error: Error,
+    pub error: ClientError,
     /// Whether another try would fail as well.
     pub is_final: bool,
 }
@@ -53,8 +53,11 @@ pub(super) fn start(
     let asked = Asked::new(request.document_name.as_deref(), &request.parameters);
     let session = client
         .start(&request, &limit)
-        .map_err(|error| StartFailure::of_api(&error))?;
-    let stood = wait(&session, &limit).and_then(|started| check(&asked, &started));
+        .map_err(StartFailure::of_api)?;
+    let stood = session
+        .wait_within(&limit)
+        .map_err(StartFailure::temporary)
+        .and_then(|started| check(&asked, &started));
     match stood {
         Ok(keepalive) => Ok(Ready {
             session,
@@ -68,6 +71,26 @@ pub(super) fn start(
             Err(failure)
         }
     }
+}
+
+/// A session for one destination of a target that is known.
+pub(in crate::client) fn start_for(
+    client: &Client,
+    target: &Target,
+    destination: &Destination,
+    limit: &Limit,
+) -> Result<Ready, ClientError> {
+    let id = target.id().to_owned();
+    let options = ForwardOptions {
+        target: Arc::new(move |_, _| Ok(id.clone())),
+        forwards: Vec::new(),
+        sessions: 1,
+        on_demand: false,
+        once: true,
+        wait: None,
+        reason: None,
+    };
+    start(client, &options, destination, 0, limit).map_err(|failure| failure.error)
 }
 
 fn request(
@@ -96,49 +119,33 @@ fn request(
     }
 }
 
-fn wait(session: &Session, limit: &Limit) -> Result<Started, StartFailure> {
-    loop {
-        match session.channel().receive(Some(Instant::now() + LOOK)) {
-            Some(Delivery::Started(started)) => return Ok(started),
-            Some(Delivery::Ended(end)) => return Err(StartFailure::of_end(&end)),
-            Some(Delivery::Payload(..)) => {}
-            None => match limit.remaining() {
-                Ok(_) => {}
-                Err(Stop::Cancelled) => {
-                    return Err(StartFailure::temporary("it was given up".to_owned()));
-                }
-                Err(Stop::TimedOut) => {
-                    return Err(StartFailure::temporary(
-                        "the target did not answer in time".to_owned(),
-                    ));
-                }
-            },
-        }
-    }
-}
-
 /// Checks that the session is what was asked for and can be used. True if its agent wants keep-alives.
 fn check(asked: &Asked, started: &Started) -> Result<bool, StartFailure> {
-    asked.check(started).map_err(StartFailure::for_good)?;
+    asked
+        .check(started)
+        .map_err(|error| StartFailure::for_good(ClientError::of(ErrorKind::Service, &error)))?;
     let agent = &started.agent_version;
     if can_multiplex(agent) {
         return Ok(wants_keepalive(agent));
     }
     let agent = sanitise::line_within(agent, 50);
-    Err(StartFailure::for_good(Error::OldAgent(format!(
-        "the agent of the target ({agent}) carries one connection at a time: update it, or use --once with one FORWARD"
-    ))))
+    Err(StartFailure::for_good(ClientError::new(
+        ErrorKind::AgentTooOld,
+        format!(
+            "the agent of the target ({agent}) carries one connection at a time: update it, or use --once with one FORWARD"
+        ),
+    )))
 }
 
 impl StartFailure {
-    fn temporary(reason: String) -> Self {
+    fn temporary(error: ClientError) -> Self {
         Self {
-            error: Error::Start(reason),
+            error,
             is_final: false,
         }
     }
 
-    fn for_good(error: Error) -> Self {
+    fn for_good(error: ClientError) -> Self {
         Self {
             error,
             is_final: true,
@@ -153,19 +160,11 @@ impl StartFailure {
     }
 
     /// Only a denial of the account's policy, and what cannot even be tried, are final: credentials are renewed, and nodes come back.
-    fn of_api(error: &ApiError) -> Self {
-        let is_denied = matches!(error, ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied"));
+    fn of_api(error: ApiError) -> Self {
+        let is_denied = matches!(&error, ApiError::Refused { refusal, .. } if refusal.code.starts_with("AccessDenied"));
         Self {
-            error: error.clone().into_error(),
             is_final: is_denied || matches!(error, ApiError::Setup(_)),
+            error: error.into(),
         }
-    }
-
-    fn of_end(end: &End) -> Self {
-        Self::temporary(match end {
-            End::Failed(error) => error.to_string(),
-            End::Closed { output } if !output.trim().is_empty() => sanitise::line(output),
-            End::Closed { .. } | End::TimedOut => "the session ended before it began".to_owned(),
-        })
     }
 }

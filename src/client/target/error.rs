@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::aws::ApiError;
 use crate::aws::api::Node;
+use crate::client::failure::{ClientError, ErrorKind};
 use crate::error::Error;
 
 /// How many nodes a text names; `list` shows all.
@@ -67,6 +68,20 @@ impl TargetError {
             nodes.len(),
             more(nodes.len(), "\n  ")
         ))
+    }
+}
+
+impl From<TargetError> for ClientError {
+    fn from(error: TargetError) -> Self {
+        let text = error.to_string();
+        let kind = match error {
+            TargetError::Invalid(_) => ErrorKind::InvalidInput,
+            TargetError::NotFound(found) if found.offline.is_empty() => ErrorKind::TargetNotFound,
+            TargetError::NotFound(_) | TargetError::Task { .. } => ErrorKind::TargetNotConnected,
+            TargetError::Several(_) => ErrorKind::TargetAmbiguous,
+            TargetError::Api(error) => return error.into(),
+        };
+        Self::new(kind, text)
     }
 }
 

@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`TargetError`].
-    pub fn reach<T>(
+    pub(crate) fn reach<T>(
         &self,
         name: &TargetName,
         wait: Option<Duration>,

@@ -14,10 +14,10 @@ use crossbeam_channel::{after, bounded, never, select, unbounded};
 
 use super::Surroundings;
 use crate::cli::{Cp, CpOrder};
+use crate::client::Cancel;
 use crate::client::copy::{Copier, CopyOptions};
 use crate::client::target::TargetError;
 use crate::error::Error;
-use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::Signal;

@@ -10,8 +10,8 @@ mod who;
 use std::thread;
 
 use super::Surroundings;
-use crate::aws::Api;
 use crate::cli::Doctor;
+use crate::client::Api;
 use check::{Check, DoctorReport};
 use reach::EndpointPlace;
 

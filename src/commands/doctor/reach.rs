@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::Uri;
 
 use super::check::Check;
-use crate::aws::Api;
-use crate::network::{ConnectError, Limit, Probe};
+use crate::client::Api;
+use crate::client::{ConnectError, Limit, Probe};
 use crate::settings::Settings;
 
 /// Name, connection and TLS.

@@ -1,12 +1,12 @@
 //! What is read before anything is sent: variables, files, the region, endpoints, proxies, trusted roots.
 
 use crate::VERSION;
-use crate::aws::{Api, ApiOptions, Configured};
 use crate::cli::Doctor;
+use crate::client::{Api, ApiOptions, Configured};
+use crate::client::{Network, ProxySettings, Trust};
 use crate::commands::Surroundings;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::network::{Network, ProxySettings, Trust};
 
 use super::check::{Check, DoctorReport};
 

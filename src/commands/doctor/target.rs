@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::check::Check;
-use crate::aws::api::{Node, NodeFilter};
-use crate::aws::{Api, ApiError, StartRequest};
+use crate::client::Limit;
+use crate::client::api::{Node, NodeFilter};
 use crate::client::target::{TargetError, TargetName};
-use crate::network::Limit;
+use crate::client::{Api, ApiError, StartRequest};
 
 /// How long all look-ups may take.
 const LOOKUP_TIME: Duration = Duration::from_secs(20);

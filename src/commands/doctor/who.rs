@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::check::Check;
-use crate::aws::api::FoundCredentials;
-use crate::aws::credentials::CredentialsError;
-use crate::aws::{Api, ApiError};
-use crate::network::Limit;
+use crate::client::CredentialsError;
+use crate::client::Limit;
+use crate::client::api::FoundCredentials;
+use crate::client::{Api, ApiError};
 
 /// How long all sources may take. Some of them wait for their user.
 const CREDENTIALS_TIME: Duration = Duration::from_secs(30);

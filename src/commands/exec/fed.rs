@@ -11,11 +11,11 @@ use super::super::Surroundings;
 use super::super::write_all::write_all;
 use super::report::{ExecReport, TargetEvent};
 use crate::cli::ExecOptions;
+use crate::client::Cancel;
 use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};
-use crate::client::exec::Output;
+use crate::client::exec::OutputPiece;
 use crate::client::target::TargetError;
 use crate::error::Error;
-use crate::network::Cancel;
 use crate::session::out_of_resources;
 use crate::terminal::print;
 use crate::terminal::signals::Signal;
@@ -41,8 +41,8 @@ impl FedOutput {
             (Self::Objects(report), stream) => {
                 let bytes = Bytes::copy_from_slice(bytes);
                 let output = match stream {
-                    OutputStream::Stdout => Output::Stdout(bytes),
-                    OutputStream::Stderr => Output::Stderr(bytes),
+                    OutputStream::Stdout => OutputPiece::Stdout(bytes),
+                    OutputStream::Stderr => OutputPiece::Stderr(bytes),
                 };
                 report.take(0, TargetEvent::Output(output))
             }

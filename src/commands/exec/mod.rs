@@ -15,12 +15,12 @@ use super::Surroundings;
 use super::session::{STDIN_TIMEOUT, refuse_unread};
 use crate::cli::ExecOptions;
 use crate::client::Client;
+use crate::client::TerminateSession;
 use crate::client::exec::command_line;
 use crate::client::target::TargetName;
-use crate::datachannel::{DataChannel, Urgency};
+use crate::client::{DataChannel, Urgency};
 use crate::error::Error;
 use crate::session::out_of_resources;
-use crate::session_api::TerminateSession;
 use crate::terminal::signals::Signal;
 use report::{ExecReport, TargetEvent};
 
@@ -167,7 +167,7 @@ impl ExecState {
         };
         let reached = self.client.reach(name, self.wait, |target, limit| {
             self.client
-                .exec(target, &self.line, self.reason.as_deref(), limit)
+                .start_command(target, &self.line, self.reason.as_deref(), limit)
         });
         let (target, exec) = match reached {
             Ok(reached) => reached,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use crate::cli::ExecOptions;
-use crate::client::exec::Output;
+use crate::client::exec::OutputPiece;
 use crate::client::target::TargetName;
 use crate::error::Error;
 use crate::redactor::Redactor;
@@ -37,7 +37,7 @@ pub(super) enum TargetEvent {
     /// The target's id is known by now.
     Found(String),
     /// A piece of output.
-    Output(Output),
+    Output(OutputPiece),
     /// The command has ended: the exit code, or why there is none.
     Ended(Result<i64, Error>),
 }
@@ -105,11 +105,11 @@ impl ExecReport {
             }
             TargetEvent::Output(output) => match (self.format, output) {
                 (ExecFormat::Lines, output) => progress.show(&output),
-                (ExecFormat::Objects, Output::Stdout(bytes)) => {
+                (ExecFormat::Objects, OutputPiece::Stdout(bytes)) => {
                     progress.stdout.keep(&bytes);
                     Ok(())
                 }
-                (ExecFormat::Objects, Output::Stderr(bytes)) => {
+                (ExecFormat::Objects, OutputPiece::Stderr(bytes)) => {
                     progress.stderr.keep(&bytes);
                     Ok(())
                 }
@@ -175,13 +175,13 @@ impl ExecReport {
 }
 
 impl TargetProgress {
-    fn show(&mut self, output: &Output) -> io::Result<()> {
+    fn show(&mut self, output: &OutputPiece) -> io::Result<()> {
         let label = &self.label;
         match output {
-            Output::Stdout(bytes) => show(&mut io::stdout().lock(), label, |line| {
+            OutputPiece::Stdout(bytes) => show(&mut io::stdout().lock(), label, |line| {
                 self.stdout.lines.push(bytes, line)
             }),
-            Output::Stderr(bytes) => show(&mut io::stderr().lock(), label, |line| {
+            OutputPiece::Stderr(bytes) => show(&mut io::stderr().lock(), label, |line| {
                 self.stderr.lines.push(bytes, line)
             }),
         }
@@ -197,10 +197,10 @@ impl TargetProgress {
         })
     }
 
-    fn output(&self, output: &Output) -> PieceEvent<'_> {
+    fn output(&self, output: &OutputPiece) -> PieceEvent<'_> {
         let (stream, bytes) = match output {
-            Output::Stdout(bytes) => ("stdout", bytes),
-            Output::Stderr(bytes) => ("stderr", bytes),
+            OutputPiece::Stdout(bytes) => ("stdout", bytes),
+            OutputPiece::Stderr(bytes) => ("stderr", bytes),
         };
         PieceEvent {
             event: "output",

@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, after, at, never, select};
 
 use super::Surroundings;
 use crate::cli::PortForward;
+use crate::client::ClientError;
 use crate::client::forward::{
-    Forward, ForwardEvent, ForwardOptions, Forwarding, Resolve, Unresolved,
+    ForwardEvent, ForwardOptions, Forwarding, LocalForward, Resolve, Unresolved,
 };
 use crate::client::target::{TargetError, TargetName};
 use crate::error::{Error, Meaning};
@@ -50,7 +51,7 @@ pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Er
 fn begin(
     command: &PortForward,
     around: &Surroundings,
-    forwards: Vec<Forward>,
+    forwards: Vec<LocalForward>,
     name: TargetName,
     show: &mut ForwardShow,
 ) -> Result<u8, Error> {
@@ -62,7 +63,7 @@ fn begin(
         let caught = signals.catch(&[Signal::Stop]);
         caught.map_err(|error| crate::session::out_of_resources(&error))?;
     }
-    let forwarding = client.forward(ForwardOptions {
+    let forwarding = client.open_forwards(ForwardOptions {
         target: resolver(name),
         forwards,
         sessions: command.sessions(),
@@ -96,7 +97,7 @@ fn resolver(name: TargetName) -> Arc<Resolve> {
                     TargetError::Api(error) => error.failure().meaning == Meaning::Temporary,
                     error => error.is_temporary(),
                 },
-                error: error.into_error(),
+                error: error.into(),
             }),
         },
     )
@@ -136,7 +137,7 @@ impl ForwardRun<'_> {
             let deadline = self.deadline.map_or_else(never, at);
             select! {
                 recv(events) -> event => match event {
-                    Ok(ForwardEvent::Ended(result)) => return self.finish(result),
+                    Ok(ForwardEvent::Ended(result)) => return self.finish(result.map_err(ClientError::into_error)),
                     Ok(event) => self.handle_event(&event),
                     Err(_) => return self.finish(Err(Error::Lost(
                         "the forward thread ended unexpectedly; this is a defect of the plugin".to_owned(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::Surroundings;
 use super::super::json::error as error_object;
 use crate::cli::PortForward;
-use crate::client::forward::{Forward, ForwardEvent, Forwarding, LocalAddress, Statistics};
+use crate::client::forward::{ForwardEvent, Forwarding, LocalAddress, LocalForward, Statistics};
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
@@ -42,11 +42,11 @@ impl ForwardShow {
     pub(super) fn new(
         command: &PortForward,
         label: &str,
-        forwards: &[Forward],
+        forwards: &[LocalForward],
         around: &Surroundings,
     ) -> Self {
         let runs = !command.command.is_empty();
-        let remote = |forward: &Forward| {
+        let remote = |forward: &LocalForward| {
             let remote = forward.remote.as_ref();
             remote.map_or_else(|| "socks5".to_owned(), ToString::to_string)
         };

@@ -7,11 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::watch::{Ask, CALLS_AT_ONCE, Trouble};
-use crate::aws::api::{CommandInvocations, CommandOutput, CommandSummary};
-use crate::aws::{Api, ApiError};
-use crate::commands::refusal::{explain, is_throttled};
+use crate::client::Limit;
+use crate::client::api::{CommandInvocations, CommandOutput, CommandSummary};
+use crate::client::{Api, ApiError};
+use crate::commands::refusal::explain;
 use crate::error::Meaning;
-use crate::network::Limit;
 
 /// One call, with a look for credentials if there are none that are good.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,7 +116,7 @@ fn is_expired(error: &ApiError) -> bool {
 
 fn trouble(error: &ApiError) -> Trouble {
     match error {
-        ApiError::Refused { refusal, .. } if is_throttled(refusal) => Trouble::Throttled,
+        ApiError::Refused { refusal, .. } if refusal.is_throttled() => Trouble::Throttled,
         ApiError::Refused { refusal, .. }
             if matches!(
                 refusal.code.as_str(),

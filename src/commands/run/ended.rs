@@ -1,6 +1,6 @@
 //! A node on which a command has ended, and what it wrote.
 
-use crate::aws::api::{CommandInvocation, CommandOutput};
+use crate::client::api::{CommandInvocation, CommandOutput};
 
 /// Output in a list that may not be all: it is cut at 2,500 characters, in a way that agents differ in.
 const WHOLE_OUTPUT: usize = 2_400;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::aws::Api;
-use crate::aws::ApiError;
-use crate::aws::api::{CommandTarget, Node, NodeFilter, SendCommand};
 use crate::cli::run::{Criterion, Fleet, Send};
+use crate::client::Api;
+use crate::client::ApiError;
+use crate::client::Limit;
+use crate::client::api::{CommandTarget, Node, NodeFilter, SendCommand};
 use crate::client::target::TargetName;
-use crate::commands::refusal::{explain, is_throttled};
+use crate::commands::refusal::explain;
 use crate::error::Error;
-use crate::network::Limit;
 
 /// How long a node may take to fetch a command: the service allows no less.
 const SHORTEST_DELIVERY: u32 = 30;
@@ -138,7 +138,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
 }
 
 /// The nodes that were found; none if the credentials must not look, and then a POSIX shell is assumed.
-fn known(nodes: Result<crate::aws::api::Nodes, ApiError>) -> Result<Option<Vec<Node>>, Error> {
+fn known(nodes: Result<crate::client::api::Nodes, ApiError>) -> Result<Option<Vec<Node>>, Error> {
     match nodes {
         Ok(nodes) => Ok(Some(nodes.nodes)),
         Err(ApiError::Refused {
@@ -286,7 +286,7 @@ pub(super) fn send(api: &Api, command: &SendCommand, limit: &Limit) -> Result<St
         match api.send_command(command, limit) {
             Ok(id) => return Ok(id),
             Err(ApiError::Refused { refusal, .. })
-                if is_throttled(&refusal)
+                if refusal.is_throttled()
                     && attempt < SEND_ATTEMPTS
                     && limit.pause(pause).is_ok() =>
             {
@@ -301,7 +301,7 @@ pub(super) fn send(api: &Api, command: &SendCommand, limit: &Limit) -> Result<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::api::PingStatus;
+    use crate::client::api::PingStatus;
 
     fn order(command: &[&str]) -> Send {
         Send {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::ended::{EndedInvocation, is_final};
 use super::pace::CallPace;
 use super::watched_command::{Listing, OutputPages, SUMMARY_INTERVALS, WatchedCommand};
-use crate::aws::api::{CommandInvocations, CommandOutput, CommandSummary};
+use crate::client::api::{CommandInvocations, CommandOutput, CommandSummary};
 
 /// Calls under way at the same time.
 pub(super) const CALLS_AT_ONCE: usize = 4;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::aws::api::CommandInvocation;
+use crate::client::api::CommandInvocation;
 
 /// How long a call takes.
 const CALL: Duration = Duration::from_millis(40);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::ended::{EndedInvocation, is_final};
-use crate::aws::api::{CommandInvocation, CommandSummary};
+use crate::client::api::{CommandInvocation, CommandSummary};
 
 /// Nodes that one command may have: what is remembered of each is its id.
 pub(super) const MOST_NODES: usize = 100_000;

@@ -15,6 +15,7 @@ mod listen;
 mod listening;
 mod multiplexer;
 mod mux;
+mod mux_event;
 mod outgoing;
 mod reactor;
 mod socket;
@@ -35,7 +36,8 @@ pub(crate) use accept::Acceptor;
 #[allow(unreachable_pub, reason = "the library shows it")]
 pub use listen::ListenAddress;
 pub(crate) use listen::{BindError, Bound, Listener};
-pub(crate) use multiplexer::{Multiplexer, MuxEvent};
+pub(crate) use multiplexer::Multiplexer;
+pub(crate) use mux_event::MuxEvent;
 pub(crate) use socket::{Peer, Socket, Unread};
 pub(crate) use version::{can_multiplex, wants_keepalive};
 

@@ -12,6 +12,7 @@ use mio::event::Event as Readiness;
 
 use super::connection::{LocalConnection, Read};
 use super::ended_early::EndedEarly;
+use super::mux_event::MuxEvent;
 use super::outgoing::Outgoing;
 use super::socket::{Peer, Socket};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
@@ -28,24 +29,6 @@ const PIECES: usize = 64;
 const CLOSING: Duration = Duration::from_secs(2);
 /// After the end of the session: how long to wait for local sockets that take nothing of what has come.
 const LAST_WRITES: Duration = Duration::from_secs(5);
-
-/// What happened to connections.
-#[derive(Debug)]
-pub(crate) enum MuxEvent {
-    /// The agent could not reach the destination for this one, or for another that is gone already.
-    Refused,
-    /// A line for the user.
-    Complaint(String),
-    /// A connection is over. Comes once for each that was [connected](Multiplexer::connect).
-    Closed {
-        /// Its stream.
-        id: StreamId,
-        /// Bytes to the remote.
-        sent: u64,
-        /// Bytes from the remote that the local side has taken.
-        received: u64,
-    },
-}
 
 /// The local connections of one session. Whoever drives it waits for their readiness and for the channel.
 pub(crate) struct Multiplexer {
@@ -65,6 +48,8 @@ pub(crate) struct Multiplexer {
     moved: (u64, u64),
     events: VecDeque<MuxEvent>,
     ended: Option<(End, Instant)>,
+    /// The connection that the remote ended last, with all that it sent written.
+    finished: Option<StreamId>,
 }
 
 impl Multiplexer {
@@ -83,6 +68,7 @@ impl Multiplexer {
             moved: (0, 0),
             events: VecDeque::new(),
             ended: None,
+            finished: None,
         }
     }
 
@@ -106,6 +92,11 @@ impl Multiplexer {
     /// How the session ended, if it has.
     pub(crate) fn ended(&self) -> Option<&End> {
         self.ended.as_ref().map(|(end, _)| end)
+    }
+
+    /// Whether this is the connection that the remote ended last, with all that it sent written.
+    pub(crate) fn has_finished(&self, id: StreamId) -> bool {
+        self.finished == Some(id)
     }
 
     /// Whether the session has ended, and all that came was written to who takes it.
@@ -325,6 +316,9 @@ impl Multiplexer {
 
     /// The remote has closed, and all that it sent is written.
     fn finish(&mut self, id: StreamId, now: Instant) {
+        if self.smux.is_finished(id) {
+            self.finished = Some(id);
+        }
         self.smux.close(id, now);
         let Some(connection) = self.connections.get_mut(&id) else {
             return;

@@ -6,7 +6,8 @@ use std::time::Instant;
 use mio::{Events, Token};
 
 use super::listening::PortEvent;
-use super::multiplexer::{Multiplexer, MuxEvent};
+use super::multiplexer::Multiplexer;
+use super::mux_event::MuxEvent;
 use super::reactor::Reactor;
 use super::socket::Unread;
 use crate::datachannel::{DataChannel, End};

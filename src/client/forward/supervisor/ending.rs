@@ -8,9 +8,9 @@ use super::{
     Finish, ForwardEvent, ForwardOrder, ForwardReport, STOP_TIMEOUT, SessionNumber, Supervised,
     Supervisor,
 };
-use crate::client::Session;
+use crate::client::RawSession;
+use crate::client::failure::{ClientError, ErrorKind};
 use crate::datachannel::End;
-use crate::error::Error;
 use crate::sanitise;
 
 /// A first session that ends so soon, with a reason and before anybody has connected, could not be started.
@@ -42,8 +42,11 @@ impl Supervisor {
             && now.saturating_duration_since(supervised.since) < COULD_NOT_START
         {
             // The agent could not start it: there would be nothing else in the next one.
-            let error = Error::Start(sanitise::line(output.trim()));
-            return Some(Finish::Over(Err(error)));
+            let error = ClientError::of_end(&end);
+            return Some(Finish::Over(Err(ClientError::new(
+                ErrorKind::Remote,
+                error.to_string(),
+            ))));
         }
         let reason = match &end {
             End::Closed { output } if !output.trim().is_empty() => sanitise::line(output.trim()),
@@ -56,7 +59,7 @@ impl Supervisor {
             End::Failed(error) => {
                 // It may still run, and nobody will use it.
                 supervised.session.end_in_background(STOP_TIMEOUT);
-                Err(error)
+                Err(ClientError::of(ErrorKind::SessionLost, &error))
             }
             End::Closed { .. } | End::TimedOut => Ok(()),
         };
@@ -77,7 +80,7 @@ impl Supervisor {
         self.port.post(ForwardOrder::Stop);
         self.cancel.cancel();
         let (alive, all_ended) = bounded::<()>(0);
-        let end = |session: Session| {
+        let end = |session: RawSession| {
             let alive = alive.clone();
             let work = move || {
                 let _alive = alive;

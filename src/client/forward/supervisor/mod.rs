@@ -16,9 +16,9 @@ use super::options::ForwardOptions;
 use super::route::ForwardRoute;
 use super::standing::{RouteId, SessionNumber};
 use super::start::{Ready, StartFailure};
-use crate::client::{Client, Session};
+use crate::client::failure::{ClientError, ErrorKind};
+use crate::client::{Client, RawSession};
 use crate::datachannel::Notice;
-use crate::error::Error;
 use crate::network::Cancel;
 use crate::sanitise;
 use crate::waker::Mailbox;
@@ -31,7 +31,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An established session.
 struct Supervised {
-    session: Session,
+    session: RawSession,
     /// As they may be shown.
     name: String,
     target: String,
@@ -61,7 +61,7 @@ enum Finish {
     /// It was asked to.
     Stopped,
     /// Something ended it.
-    Over(Result<(), Error>),
+    Over(Result<(), ClientError>),
 }
 
 /// The thread's state.
@@ -229,9 +229,10 @@ impl Supervisor {
             } => return self.handle_end(key, end, was_of_use, now),
             ForwardReport::Complaint(line) => self.tell(ForwardEvent::Warning(line)),
             ForwardReport::Broken(error) => {
-                return Some(Finish::Over(Err(Error::Lost(format!(
-                    "cannot go on with the local connections: {error}"
-                )))));
+                return Some(Finish::Over(Err(ClientError::new(
+                    ErrorKind::Local,
+                    format!("cannot go on with the local connections: {error}"),
+                ))));
             }
         }
         None

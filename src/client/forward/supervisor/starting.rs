@@ -7,10 +7,11 @@ use super::{
     Finish, ForwardEvent, ForwardOrder, ForwardRoute, Ready, RouteId, StartAnswer, StartFailure,
     Supervised, Supervisor,
 };
+use crate::client::failure::{ClientError, ErrorKind};
 use crate::client::forward::destination::Destination;
 use crate::client::forward::start::start;
 use crate::client::target::reach::INTERVAL;
-use crate::error::Error;
+
 use crate::network::Limit;
 use crate::{random, sanitise};
 
@@ -75,7 +76,7 @@ impl Supervisor {
             .name("start-session".to_owned())
             .spawn(work)
         {
-            let error = crate::session::out_of_resources(&error);
+            let error = ClientError::resources(&error);
             let result = Err(StartFailure {
                 error,
                 is_final: false,
@@ -105,7 +106,7 @@ impl Supervisor {
                     return None;
                 }
                 // While a node is replaced, two nodes may have its name.
-                let is_final = is_final && !matches!(error, Error::Usage(_));
+                let is_final = is_final && !matches!(error.kind(), ErrorKind::TargetAmbiguous);
                 if is_final || is_first || self.options.once {
                     return Some(Finish::Over(Err(error)));
                 }
@@ -116,7 +117,7 @@ impl Supervisor {
     }
 
     /// No session could be started: the port thread is told.
-    fn give_up(&mut self, id: RouteId, error: &Error) {
+    fn give_up(&mut self, id: RouteId, error: &ClientError) {
         let is_beside_others = self.sessions.values().any(|session| session.route == id);
         if let Some(route) = self.routes.get_mut(&id) {
             let pace = if is_beside_others {

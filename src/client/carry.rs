@@ -1,0 +1,456 @@
+//! Carries a session's bytes to a socket pair and back, in a thread: the other end of the pair is what a program reads and writes.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::RawSession;
+use super::failure::{ClientError, ErrorKind};
+use super::session_event::{SessionEnd, SessionEvent};
+use crate::datachannel::{Delivery, End, Notice, Urgency};
+use crate::message::content::exit_code;
+use crate::message::{Flag, PayloadType};
+use crate::sanitise;
+use crate::session::port::{Multiplexer, MuxEvent, Peer, Socket};
+use crate::waker::{WakeReceiver, Waker, timespec, waker};
+
+const WAKER: Token = Token(0);
+const CONNECTION: Token = Token(1);
+/// What is moved in one direction before the other gets its turn, bytes.
+const ROUND: usize = 256 * 1024;
+/// What is read from the program at a time, bytes.
+const PIECE: usize = 32 * 1024;
+/// How long the last bytes may take of a program that is gone, and the end of its session after that.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// No typist is faster, bytes at a time: more is a paste or a program's, and waits behind a closed window.
+const TYPED: usize = 64;
+
+/// What is carried.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Carriage {
+    /// The session's bytes as they are. `is_typed`: keystrokes go before what else waits.
+    Bytes { is_typed: bool },
+    /// One connection of a multiplexed port; see [`Multiplexer::new`].
+    Connection { keepalive: bool, message: usize },
+}
+
+/// What the handles of a session and its thread share.
+#[derive(Debug)]
+pub(super) struct CarriedState {
+    /// Why reading and writing fail, once the socket is closed.
+    failure: OnceLock<ClientError>,
+    end: OnceLock<SessionEnd>,
+    is_leaving: AtomicBool,
+    was_end_told: AtomicBool,
+    waker: Waker,
+    notices: Receiver<Notice>,
+    /// Disconnected when the thread has ended.
+    done: Receiver<()>,
+}
+
+impl CarriedState {
+    /// Why the bytes have ended that could be read, if not by the remote's own end.
+    pub(super) fn failure(&self) -> Option<&ClientError> {
+        self.failure.get()
+    }
+
+    /// The next event; nothing at the deadline, or after the end.
+    pub(super) fn event(&self, deadline: Instant) -> Option<SessionEvent> {
+        match self.notices.recv_deadline(deadline) {
+            Ok(notice) => Some(match notice {
+                Notice::Reconnecting { reason } => SessionEvent::Reconnecting {
+                    reason: sanitise::line(&reason),
+                },
+                Notice::Reconnected => SessionEvent::Reconnected,
+                Notice::Silent => SessionEvent::Warning(
+                    "the target has not said anything for 15 seconds; still waiting".to_owned(),
+                ),
+                Notice::Unacknowledged => SessionEvent::Warning(
+                    "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying"
+                        .to_owned(),
+                ),
+            }),
+            Err(RecvTimeoutError::Timeout) => None,
+            // The channel has ended, and the thread is about to.
+            Err(RecvTimeoutError::Disconnected) => {
+                let end = self.wait(deadline)?;
+                let is_told = self.was_end_told.swap(true, Ordering::SeqCst);
+                (!is_told).then_some(SessionEvent::Ended(end))
+            }
+        }
+    }
+
+    /// Waits for the thread's end.
+    pub(super) fn wait(&self, deadline: Instant) -> Option<SessionEnd> {
+        match self.done.recv_deadline(deadline) {
+            Err(RecvTimeoutError::Timeout) => None,
+            _ => self.end.get().cloned(),
+        }
+    }
+
+    /// Has the session ended.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+/// Starts carrying; the program's end.
+pub(super) fn start(
+    session: RawSession,
+    carriage: Carriage,
+) -> Result<(UnixStream, Arc<CarriedState>), ClientError> {
+    start_thread(session, carriage).map_err(|error| ClientError::resources(&error))
+}
+
+fn start_thread(
+    session: RawSession,
+    carriage: Carriage,
+) -> io::Result<(UnixStream, Arc<CarriedState>)> {
+    let (program, socket) = UnixStream::pair()?;
+    socket.set_nonblocking(true)?;
+    let (waker, wake_receiver) = waker()?;
+    let (alive, done) = bounded(0);
+    let state = Arc::new(CarriedState {
+        failure: OnceLock::new(),
+        end: OnceLock::new(),
+        is_leaving: AtomicBool::new(false),
+        was_end_told: AtomicBool::new(false),
+        waker: waker.clone(),
+        notices: session.notices().clone(),
+        done,
+    });
+    let shared = Arc::clone(&state);
+    let work = move || {
+        session.channel().on_readable(waker.clone());
+        session.channel().on_writable(waker);
+        // The program sees the end of its socket when the reason is there.
+        let kept = socket.try_clone();
+        let end = match carriage {
+            Carriage::Bytes { is_typed } => {
+                ByteCarrier::new(&session, socket, &wake_receiver, &shared, is_typed).carry()
+            }
+            Carriage::Connection { keepalive, message } => {
+                let mux = Multiplexer::new(session.channel().clone(), keepalive, message);
+                carry_connection(&session, mux, socket, &wake_receiver, &shared)
+            }
+        };
+        let end = end.unwrap_or_else(|error| SessionEnd::Failed(ClientError::resources(&error)));
+        let failure = match &end {
+            SessionEnd::Failed(error) => Some(error.clone()),
+            SessionEnd::TimedOut => Some(ClientError::of_end(&End::TimedOut)),
+            SessionEnd::Left => Some(ClientError::new(
+                ErrorKind::Cancelled,
+                "the session was ended here",
+            )),
+            SessionEnd::Closed { .. } => None,
+        };
+        if let Some(failure) = failure {
+            // One that says more may be there already.
+            let _ = shared.failure.set(failure);
+        }
+        drop(kept);
+        if !matches!(end, SessionEnd::Closed { .. } | SessionEnd::TimedOut)
+            && let Err(error) = session.end(Instant::now() + END_TIMEOUT)
+        {
+            log::info!("the remote session could not be ended: {error}");
+        }
+        // Nobody else sets it.
+        let _ = shared.end.set(end);
+        drop(session);
+        drop(alive);
+    };
+    std::thread::Builder::new()
+        .name("stream".to_owned())
+        .spawn(work)?;
+    Ok((program, state))
+}
+
+/// How the session ended, for its user.
+fn session_end(end: &End, status: Option<i32>) -> SessionEnd {
+    match end {
+        End::Closed { output } => SessionEnd::Closed {
+            status,
+            message: sanitise::line(output.trim()),
+        },
+        End::TimedOut => SessionEnd::TimedOut,
+        End::Failed(error) => SessionEnd::Failed(ClientError::of(ErrorKind::SessionLost, error)),
+    }
+}
+
+fn refused() -> ClientError {
+    ClientError::new(
+        ErrorKind::ConnectionRefused,
+        "the agent could not reach the destination: does it listen, and may the target reach it?",
+    )
+}
+
+/// Bytes as they are.
+struct ByteCarrier<'a> {
+    session: &'a RawSession,
+    socket: UnixStream,
+    wake_receiver: &'a WakeReceiver,
+    state: &'a CarriedState,
+    is_typed: bool,
+    /// What came, for the program.
+    incoming: Bytes,
+    /// What the program wrote, for the remote.
+    outgoing: Bytes,
+    /// The program writes no more.
+    at_end: bool,
+    /// The program is gone, since then.
+    gone: Option<Instant>,
+    ended: Option<End>,
+    status: Option<i32>,
+}
+
+impl<'a> ByteCarrier<'a> {
+    fn new(
+        session: &'a RawSession,
+        socket: UnixStream,
+        wake_receiver: &'a WakeReceiver,
+        state: &'a CarriedState,
+        is_typed: bool,
+    ) -> Self {
+        Self {
+            session,
+            socket,
+            wake_receiver,
+            state,
+            is_typed,
+            incoming: Bytes::new(),
+            outgoing: Bytes::new(),
+            at_end: false,
+            gone: None,
+            ended: None,
+            status: None,
+        }
+    }
+
+    fn carry(mut self) -> io::Result<SessionEnd> {
+        loop {
+            self.wake_receiver.clear();
+            let is_busy = self.receive() | self.transmit();
+            if let Some(end) = &self.ended
+                && (self.incoming.is_empty() || self.gone.is_some())
+            {
+                return Ok(session_end(end, self.status));
+            }
+            if self.state.is_leaving.load(Ordering::SeqCst) {
+                return Ok(SessionEnd::Left);
+            }
+            if let Some(since) = self.gone {
+                let is_sent = self.at_end && self.outgoing.is_empty();
+                if is_sent || since.elapsed() >= END_TIMEOUT {
+                    return Ok(SessionEnd::Left);
+                }
+            }
+            self.sleep(is_busy)?;
+        }
+    }
+
+    /// Hands on what came; whether there may be more.
+    fn receive(&mut self) -> bool {
+        let mut moved = 0;
+        while self.ended.is_none() || !self.incoming.is_empty() {
+            while !self.incoming.is_empty() {
+                match self.socket.write(&self.incoming) {
+                    Ok(count) => {
+                        self.incoming.advance(count);
+                        moved += count;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // Nobody reads it.
+                    Err(_) => self.incoming.clear(),
+                }
+            }
+            if moved >= ROUND {
+                return true;
+            }
+            match self.session.channel().try_receive() {
+                None => return false,
+                Some(Delivery::Payload(PayloadType::Output | PayloadType::StdErr, bytes)) => {
+                    self.incoming = bytes;
+                }
+                Some(Delivery::Payload(PayloadType::ExitCode, bytes)) => {
+                    self.status = exit_code(&bytes).and_then(|code| i32::try_from(code).ok());
+                }
+                Some(Delivery::Payload(PayloadType::Flag, flag)) => {
+                    if Flag::from_bytes(&flag) == Some(Flag::ConnectToPortError) {
+                        // Told when the agent ends the session for it.
+                        let _ = self.state.failure.set(refused());
+                    }
+                }
+                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
+                Some(Delivery::Ended(end)) => self.ended = Some(end),
+            }
+        }
+        false
+    }
+
+    /// Sends what the program wrote; whether there may be more that can be sent.
+    fn transmit(&mut self) -> bool {
+        let mut moved = 0;
+        while self.ended.is_none() && moved < ROUND {
+            if self.outgoing.is_empty() && !self.at_end {
+                let mut buffer = vec![0; PIECE];
+                match self.socket.read(&mut buffer) {
+                    Ok(0) => self.at_end = true,
+                    Ok(count) => {
+                        buffer.truncate(count);
+                        self.outgoing = buffer.into();
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    Err(_) => self.at_end = true,
+                }
+            }
+            if self.outgoing.is_empty() {
+                return false;
+            }
+            let urgency = if self.is_typed && self.outgoing.len() <= TYPED {
+                Urgency::Interactive
+            } else {
+                Urgency::Bulk
+            };
+            match self.session.channel().send(&self.outgoing, urgency) {
+                // Its waker tells when there is room.
+                Ok(0) => return false,
+                Ok(count) => {
+                    self.outgoing.advance(count);
+                    moved += count;
+                }
+                // Its last delivery tells how.
+                Err(_) => self.outgoing.clear(),
+            }
+        }
+        self.ended.is_none()
+    }
+
+    fn sleep(&mut self, is_busy: bool) -> io::Result<()> {
+        let mut wanted = PollFlags::empty();
+        if self.outgoing.is_empty() && !self.at_end {
+            wanted |= PollFlags::IN;
+        }
+        if !self.incoming.is_empty() {
+            wanted |= PollFlags::OUT;
+        }
+        let mut descriptors = vec![PollFd::from_borrowed_fd(
+            self.wake_receiver.as_fd(),
+            PollFlags::IN,
+        )];
+        // The end of one that is gone would be told again and again.
+        if self.gone.is_none() {
+            descriptors.push(PollFd::from_borrowed_fd(self.socket.as_fd(), wanted));
+        }
+        let left = match (is_busy, self.gone) {
+            (true, _) => Some(Duration::ZERO),
+            (false, Some(since)) => Some(END_TIMEOUT.saturating_sub(since.elapsed())),
+            (false, None) => None,
+        };
+        match poll(&mut descriptors, left.map(timespec).as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(socket) = descriptors.get(1)
+            && socket.revents().intersects(PollFlags::HUP | PollFlags::ERR)
+        {
+            self.gone = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+/// One connection of a multiplexed port.
+fn carry_connection(
+    session: &RawSession,
+    mut mux: Multiplexer,
+    socket: UnixStream,
+    wake_receiver: &WakeReceiver,
+    state: &CarriedState,
+) -> io::Result<SessionEnd> {
+    let mut poll = Poll::new()?;
+    poll.registry().register(
+        &mut SourceFd(&wake_receiver.as_fd().as_raw_fd()),
+        WAKER,
+        Interest::READABLE,
+    )?;
+    let socket = Socket::Unix(mio::net::UnixStream::from_std(socket));
+    let register = |socket: &mut Socket, _| {
+        poll.registry()
+            .register(socket, CONNECTION, Interest::READABLE | Interest::WRITABLE)
+    };
+    let Some(id) = mux.connect(socket, Peer::Nameless, Instant::now(), register) else {
+        return Err(io::Error::other("the connection cannot be waited for"));
+    };
+    let mut readiness = Events::with_capacity(16);
+    loop {
+        wake_receiver.clear();
+        let now = Instant::now();
+        mux.set_connected(session.channel().status().outage.is_none());
+        let is_busy = mux.work(now);
+        let mut is_closed = false;
+        while let Some(event) = mux.poll_event() {
+            match event {
+                MuxEvent::Refused => return Ok(SessionEnd::Failed(refused())),
+                MuxEvent::Complaint(line) => log::info!("{line}"),
+                MuxEvent::Closed { .. } => is_closed = true,
+            }
+        }
+        let is_whole = mux.has_finished(id);
+        if let Some(end) = mux.ended() {
+            if !is_whole {
+                // Before the last bytes are written, which look like an end.
+                let _ = state.failure.set(ClientError::of_end(end));
+            }
+            if is_closed || mux.is_finished(now) {
+                return Ok(session_end(end, None));
+            }
+        } else if is_closed {
+            if is_whole {
+                end_unused(session);
+                return Ok(SessionEnd::Closed {
+                    status: None,
+                    message: String::new(),
+                });
+            }
+            return Ok(SessionEnd::Left);
+        }
+        if state.is_leaving.load(Ordering::SeqCst) {
+            return Ok(SessionEnd::Left);
+        }
+        let timeout = if is_busy {
+            Some(Duration::ZERO)
+        } else {
+            let until = mux.next_timeout();
+            until.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match poll.poll(&mut readiness, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let now = Instant::now();
+        for event in &readiness {
+            if event.token() == CONNECTION {
+                mux.note(id, event, now);
+            }
+        }
+    }
+}
+
+/// Its only connection is over: nobody needs it any more.
+fn end_unused(session: &RawSession) {
+    if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+        log::info!("the remote session could not be ended: {error}");
+    }
+}

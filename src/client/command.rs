@@ -1,0 +1,421 @@
+//! A command on a target: its streams and its exit code.
+
+use std::io::{self, PipeWriter};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::Client;
+use super::copy::{Copier, CopyError, CopyOptions, OutputStream};
+use super::exec::{OutputPiece, StartedCommand, quoted};
+use super::failure::{ClientError, ErrorKind};
+use super::output::{Output, OutputReader, collect};
+use super::stdin::{Stdin, StdinKind};
+use super::target::Target;
+use super::watch::{Watch, bounded as bounded_time, watch};
+use crate::network::{Cancel, Limit, Stop};
+
+/// Pieces of output that wait for their reader, of each stream: behind a slow reader the command waits.
+const PIECES: usize = 64;
+/// How much of each stream is collected unless somebody says otherwise, bytes.
+const OUTPUT_LIMIT: usize = 64 << 20;
+/// How long ending a session may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A command that is to be run: see [`Client::exec`].
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use std::time::Duration;
+///
+/// let output = client
+///     .exec(&target, ["sh", "-c", "tr a-z A-Z; echo done >&2; exit 3"])
+///     .stdin("hello\n")
+///     .timeout(Duration::from_secs(60))
+///     .output()?;
+/// assert_eq!(output.status, Some(3));
+/// assert_eq!(output.stdout, b"HELLO\n");
+/// assert_eq!(output.stderr, b"done\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing runs before `output` or `spawn`"]
+pub struct Exec {
+    client: Client,
+    target: Target,
+    words: Vec<String>,
+    stdin: Stdin,
+    timeout: Option<Duration>,
+    reason: Option<String>,
+    limit: usize,
+}
+
+impl Exec {
+    pub(super) fn new(client: &Client, target: &Target, words: Vec<String>) -> Self {
+        Self {
+            client: client.clone(),
+            target: target.clone(),
+            words,
+            stdin: Stdin::nothing(),
+            timeout: None,
+            reason: None,
+            limit: OUTPUT_LIMIT,
+        }
+    }
+
+    /// What it reads.
+    pub fn stdin(mut self, stdin: impl Into<Stdin>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// How long it may take, all in all. Without it the command may take as long as it likes, and only its start has the client's time.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Why, for the records of Session Manager.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// How much of each stream [`output`](Self::output) collects, bytes: 64 MiB unless it is said here.
+    pub const fn output_limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Runs it to its end, and collects what it prints.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`], [`ErrorKind::Cancelled`] and [`ErrorKind::OutputTooLong`], for which the command is ended over there; what
+    /// can go wrong with StartSession; a session that is lost. A command that fails is no error: see [`Output::status`].
+    pub fn output(self) -> Result<Output, ClientError> {
+        let limit = self.limit;
+        let mut command = self.spawn()?;
+        // Who wants to write to it spawns it.
+        drop(command.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        if let (Some(out), Some(err)) = (command.stdout.take(), command.stderr.take()) {
+            collect(&out, &mut stdout, &err, &mut stderr, limit)?;
+        }
+        Ok(Output {
+            status: command.wait()?,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`]: no word, a NUL in one, or a container of ECS, which carries only commands on a pty. What can go wrong
+    /// with StartSession.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::Stdin;
+    /// use std::io::{BufRead, BufReader, Write};
+    ///
+    /// let mut sort = client.exec(&target, ["sort"]).stdin(Stdin::piped()).spawn()?;
+    /// let mut stdin = sort.stdin.take().expect("a pipe");
+    /// stdin.write_all(b"b\na\n")?;
+    /// drop(stdin);
+    /// let stdout = BufReader::new(sort.stdout.take().expect("a stream"));
+    /// let lines: Vec<String> = stdout.lines().collect::<Result<_, _>>()?;
+    /// assert_eq!(lines, ["a", "b"]);
+    /// assert_eq!(sort.wait()?, Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn(self) -> Result<RemoteCommand, ClientError> {
+        let invalid = |text: &str| Err(ClientError::new(ErrorKind::InvalidInput, text));
+        if self.words.is_empty() {
+            return invalid("there is no command");
+        }
+        if self.words.iter().any(|word| word.contains('\0')) {
+            return invalid("a word of the command holds a NUL character");
+        }
+        if self.target.container().is_some() {
+            return invalid(
+                "the target is a container of ECS, which carries only commands on a terminal",
+            );
+        }
+        let deadline = self.timeout.map(|time| Instant::now() + bounded_time(time));
+        let limit = match self.timeout {
+            Some(time) => self.client.limit().at_most(bounded_time(time)),
+            None => self.client.limit(),
+        };
+        limit
+            .remaining()
+            .map_err(|stop| ClientError::stopped(stop, "the command"))?;
+        if self.stdin.is_nothing() {
+            self.spawn_plain(&limit, deadline)
+        } else {
+            self.spawn_fed(deadline)
+        }
+    }
+
+    fn spawn_plain(
+        self,
+        limit: &Limit,
+        deadline: Option<Instant>,
+    ) -> Result<RemoteCommand, ClientError> {
+        let line = quoted(&self.words);
+        let started = self
+            .client
+            .start_command(&self.target, &line, self.reason.as_deref(), limit)
+            .map_err(|error| ClientError::from(error).within(limit))?;
+        let begin = Instant::now() + limit.remaining().unwrap_or_default();
+        let started = Arc::new(started);
+        let running = Arc::clone(&started);
+        let work = move |pieces: &Pieces| {
+            let result = running.run(begin, |piece| match piece {
+                OutputPiece::Stdout(bytes) => pieces.put(OutputStream::Stdout, bytes),
+                OutputPiece::Stderr(bytes) => pieces.put(OutputStream::Stderr, bytes),
+            });
+            match result {
+                Ok(code) => Ok(i32::try_from(code).ok()),
+                Err(error) => Err(ClientError::of(ErrorKind::Remote, &error)),
+            }
+        };
+        let ender = CommandEnder::Session(started);
+        run(ender, deadline, self.client.cancel(), None, work)
+    }
+
+    fn spawn_fed(self, deadline: Option<Instant>) -> Result<RemoteCommand, ClientError> {
+        let no_resources = |error: io::Error| ClientError::resources(&error);
+        let (descriptor, writer) = match self.stdin.into_kind() {
+            StdinKind::File(descriptor) => (descriptor, None),
+            StdinKind::Piped => {
+                let (reader, writer) = io::pipe().map_err(no_resources)?;
+                (reader.into(), Some(writer))
+            }
+            StdinKind::Nothing => {
+                let (reader, _) = io::pipe().map_err(no_resources)?;
+                (reader.into(), None)
+            }
+            StdinKind::Bytes(bytes) => {
+                let (reader, mut writer) = io::pipe().map_err(no_resources)?;
+                thread::Builder::new()
+                    .name("stdin".to_owned())
+                    // It ends when the command wants no more: the reader is gone then.
+                    .spawn(move || io::Write::write_all(&mut writer, &bytes))
+                    .map_err(no_resources)?;
+                (reader.into(), None)
+            }
+        };
+        let cancel = Cancel::new().map_err(no_resources)?;
+        let options = CopyOptions {
+            sessions: 1,
+            preserve: false,
+            wait: None,
+            reason: self.reason,
+        };
+        let copier = Copier::new(&self.client, self.target.id(), options, &cancel)?;
+        let words = self.words;
+        let work = move |pieces: &Pieces| {
+            let mut take = |stream, bytes: &[u8]| {
+                pieces.put(stream, Bytes::copy_from_slice(bytes));
+                Ok(())
+            };
+            let code = copier.run_fed(&words, descriptor.as_fd(), &mut take);
+            drop(descriptor);
+            // Sessions are ended in threads of their own.
+            match code {
+                Ok(code) => Ok(code.map(i32::from)),
+                Err(CopyError::Start(text)) => Err(ClientError::new(ErrorKind::Service, text)),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let ender = CommandEnder::Copier(cancel);
+        run(ender, deadline, self.client.cancel(), writer, work)
+    }
+}
+
+/// Starts the thread that carries a command's output.
+fn run(
+    ender: CommandEnder,
+    deadline: Option<Instant>,
+    cancel: Option<&Cancel>,
+    stdin: Option<PipeWriter>,
+    work: impl FnOnce(&Pieces) -> Result<Option<i32>, ClientError> + Send + 'static,
+) -> Result<RemoteCommand, ClientError> {
+    let (goes_on, is_stopped) = bounded(0);
+    let (to_stdout, stdout) = bounded(PIECES);
+    let (to_stderr, stderr) = bounded(PIECES);
+    let (tell, end) = bounded(1);
+    let state = Arc::new(CommandState {
+        ender,
+        why: OnceLock::new(),
+        goes_on: Mutex::new(Some(goes_on)),
+    });
+    let failed = |error: io::Error| {
+        state.stop(Stop::Cancelled);
+        ClientError::resources(&error)
+    };
+    let watched = Arc::clone(&state);
+    let watch = watch(deadline, cancel, move |stop| watched.stop(stop)).map_err(failed)?;
+    let shared = Arc::clone(&state);
+    thread::Builder::new()
+        .name("command".to_owned())
+        .spawn(move || {
+            let pieces = Pieces {
+                stdout: to_stdout,
+                stderr: to_stderr,
+                is_stopped,
+            };
+            let result = work(&pieces);
+            let result = match shared.why.get() {
+                Some(stop) => Err(ClientError::stopped(*stop, "the command")),
+                None => result,
+            };
+            // First its end, which is known when the streams are at theirs.
+            let _ = tell.send(result);
+            drop(pieces);
+        })
+        .map_err(failed)?;
+    Ok(RemoteCommand {
+        stdin,
+        stdout: Some(OutputReader::new(stdout)),
+        stderr: Some(OutputReader::new(stderr)),
+        end,
+        state,
+        _watch: watch,
+    })
+}
+
+/// A command that runs. When it is dropped the command is ended over there, in the background.
+///
+/// Both streams want to be read, in two threads or one after the other where one of them is short: a command whose output nobody takes
+/// waits. [`Exec::output`] and [`wait`](Self::wait) see to that by themselves.
+#[derive(Debug)]
+pub struct RemoteCommand {
+    /// Where its stdin is written to, if that is [piped](Stdin::piped). Drop it for the end.
+    pub stdin: Option<PipeWriter>,
+    /// What it prints to stdout.
+    pub stdout: Option<OutputReader>,
+    /// What it prints to stderr.
+    pub stderr: Option<OutputReader>,
+    end: Receiver<Result<Option<i32>, ClientError>>,
+    state: Arc<CommandState>,
+    _watch: Option<Watch>,
+}
+
+impl RemoteCommand {
+    /// Waits for its end, and gives its exit code. Output that was not taken out of it is thrown away, and so is its stdin.
+    ///
+    /// # Errors
+    /// As [`Exec::output`].
+    pub fn wait(mut self) -> Result<Option<i32>, ClientError> {
+        drop(self.stdin.take());
+        drop(self.stdout.take());
+        drop(self.stderr.take());
+        self.end.recv().unwrap_or_else(|_| {
+            Err(ClientError::new(
+                ErrorKind::SessionLost,
+                "the command's thread ended unexpectedly; this is a defect of the library",
+            ))
+        })
+    }
+
+    /// Ends it, over there as well. Who waits for it gets [`ErrorKind::Cancelled`].
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::ErrorKind;
+    ///
+    /// let command = client.exec(&target, ["sleep", "60"]).spawn()?;
+    /// command.stop();
+    /// assert_eq!(command.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stop(&self) {
+        self.state.stop(Stop::Cancelled);
+    }
+}
+
+impl Drop for RemoteCommand {
+    fn drop(&mut self) {
+        if self.end.is_empty() {
+            self.state.stop(Stop::Cancelled);
+        }
+    }
+}
+
+/// What ends a command.
+#[derive(Debug)]
+enum CommandEnder {
+    Session(Arc<StartedCommand>),
+    Copier(Cancel),
+}
+
+/// What the command's handle and its threads share.
+#[derive(Debug)]
+struct CommandState {
+    ender: CommandEnder,
+    /// Why it was ended.
+    why: OnceLock<Stop>,
+    /// Dropped when it is ended: nobody waits for readers any more.
+    goes_on: Mutex<Option<Sender<()>>>,
+}
+
+impl CommandState {
+    /// Ends it. What takes its time is done in the background.
+    fn stop(&self, why: Stop) {
+        if self.why.set(why).is_err() {
+            return;
+        }
+        let mut goes_on = self.goes_on.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(goes_on.take());
+        match &self.ender {
+            CommandEnder::Copier(cancel) => cancel.cancel(),
+            CommandEnder::Session(started) => {
+                let started = Arc::clone(started);
+                let work = move || {
+                    let session = started.session();
+                    if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+                        log::info!("the remote session could not be ended: {error}");
+                    }
+                    session.channel().close();
+                };
+                // Without a thread it ends when it has been idle for its time.
+                let _ = thread::Builder::new()
+                    .name("terminate".to_owned())
+                    .spawn(work);
+            }
+        }
+    }
+}
+
+/// Where output goes.
+struct Pieces {
+    stdout: Sender<Bytes>,
+    stderr: Sender<Bytes>,
+    is_stopped: Receiver<()>,
+}
+
+impl Pieces {
+    fn put(&self, stream: OutputStream, bytes: Bytes) {
+        let to = match stream {
+            OutputStream::Stdout => &self.stdout,
+            OutputStream::Stderr => &self.stderr,
+        };
+        // Who does not read it any more, or has ended the command, does not want it.
+        select! {
+            send(to, bytes) -> _ => {}
+            recv(self.is_stopped) -> _ => {}
+        }
+    }
+}
