@@ -68,7 +68,9 @@ def linked_crates(target):
         )
         for each in seen
     }
-    crates = sorted((packages[each] for each in seen), key=lambda each: (each["name"], each["version"]))
+    crates = sorted(
+        (packages[each] for each in seen), key=lambda each: (each["name"], each["version"])
+    )
     openssl = next(each for each in metadata["packages"] if each["name"] == "openssl-src")
     return crates, edges, packages[root], openssl
 
@@ -216,7 +218,10 @@ def licenses(architecture):
     lines = [f"{PROGRAM} is made of these parts, under the licences named.", ""]
     lines += [f"{each.name} {each.version}: {each.license}" for each in components]
     if without:
-        lines += ["", "These come without a copy of their licence text; the texts below are the same:"]
+        lines += [
+            "",
+            "These come without a copy of their licence text; the texts below are the same:",
+        ]
         lines += [f"{each.name} {each.version}: {each.license}" for each in without]
     for key in sorted(users, key=lambda key: users[key][0].name):
         names = ", ".join(sorted({f"{each.name} {each.version}" for each in users[key]}))

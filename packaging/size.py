@@ -95,7 +95,9 @@ def part(symbol, openssl):
     if symbol in openssl or symbol.partition(".")[0] in openssl:
         return "(openssl)"
     # `<a::B as c::D>::e` belongs to the crate of B.
-    path = re.match(r"[<&*\[\s]*(?:dyn |mut |const )*([A-Za-z_][A-Za-z0-9_]*)(?:\[[0-9a-f]+\])?::", symbol)
+    path = re.match(
+        r"[<&*\[\s]*(?:dyn |mut |const )*([A-Za-z_][A-Za-z0-9_]*)(?:\[[0-9a-f]+\])?::", symbol
+    )
     if path:
         return path.group(1)
     return "(other C and data)"

@@ -80,9 +80,7 @@ def image(release, layout):
         raise SystemExit(f"{AUTHORITIES} is empty: install Debian's ca-certificates")
     bundle.write_bytes(b"".join(file.read_bytes() for file in certificates))
 
-    items = [
-        item._replace(path=f"{PREFIX}/{item.path}".lstrip("/")) for item in release.items()
-    ]
+    items = [item._replace(path=f"{PREFIX}/{item.path}".lstrip("/")) for item in release.items()]
     items.append(Item(bundle, "etc/ssl/certs/ca-certificates.crt", 0o644))
     links = [(LINK.lstrip("/"), f"{PREFIX}/bin/{PROGRAM}")]
     plain = archive.tarball(items, release.epoch, links)

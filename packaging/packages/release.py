@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+
 import tomllib
 
 TOP = pathlib.Path(__file__).resolve().parents[2]

@@ -10,6 +10,7 @@ import subprocess
 
 from release import PACKAGE, PROGRAM, TARGET, TOP
 
+
 def make(release):
     """Writes the wheel."""
     distribution = PACKAGE.replace("-", "_")
@@ -30,9 +31,7 @@ def make(release):
     # the prefix is /usr or /usr/local.
     for item in [*release.pages(), *release.completions()]:
         add(item.source, data / "data" / item.path)
-    licenses = [
-        item for item in release.items() if item.path.startswith("LICENSE")
-    ]
+    licenses = [item for item in release.items() if item.path.startswith("LICENSE")]
     for item in licenses:
         add(item.source, information / "licenses" / item.path)
     metadata = [

@@ -18,7 +18,6 @@ import struct
 import subprocess
 import tempfile
 import threading
-import unittest
 
 import support
 
@@ -181,7 +180,9 @@ class Sessions(EmptyRoot):
         """A port session carries bytes both ways, and ends at SIGINT."""
         with Echo() as server:
             ports = f"0:{server.port}"
-            command = self.inside("port-forward", "--once", "--target", support.INSTANCE, ports, **options)
+            command = self.inside(
+                "port-forward", "--once", "--target", support.INSTANCE, ports, **options
+            )
             process = subprocess.Popen(
                 command,
                 env=self.environment,

@@ -126,7 +126,13 @@ class Debian(Package):
         self.assertEqual(support.checked(["chroot", self.root, f"/{LINK}"]), b"original\n")
         self.dpkg("--install", package("*_amd64.deb"))
         self.assert_installed()
-        query = ["dpkg-query", f"--root={self.root}", "-W", "-f", "${Package} ${db:Status-Status}\\n"]
+        query = [
+            "dpkg-query",
+            f"--root={self.root}",
+            "-W",
+            "-f",
+            "${Package} ${db:Status-Status}\\n",
+        ]
         listed = support.checked(query).decode().splitlines()
         self.assertIn(f"{PACKAGE} installed", listed)
         self.assertNotIn(f"{NAME} installed", listed)
@@ -316,7 +322,9 @@ class Recipes(support.Folder):
         names = {each["name"] for each in bill["components"]}
         self.assertLessEqual({"openssl", "musl", "rust-std", "tungstenite", "openssl-sys"}, names)
         self.assertNotIn("clap_mangen", names)
-        compiler = {each["name"]: each["value"] for each in bill["metadata"]["properties"]}["compiler"]
+        compiler = {each["name"]: each["value"] for each in bill["metadata"]["properties"]}[
+            "compiler"
+        ]
         built_with = (support.BINARY.parent / "built-with").read_text().splitlines()
         self.assertIn(f"rustc={compiler}", built_with)
         known = {each["bom-ref"] for each in bill["components"]}

@@ -10,9 +10,7 @@ import unittest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
-BINARY = pathlib.Path(
-    os.environ.get("PLUGIN", TARGET / "static" / "session-manager-plugin")
-)
+BINARY = pathlib.Path(os.environ.get("PLUGIN", TARGET / "static" / "session-manager-plugin"))
 DIST = TARGET / "dist"
 #: The other side of sessions.
 SANDBOX = pathlib.Path(os.environ.get("SANDBOX", TARGET / "debug" / "sandbox"))
@@ -79,7 +77,14 @@ def check_manual_and_completions(prefix):
     registered = checked(["bash", "-c", f'source "$0" && complete -p {name}', bash])
     if name.encode() not in registered:
         raise AssertionError(registered)
-    checked(["fish", "--no-config", "--no-execute", share / "fish/vendor_completions.d" / f"{name}.fish"])
+    checked(
+        [
+            "fish",
+            "--no-config",
+            "--no-execute",
+            share / "fish/vendor_completions.d" / f"{name}.fish",
+        ]
+    )
     zsh = [*share.glob(f"zsh/*/_{name}")]
     checked(["zsh", "--no-rcs", "-n", *zsh])
 

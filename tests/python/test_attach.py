@@ -7,9 +7,8 @@ import signal
 import socket
 
 import pytest
-from conftest import TIMEOUT, EchoServer
-
 import session_manager_plugin as smp
+from conftest import TIMEOUT, EchoServer
 from session_manager_plugin import attach
 from session_manager_plugin.testing import Sandbox
 
@@ -66,16 +65,16 @@ def test_interrupting_and_ending(session_manager: Sandbox) -> None:
     def read_until(text: bytes) -> None:
         nonlocal output
         while text not in output:
-            output += os.read(session.stdout.fileno(), 4096)
+            piece = os.read(session.stdout.fileno(), 4096)
+            assert piece, (output, session.messages)
+            output += piece
 
     with attach(ssm.start_session(Target="i-1"), session_manager.region) as session:
-        session.stdin.write(b"echo be''gun; sleep 1000; echo is $?\n")
+        session.stdin.write(b"trap 'echo it was inter''rupted' INT; echo be''gun; sleep 1000\n")
         session.stdin.flush()
-        read_until(b"begun")
+        read_until(b"begun\r")
         session.send_signal(signal.SIGINT)
-        session.stdin.write(b"echo is ov''er\n")
-        session.stdin.flush()
-        read_until(b"is over")
+        read_until(b"it was interrupted")
         with pytest.raises(smp.TimeoutExpired):
             session.wait_port(0.1)
         assert session.returncode is None
@@ -86,9 +85,11 @@ def test_what_is_no_answer_of_start_session(session_manager: Sandbox) -> None:
     with pytest.raises(smp.UsageError, match="TokenValue"):
         attach({"SessionId": "s", "StreamUrl": "wss://x"}, "eu-central-1")
     response = {"SessionId": "s-1", "TokenValue": "t", "StreamUrl": "wss://evil.example.com/"}
-    with attach(response, "eu-central-1") as session:
-        with pytest.raises(smp.StartError, match=r"evil\.example\.com"):
-            session.wait_port(TIMEOUT)
+    with (
+        attach(response, "eu-central-1") as session,
+        pytest.raises(smp.StartError, match=r"evil\.example\.com"),
+    ):
+        session.wait_port(TIMEOUT)
 
 
 @pytest.mark.session_manager(targets=["web-1"], arguments=["--task=prod/web/app"])

@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import pytest
-
 import session_manager_plugin as smp
 from session_manager_plugin import copy
 from session_manager_plugin.testing import Sandbox

@@ -6,7 +6,6 @@ import os
 import subprocess
 
 import pytest
-
 from session_manager_plugin import ProgramError, ProgramNotFound, run
 from session_manager_plugin.testing import VARIABLE, Sandbox
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import threading
 
 import pytest
-from conftest import TIMEOUT, EchoServer, children, wait_until
-
 import session_manager_plugin as smp
+from conftest import TIMEOUT, EchoServer, children, wait_until
 from session_manager_plugin import ForwardEvent, forward, run
 from session_manager_plugin.testing import Sandbox
 
@@ -64,7 +64,11 @@ def test_hosts_and_local_addresses(session_manager: Sandbox, echo: EchoServer) -
 def test_events_by_call_and_by_iteration(session_manager: Sandbox, echo: EchoServer) -> None:
     called: list[ForwardEvent] = []
     with forward("web-1", echo.port, on_event=called.append) as opened:
-        ask(opened.address, b"hello")
+        with socket.create_connection(opened.address, TIMEOUT) as connection:
+            connection.sendall(b"hello")
+            assert connection.recv(5) == b"hello"
+            # Reset: what is only closed on one side is waited for.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wait_until("the connection's end", lambda: any(event.state == "closed" for event in called))
     seen = list(opened.events())
     assert [event.event for event in seen] == [event.event for event in called]

@@ -10,15 +10,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import TIMEOUT, EchoServer, children, is_alive, wait_until
-
 import session_manager_plugin as smp
+from conftest import TIMEOUT, EchoServer, children, is_alive, wait_until
 from session_manager_plugin.testing import Sandbox
 
 pytestmark = pytest.mark.session_manager(targets=["web-1"])
 
 FORWARD = "f = smp.forward('web-1', {port}); print(f._program.process.pid, flush=True); {then}"
-COMMAND = "smp.run('web-1', ['sh', '-c', 'echo $$ >{mark}; exec sleep 1000'], input={input}, timeout=500)"
+COMMAND = (
+    "smp.run('web-1', ['sh', '-c', 'echo $$ >{mark}; exec sleep 1000'], input={input}, timeout=500)"
+)
 
 
 def python(script: str) -> subprocess.Popen[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 import session_manager_plugin as smp
 from session_manager_plugin import doctor, targets
 from session_manager_plugin.testing import Sandbox
@@ -39,6 +38,9 @@ def test_targets(session_manager: Sandbox) -> None:
 
 @pytest.mark.session_manager(targets=["web-1"])
 def test_doctor(session_manager: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As with an endpoint of one's own network.
+    gateway = session_manager.environment["SSM_PLUGIN_ALLOW_STREAM_HOST"].split(",")[0]
+    monkeypatch.setenv("SSM_PLUGIN_STREAM_ENDPOINT", gateway)
     report = doctor("web-1")
     assert report.ok, report
     assert {"version", "credentials", "session"} <= {check.name for check in report.checks}

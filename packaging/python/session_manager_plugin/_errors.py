@@ -22,7 +22,8 @@ class SessionManagerError(Exception):
         aws_code: Optional[str] = None,
         exit_code: Optional[int] = None,
     ) -> None:
-        super().__init__(message)
+        # Not that of the second base, which some have: theirs are called by themselves.
+        Exception.__init__(self, message)
         self.message = message
         self.kind = kind
         self.aws_code = aws_code

@@ -87,6 +87,7 @@ class Forward:
             with self._changed:
                 self._code = code
                 self._is_over = True
+                self._sessions.clear()
                 self._changed.notify_all()
 
     def _take(self, event: Event) -> None:
