@@ -7,6 +7,7 @@ mod support;
 
 mod command;
 mod denials;
+mod descriptors;
 mod forms;
 mod json;
 mod many;

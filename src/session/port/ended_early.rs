@@ -2,19 +2,23 @@
 
 use std::collections::VecDeque;
 
-use crate::smux::StreamId;
-
 /// How many of them are kept while their streams cannot be opened: they may still want to read, but most of them are gone.
 const ENDED_EARLY: usize = 128;
 
 /// The latest of them. Those that are gone, or were opened, may still be listed.
-#[derive(Debug, Default)]
-pub(super) struct EndedEarly(VecDeque<StreamId>);
+#[derive(Debug)]
+pub(crate) struct EndedEarly<T>(VecDeque<T>);
 
-impl EndedEarly {
+impl<T> Default for EndedEarly<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Copy + PartialEq> EndedEarly<T> {
     /// Adds one; the oldest, where they are more than are kept.
     #[must_use]
-    pub(super) fn add(&mut self, id: StreamId) -> Option<StreamId> {
+    pub(crate) fn add(&mut self, id: T) -> Option<T> {
         if self.0.contains(&id) {
             return None;
         }

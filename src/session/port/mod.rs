@@ -33,6 +33,7 @@ use listening::ListenMode;
 pub(crate) use listening::raise_open_files;
 
 pub(crate) use accept::Acceptor;
+pub(crate) use ended_early::EndedEarly;
 #[allow(unreachable_pub, reason = "the library shows it")]
 pub use listen::ListenAddress;
 pub(crate) use listen::{BindError, Bound, Listener};

@@ -38,7 +38,7 @@ pub(crate) struct Multiplexer {
     connections: HashMap<StreamId, LocalConnection>,
     /// When connections that are closing are closed at the latest. Those that are gone may still be listed.
     closing: VecDeque<(Instant, StreamId)>,
-    ended_early: EndedEarly,
+    ended_early: EndedEarly<StreamId>,
     /// Whether the channel took nothing when it was last given something.
     is_blocked: bool,
     /// Whether the data channel has its connection, as far as known.
@@ -119,6 +119,11 @@ impl Multiplexer {
     /// Local connections that are open.
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Whether the data channel has its connection, as far as known.
+    pub(crate) const fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// The data channel has lost its connection, for long enough to be noticed, or has another one.

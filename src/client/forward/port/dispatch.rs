@@ -4,9 +4,9 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{
-    ForwardReport, Owner, PortRoute, PortThread, ROOM_TIME, RouteId, WaitingConnection, register,
-};
+use super::{ForwardReport, Owner, PortRoute, PortThread, ROOM_TIME, RouteId, WaitingConnection};
+use mio::Token;
+
 use crate::client::forward::socks::SocksReply;
 use crate::session::port::Unread;
 
@@ -29,17 +29,46 @@ impl PortThread {
         }
     }
 
+    /// A connection that has said where it goes.
+    pub(super) fn wait_for_session(
+        &mut self,
+        route: RouteId,
+        waiting: WaitingConnection,
+        now: Instant,
+    ) {
+        self.owners.insert(waiting.token, Owner::Waiting(route));
+        self.routes[route].waiting.push_back(waiting);
+        self.dispatch(route, now);
+    }
+
+    /// Something happened to a connection that waits: its peer may be gone (P75).
+    pub(super) fn look_at_waiting(&mut self, route: RouteId, token: Token) {
+        let PortRoute {
+            waiting,
+            ended_early,
+            ..
+        } = &mut self.routes[route];
+        let at = |token| waiting.iter().position(|waiting| waiting.token == token);
+        let gone = at(token).and_then(|index| match waiting[index].socket.peek() {
+            Unread::Nothing | Unread::Data => None,
+            Unread::Failure => Some(index),
+            Unread::End => ended_early.add(token).and_then(at),
+        });
+        if let Some(gone) = gone.and_then(|index| waiting.remove(index)) {
+            self.owners.remove(&gone.token);
+        }
+    }
+
     /// A connection for which there is no session.
     fn turn_away(&mut self, mut waiting: WaitingConnection) {
-        match waiting.token {
-            None => waiting.socket.reset(),
-            Some(token) => {
-                self.owners.remove(&token);
-                let _ = waiting
-                    .socket
-                    .write_vectored(&[IoSlice::new(&SocksReply::Failure.bytes())]);
-                waiting.socket.finish();
-            }
+        self.owners.remove(&waiting.token);
+        if waiting.is_socks {
+            let _ = waiting
+                .socket
+                .write_vectored(&[IoSlice::new(&SocksReply::Failure.bytes())]);
+            waiting.socket.finish();
+        } else {
+            waiting.socket.reset();
         }
     }
 
@@ -127,39 +156,30 @@ impl PortThread {
             .iter()
             .enumerate()
             .filter(|(_, session)| session.route == route);
+        // One whose connection is broken just now makes who connects wait.
         of_route
-            .min_by_key(|(_, session)| session.multiplexer.len())
+            .min_by_key(|(_, session)| {
+                let multiplexer = &session.multiplexer;
+                (!multiplexer.is_connected(), multiplexer.len())
+            })
             .map(|(index, _)| index)
     }
 
     fn connect(&mut self, index: usize, mut waiting: WaitingConnection, now: Instant) {
-        if waiting.socket.peek() == Unread::Failure {
+        let token = waiting.token;
+        let is_gone = waiting.socket.peek() == Unread::Failure;
+        let granted = SocksReply::Succeeded.bytes();
+        let granted = [IoSlice::new(&granted)];
+        if is_gone || waiting.is_socks && waiting.socket.write_vectored(&granted).is_err() {
             // It did not wait.
-            waiting.token.map(|token| self.owners.remove(&token));
-            return;
-        }
-        if let Some(token) = waiting.token
-            && waiting
-                .socket
-                .write_vectored(&[IoSlice::new(&SocksReply::Succeeded.bytes())])
-                .is_err()
-        {
             self.owners.remove(&token);
             return;
         }
-        let token = waiting.token.unwrap_or_else(|| self.new_token());
-        let is_registered = waiting.token.is_some();
-        let registry = self.poll.registry();
         let session = &mut self.sessions[index];
+        // The system has waited for it since it came.
         let opened = session
             .multiplexer
-            .connect(waiting.socket, waiting.peer, now, |socket, _| {
-                if is_registered {
-                    Ok(())
-                } else {
-                    register(registry, socket, token)
-                }
-            });
+            .connect(waiting.socket, waiting.peer, now, |_, _| Ok(()));
         let Some(id) = opened else {
             self.owners.remove(&token);
             return;

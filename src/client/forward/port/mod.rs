@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 
 use super::destination::Destination;
 use super::messages::{ForwardOrder, ForwardReport, Statistics};
 use super::socks::Negotiation;
 use super::standing::{ForwardSession, RouteId, SessionNumber};
-use crate::session::port::{Acceptor, Listener, MuxEvent, Peer, Socket, Unread};
+use crate::session::port::{Acceptor, EndedEarly, Listener, MuxEvent, Peer, Socket, Unread};
 use crate::smux::StreamId;
 use crate::waker::{MailboxReceiver, Waker};
 
@@ -53,8 +53,10 @@ struct WaitingConnection {
     peer: Peer,
     forward: usize,
     since: Instant,
-    /// Of those that have spoken SOCKS: what the system knows it by.
-    token: Option<Token>,
+    /// What the system knows it by.
+    token: Token,
+    /// Whether it has spoken SOCKS, and is to be answered.
+    is_socks: bool,
 }
 
 struct PortRoute {
@@ -65,6 +67,7 @@ struct PortRoute {
     /// Asked for, and not answered.
     starting: usize,
     waiting: VecDeque<WaitingConnection>,
+    ended_early: EndedEarly<Token>,
 }
 
 struct SocksClient {
@@ -77,6 +80,7 @@ struct SocksClient {
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Negotiating,
+    Waiting(RouteId),
     Stream(SessionNumber, StreamId),
 }
 
@@ -214,6 +218,7 @@ impl PortThread {
             }
             match self.owners.get(&token) {
                 Some(Owner::Negotiating) => self.negotiate(token, now),
+                Some(Owner::Waiting(route)) => self.look_at_waiting(*route, token),
                 Some(Owner::Stream(key, id)) => {
                     let (key, id) = (*key, *id);
                     if let Some(session) = self.session(key) {
@@ -293,23 +298,34 @@ impl PortThread {
                     // Reset before it was accepted.
                     continue;
                 }
-                let waiting = WaitingConnection {
-                    socket,
-                    peer,
-                    forward,
-                    since: now,
-                    token: None,
-                };
-                match local.kind {
-                    ListenerKind::PortRoute(route) => {
-                        self.routes[route].waiting.push_back(waiting);
-                        self.dispatch(route, now);
-                    }
-                    ListenerKind::Socks => self.begin_negotiation(waiting, now),
-                }
+                self.begin(forward, socket, peer, now);
             }
         }
         is_busy
+    }
+
+    /// A connection that has just been accepted.
+    fn begin(&mut self, forward: usize, mut socket: Socket, peer: Peer, now: Instant) {
+        let token = self.new_token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, token, interest) {
+            self.report(ForwardReport::Complaint(format!(
+                "cannot wait for {peer}: {error}"
+            )));
+            return;
+        }
+        let waiting = WaitingConnection {
+            socket,
+            peer,
+            forward,
+            since: now,
+            token,
+            is_socks: false,
+        };
+        match self.locals[forward].kind {
+            ListenerKind::PortRoute(route) => self.wait_for_session(route, waiting, now),
+            ListenerKind::Socks => self.begin_negotiation(waiting, now),
+        }
     }
 
     fn waiting(&self) -> usize {
@@ -440,10 +456,7 @@ impl PortRoute {
             most,
             starting: 0,
             waiting: VecDeque::new(),
+            ended_early: EndedEarly::default(),
         }
     }
-}
-
-fn register(registry: &Registry, socket: &mut Socket, token: Token) -> io::Result<()> {
-    registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
 }

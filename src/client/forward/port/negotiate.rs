@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::{
-    ForwardReport, Owner, PortRoute, PortThread, RouteId, SocksClient, WaitingConnection, register,
-};
+use super::{Owner, PortRoute, PortThread, RouteId, SocksClient, WaitingConnection};
 use crate::client::forward::destination::Destination;
 use crate::client::forward::socks::{Negotiation, SocksStep};
 
@@ -15,16 +13,8 @@ use crate::client::forward::socks::{Negotiation, SocksStep};
 const NEGOTIATION_TIME: Duration = Duration::from_secs(30);
 
 impl PortThread {
-    pub(super) fn begin_negotiation(&mut self, mut waiting: WaitingConnection, now: Instant) {
-        let token = self.new_token();
-        if let Err(error) = register(self.poll.registry(), &mut waiting.socket, token) {
-            self.report(ForwardReport::Complaint(format!(
-                "cannot wait for {}: {error}",
-                waiting.peer
-            )));
-            return;
-        }
-        waiting.token = Some(token);
+    pub(super) fn begin_negotiation(&mut self, waiting: WaitingConnection, now: Instant) {
+        let token = waiting.token;
         self.owners.insert(token, Owner::Negotiating);
         self.clients.insert(
             token,
@@ -76,13 +66,13 @@ impl PortThread {
         self.owners.remove(&token);
     }
 
-    fn route_to(&mut self, destination: Destination, waiting: WaitingConnection, now: Instant) {
+    fn route_to(&mut self, destination: Destination, mut waiting: WaitingConnection, now: Instant) {
         let route = match self.socks_routes.get(&destination) {
             Some(route) => *route,
             None => self.new_socks_route(destination),
         };
-        self.routes[route].waiting.push_back(waiting);
-        self.dispatch(route, now);
+        waiting.is_socks = true;
+        self.wait_for_session(route, waiting, now);
     }
 
     /// A route that is not in use any more is used again: a browser asks for thousands of hosts.
