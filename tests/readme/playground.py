@@ -41,6 +41,7 @@ PidFile none
 StrictModes no
 UsePAM no
 PermitRootLogin yes
+Subsystem sftp internal-sftp
 """
 SSH_CONFIG = """\
 Host *
@@ -71,8 +72,11 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def web_server(port: int) -> Iterator[int]:
-    """The nodes' web server, on this port or on any."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Web)
+    """The nodes' web server, on this port, or on any where it is taken."""
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Web)
+    except OSError:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -154,16 +158,18 @@ class Playground:
         self.exits.close()
 
     def fill(self) -> None:
-        """A folder to copy, and an ssh that reads this home's configuration."""
+        """A folder to copy, and an OpenSSH that reads this home's configuration."""
         site = self.folder / "site"
         site.mkdir()
         (site / "index.html").write_text("<h1>hello</h1>\n")
         (site / "style.css").write_text("h1 { color: teal }\n")
-        ssh = shutil.which("ssh")
-        if ssh is not None:
-            wrapper = self.tools / "ssh"
-            wrapper.write_text(f'#!/bin/sh\nexec {ssh} -F "{self.home}/.ssh/config" "$@"\n')
-            wrapper.chmod(0o755)
+        # OpenSSH looks for its configuration in the user's home, whatever HOME says.
+        for name in "ssh", "scp", "sftp":
+            program = shutil.which(name)
+            if program is not None:
+                wrapper = self.tools / name
+                wrapper.write_text(f'#!/bin/sh\nexec {program} -F "{self.home}/.ssh/config" "$@"\n')
+                wrapper.chmod(0o755)
 
     def environment(self) -> dict[str, str]:
         """Nothing of this machine's but where programs are, so that examples look the same everywhere."""
@@ -187,8 +193,9 @@ def main() -> int:
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     with Playground(pathlib.Path(sys.argv[1])) as playground:
-        print("Targets: web-1, web-2, db, node-1 to node-3 (tag Fleet=sandbox), ecs:prod/web. A web server is on port 8000 of each.")
-        print("All of them are this machine. Nothing leaves it, and all that is made here goes with `exit`.")
+        print("Targets: web-1, web-2, db, node-1 to node-3 (tag Fleet=sandbox), ecs:prod/web.")
+        print(f"A web server is on port {playground.web_port} of each.")
+        print("All of them are this machine, which nothing leaves. The home and the folder go with `exit`.")
         # Ctrl-C is for what runs in there.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return subprocess.run(
