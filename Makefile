@@ -60,6 +60,7 @@ check: deny check-python
 # The examples of README.md, run against the sandbox and compared with what they show.
 check-readme: venv test-tools
 	cargo build --locked --workspace
+	cargo build --locked --example library
 	tests/readme/check.py $(OUT)/debug
 	tests/readme/record.py --check $(OUT)/debug
 

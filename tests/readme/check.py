@@ -11,8 +11,8 @@ A block of the kind `console` is what a terminal shows: it is typed, line by lin
     …            any text, or any lines where it stands alone
 
 What changes from run to run (PLACEHOLDERS) counts as equal; forwards may become ready, and targets may answer, in any order. A block of
-the kind `python` whose first line is `# NAME.py` is a file that later blocks can run. Blocks of the kind `sh` cannot be run here, and are named; those of the kind `rust` are run by
-`cargo test --doc`.
+the kind `python` whose first line is `# NAME.py` is a file that later blocks can run, and so is the program NAME of a block of the kind
+`rust` that begins with `// NAME.rs` and is tests/readme/NAME.rs. Blocks of the kind `sh` cannot be run here, and are named.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ PATIENCE_S = 40
 PORTS = (8080, 5432, 1080)
 INTERRUPT = "^C"
 ANY = "…"
+#: Of a program.
+FIRST_LINE = re.compile(r"(#|//) (?P<name>\w+)\.(py|rs)\n")
 #: Lines that come in any order among themselves: a forward is ready, a target answers.
 ANY_ORDER = re.compile(r"(\S+ -> |(web|db|node)-\d: )")
 
@@ -194,6 +196,23 @@ class Reader:
         return False
 
 
+def put(block: Block, playground: Playground) -> str | None:
+    """Puts a program where later blocks can run it; what is wrong with it."""
+    text = "\n".join(block.lines) + "\n"
+    named = FIRST_LINE.match(text)
+    if named is None:
+        return "no name in the first line"
+    name = named["name"]
+    if block.kind == "python":
+        (playground.folder / f"{name}.py").write_text(text, encoding="utf-8")
+        return None
+    source = TOP / "tests" / "readme" / f"{name}.rs"
+    if source.read_text(encoding="utf-8") != text:
+        return f"this is not {source.relative_to(TOP)}"
+    (playground.folder / name).symlink_to(playground.binaries / "examples" / name)
+    return None
+
+
 def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
     """Tries all of a file."""
     found = blocks(file.read_text(encoding="utf-8"))
@@ -205,9 +224,9 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
         with Typist(shell, playground.folder, playground.environment(), COLUMNS, ROWS) as typist:
             reader = Reader(typist, ports)
             for block in found:
-                if block.kind == "python" and block.lines[0].startswith("# ") and block.lines[0].endswith(".py"):
-                    name = block.lines[0].removeprefix("# ")
-                    (playground.folder / name).write_text("\n".join(block.lines) + "\n", encoding="utf-8")
+                if block.kind in ("python", "rust") and (wrong := put(block, playground)):
+                    failed += 1
+                    print(f"{file.name}:{block.line}: {wrong}\n")
                 if block.kind != "console":
                     continue
                 if not playground.has_ssh and any(line.startswith(PROMPT + "ssh ") for line in block.lines):
