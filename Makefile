@@ -71,15 +71,15 @@ recording:
 
 PYTHON_CHECKS := $(OUT)/tools/python-checks/bin
 PYTHON_CONFIG := packaging/python/pyproject.toml
-PYTHON_SOURCES := packaging/python tests/python packaging/packages packaging/tests packaging/bill.py packaging/size.py
+PYTHON_SOURCES := packaging/python tests/python tests/readme packaging/packages packaging/tests packaging/bill.py packaging/size.py
 
 # Formatting, lints and types of Python.
 check-python: venv
 	packaging/python-tools python-checks packaging/python/requirements.txt
 	$(PYTHON_CHECKS)/black --quiet --check --config $(PYTHON_CONFIG) $(PYTHON_SOURCES)
 	$(PYTHON_CHECKS)/ruff check --quiet --no-cache --config $(PYTHON_CONFIG) $(PYTHON_SOURCES)
-	MYPYPATH=packaging/python:tests/python $(PYTHON_CHECKS)/mypy --config-file $(PYTHON_CONFIG) --cache-dir $(OUT)/mypy \
-	  --python-executable $(OUT)/venv/bin/python packaging/python/session_manager_plugin tests/python
+	MYPYPATH=packaging/python:tests/python:tests/readme $(PYTHON_CHECKS)/mypy --config-file $(PYTHON_CONFIG) --cache-dir $(OUT)/mypy \
+	  --python-executable $(OUT)/venv/bin/python packaging/python/session_manager_plugin tests/python tests/readme
 
 # Micro-benchmarks, and the whole program against the sandbox. PLUGIN=path puts another client beside it.
 # ONLY='mux up' measures the lines of the table that hold this, QUICK=1 everything shorter and once, LONG=10 transfers of 10 GB too.

@@ -53,6 +53,7 @@ PLACEHOLDERS = {
     r"\bport\":\d{5}\b": 'port":PORT',
     r"\bAKIA[0-9A-F]{16}\b": "KEY",
     r"\b\d+ ms\b": "N ms",
+    r"(?m)\bin \d+\.\d\ds$": "in N s",
     r"\bsession-manager-plugin \d+\.\d+\.\d+": "session-manager-plugin VERSION",
     r"\b(linux|macos) on \w+": "PLATFORM",
     r"/dev/pts/\d+": "/dev/pts/N",
@@ -121,8 +122,11 @@ def comparable(lines: list[str]) -> list[str]:
     for pattern, placeholder in PLACEHOLDERS.items():
         text = re.sub(pattern, placeholder, text)
     in_order: list[str] = []
-    for is_any, group in itertools.groupby(text.split("\n"), lambda line: ANY_ORDER.match(line) is not None):
-        in_order += sorted(group) if is_any else group
+    for is_any, group in itertools.groupby(
+        text.split("\n"), lambda line: ANY_ORDER.match(line) is not None
+    ):
+        some = list(group)
+        in_order += sorted(some) if is_any else some
     return in_order
 
 
@@ -137,6 +141,13 @@ def equal(expected: list[str], shown: list[str]) -> bool:
     return re.fullmatch(pattern, "\n".join(shown) + "\n") is not None
 
 
+def renumber(text: str, ports: dict[int, int]) -> str:
+    """The text with other ports."""
+    for old, new in ports.items():
+        text = re.sub(rf"\b{old}\b", str(new), text)
+    return text
+
+
 class Reader:
     """Somebody who tries what is written."""
 
@@ -149,8 +160,7 @@ class Reader:
     def shown(self) -> list[str]:
         """What this step has shown so far, with the ports of the text."""
         text = "\n".join(self.typist.screen.text()[self.start :])
-        for written, real in self.ports.items():
-            text = re.sub(rf"\b{real}\b", str(written), text)
+        text = renumber(text, {real: written for written, real in self.ports.items()})
         return [line.removeprefix(INTERRUPT) for line in text.split("\n")]
 
     def try_block(self, block: Block) -> list[str]:
@@ -181,9 +191,7 @@ class Reader:
         if not text:
             return
         lines = self.start + text.count("\n")
-        for written, real in self.ports.items():
-            text = re.sub(rf"\b{written}\b", str(real), text)
-        self.typist.type(text)
+        self.typist.type(renumber(text, self.ports))
         self.typist.wait(lambda: len(self.typist.screen.text()) > lines, PATIENCE_S)
 
     def recover(self) -> bool:
@@ -196,7 +204,7 @@ class Reader:
         return False
 
 
-def put(block: Block, playground: Playground) -> str | None:
+def put(block: Block, playground: Playground, ports: dict[int, int]) -> str | None:
     """Puts a program where later blocks can run it; what is wrong with it."""
     text = "\n".join(block.lines) + "\n"
     named = FIRST_LINE.match(text)
@@ -204,7 +212,7 @@ def put(block: Block, playground: Playground) -> str | None:
         return "no name in the first line"
     name = named["name"]
     if block.kind == "python":
-        (playground.folder / f"{name}.py").write_text(text, encoding="utf-8")
+        (playground.folder / f"{name}.py").write_text(renumber(text, ports), encoding="utf-8")
         return None
     source = TOP / "tests" / "readme" / f"{name}.rs"
     if source.read_text(encoding="utf-8") != text:
@@ -224,26 +232,40 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
         with Typist(shell, playground.folder, playground.environment(), COLUMNS, ROWS) as typist:
             reader = Reader(typist, ports)
             for block in found:
-                if block.kind in ("python", "rust") and (wrong := put(block, playground)):
+                if block.kind in ("python", "rust") and (wrong := put(block, playground, ports)):
                     failed += 1
                     print(f"{file.name}:{block.line}: {wrong}\n")
                 if block.kind != "console":
                     continue
-                if not playground.has_ssh and any(line.startswith(PROMPT + "ssh ") for line in block.lines):
+                if not playground.has_ssh and any(
+                    line.startswith(PROMPT + "ssh ") for line in block.lines
+                ):
                     print(f"{file.name}:{block.line}: not run, as no sshd is installed")
                     continue
                 run += 1
                 differences = reader.try_block(block)
                 if differences:
                     failed += 1
-                    print("\n".join([f"{file.name}:{block.line}: this is not what the program shows,", *differences, ""]))
+                    print(
+                        "\n".join(
+                            [
+                                f"{file.name}:{block.line}: this is not what the program shows,",
+                                *differences,
+                                "",
+                            ]
+                        )
+                    )
                     if not reader.recover():
                         print("The shell does not come back; the rest was not tried.")
                         break
     for block in found:
         if block.kind == "sh":
-            print(f"{file.name}:{block.line}: not run: {block.lines[0].strip()}{' …' if len(block.lines) > 1 else ''}")
-    print(f"{file.name}: {run} examples run in {time.monotonic() - began:.0f} s, {failed} of them wrong")
+            print(
+                f"{file.name}:{block.line}: not run: {block.lines[0].strip()}{' …' if len(block.lines) > 1 else ''}"
+            )
+    print(
+        f"{file.name}: {run} examples run in {time.monotonic() - began:.0f} s, {failed} of them wrong"
+    )
     return run > 0 and failed == 0
 
 
@@ -251,7 +273,8 @@ def main() -> None:
     """Everything; exit code 1 when something is wrong."""
     binaries = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "debug"
     files = [pathlib.Path(name) for name in sys.argv[2:]] or [TOP / "README.md"]
-    if not all([check(file, binaries) for file in files]):
+    right = [check(file, binaries) for file in files]
+    if not all(right):
         sys.exit(1)
 
 

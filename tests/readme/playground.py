@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+TOP = pathlib.Path(__file__).resolve().parents[2]
 #: What can be reached.
 TARGETS = ["--target=web-1", "--target=web-2", "--target=db", "--fleet=3", "--task=prod/web/app"]
 #: Where the nodes' web server listens.
@@ -104,7 +105,11 @@ def ssh_server(home: pathlib.Path) -> Iterator[bool]:
     with contextlib.suppress(OSError):
         # As root it insists on this; others cannot make it, and need not.
         pathlib.Path("/run/sshd").mkdir(exist_ok=True)
-    with subprocess.Popen([SSHD, "-D", "-e", "-f", ssh / "sshd_config"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sshd:
+    with subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", ssh / "sshd_config"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as sshd:
         try:
             wait_for_port(port)
             yield True
@@ -142,7 +147,9 @@ class Playground:
 
     def __enter__(self) -> Playground:
         with contextlib.ExitStack() as exits:
-            top = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="session-manager-")))
+            top = pathlib.Path(
+                exits.enter_context(tempfile.TemporaryDirectory(prefix="session-manager-"))
+            )
             self.home = top / "home"
             self.folder = top / "work"
             self.tools = top / "bin"
@@ -173,7 +180,12 @@ class Playground:
 
     def environment(self) -> dict[str, str]:
         """Nothing of this machine's but where programs are, so that examples look the same everywhere."""
-        path = [str(self.tools), str(self.binaries), str(self.binaries.parent / "venv" / "bin"), os.environ.get("PATH", os.defpath)]
+        path = [
+            str(self.tools),
+            str(self.binaries),
+            str(self.binaries.parent / "venv" / "bin"),
+            os.environ.get("PATH", os.defpath),
+        ]
         return {
             "PATH": os.pathsep.join(path),
             "HOME": str(self.home),
@@ -181,6 +193,11 @@ class Playground:
             "TERM": "xterm",
             "LANG": "C.UTF-8",
             "PS1": PROMPT,
+            # As if the wheel were installed.
+            "PYTHONPATH": str(TOP / "packaging" / "python"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_PLUGINS": "session_manager_plugin.pytest_plugin",
+            "SESSION_MANAGER_SANDBOX": str(self.binaries / "sandbox"),
         }
 
     def command(self, words: list[str]) -> list[str]:
@@ -195,7 +212,9 @@ def main() -> int:
     with Playground(pathlib.Path(sys.argv[1])) as playground:
         print("Targets: web-1, web-2, db, node-1 to node-3 (tag Fleet=sandbox), ecs:prod/web.")
         print(f"A web server is on port {playground.web_port} of each.")
-        print("All of them are this machine, which nothing leaves. The home and the folder go with `exit`.")
+        print(
+            "All of them are this machine, which nothing leaves. The home and the folder go with `exit`."
+        )
         # Ctrl-C is for what runs in there.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return subprocess.run(

@@ -15,7 +15,8 @@ import pathlib
 import sys
 import time
 
-from check import PATIENCE_S, PROMPT, SESSION_PROMPT, TARGET, TOP, comparable
+from check import PATIENCE_S, PROMPT, TARGET, TOP, comparable
+from playground import PROMPT as SESSION_PROMPT
 from playground import Playground
 from screen import Screen
 from svg import picture
@@ -31,7 +32,10 @@ OUTAGE = "reconnecting, "
 TYPED = [
     (PROMPT, "session-manager-plugin start-session --target web-1"),
     (SESSION_PROMPT, "# USR1 makes the sandbox cut all connections for 5 seconds."),
-    (SESSION_PROMPT, "for i in $(seq 12); do echo line $i; [ $i = 2 ] && kill -USR1 $PPID; sleep 1; done"),
+    (
+        SESSION_PROMPT,
+        "for i in $(seq 12); do echo line $i; [ $i = 2 ] && kill -USR1 $PPID; sleep 1; done",
+    ),
     (SESSION_PROMPT, "exit"),
 ]
 #: Between two keys, and before the first.
@@ -80,7 +84,13 @@ def watch(typist: Typist, seconds: float) -> None:
 
 def write(recorded: Record) -> str:
     """As asciicast v2."""
-    header = {"version": 2, "width": COLUMNS, "height": ROWS, "title": TITLE, "env": {"TERM": "xterm"}}
+    header = {
+        "version": 2,
+        "width": COLUMNS,
+        "height": ROWS,
+        "title": TITLE,
+        "env": {"TERM": "xterm"},
+    }
     # What is read may end within a character.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     events = [[round(at, 3), "o", decoder.decode(output)] for at, output in recorded]
@@ -118,11 +128,20 @@ def main() -> None:
         cast = write(recorded)
         CAST.write_text(cast, encoding="utf-8")
         SVG.write_text(picture(read(cast), COLUMNS, ROWS, TITLE, OUTAGE), encoding="utf-8")
-        print(f"{CAST.relative_to(TOP)}: {os.path.getsize(CAST)} bytes, {SVG.relative_to(TOP)}: {os.path.getsize(SVG)} bytes")
+        print(
+            f"{CAST.relative_to(TOP)}: {os.path.getsize(CAST)} bytes, {SVG.relative_to(TOP)}: {os.path.getsize(SVG)} bytes"
+        )
         return
     there = read(CAST.read_text(encoding="utf-8"))
     if not has_outage(there) or last_screen(there) != last_screen(recorded):
-        sys.exit("\n".join(["docs/recording.cast is not what the program shows (make recording):", *last_screen(recorded)]))
+        sys.exit(
+            "\n".join(
+                [
+                    "docs/recording.cast is not what the program shows (make recording):",
+                    *last_screen(recorded),
+                ]
+            )
+        )
     if SVG.read_text(encoding="utf-8") != picture(there, COLUMNS, ROWS, TITLE, OUTAGE):
         sys.exit("docs/recording.svg is not made from docs/recording.cast (make recording)")
     print("docs/recording.cast shows what the program shows")

@@ -4,7 +4,9 @@ import codecs
 import re
 
 #: A control sequence, or one escape with one character.
-SEQUENCE = re.compile(r"\x1b(?:\[(?P<arguments>[0-9;?]*)(?P<final>[@-~])|\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|(?P<single>[78DM=>]))")
+SEQUENCE = re.compile(
+    r"\x1b(?:\[(?P<arguments>[0-9;?]*)(?P<final>[@-~])|\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|(?P<single>[78DM=>]))"
+)
 #: Longer ones are not waited for.
 LONGEST_SEQUENCE = 256
 TAB = 8

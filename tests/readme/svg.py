@@ -64,7 +64,9 @@ def lines(record: list[tuple[float, bytes]], columns: int, rows: int) -> tuple[l
     return sorted(gone, key=lambda line: (line.begin, line.row)), total
 
 
-def picture(record: list[tuple[float, bytes]], columns: int, rows: int, title: str, still: str) -> str:
+def picture(
+    record: list[tuple[float, bytes]], columns: int, rows: int, title: str, still: str
+) -> str:
     """The SVG. Where nothing moves it shows the last moment at which `still` was seen."""
     found, total = lines(record, columns, rows)
     moment = max((line.end for line in found if still in line.text), default=total) - MOMENT_S / 2
@@ -74,10 +76,14 @@ def picture(record: list[tuple[float, bytes]], columns: int, rows: int, title: s
     for number, line in enumerate(found):
         begin, end = 100 * line.begin / total, 100 * line.end / total
         until = "" if line.end >= total else f"{end:.2f}%{{visibility:hidden}}"
-        rules.append(f"@keyframes k{number}{{{begin:.2f}%{{visibility:visible}}{until}}}#t{number}{{animation-name:k{number}}}")
+        rules.append(
+            f"@keyframes k{number}{{{begin:.2f}%{{visibility:visible}}{until}}}#t{number}{{animation-name:k{number}}}"
+        )
         still_class = ' class="still"' if line.begin <= moment < line.end else ""
         place = f'x="{MARGIN}" y="{MARGIN + LINE_HEIGHT * (line.row + 1) - 5}"'
-        texts.append(f'<text id="t{number}" {place}{still_class}>{escape(line.text, quote=False)}</text>')
+        texts.append(
+            f'<text id="t{number}" {place}{still_class}>{escape(line.text, quote=False)}</text>'
+        )
     style = STYLE.format(total=total) + "\n".join(rules) + "}"
     return "\n".join(
         [

@@ -25,7 +25,14 @@ END_S = 15
 class Typist:
     """Runs a command on a pty of its own, in a session of its own; leaving ends it."""
 
-    def __init__(self, command: list[str], folder: pathlib.Path, environment: dict[str, str], columns: int, rows: int) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: pathlib.Path,
+        environment: dict[str, str],
+        columns: int,
+        rows: int,
+    ) -> None:
         self.screen = Screen(columns, rows)
         #: What was shown, and when, in seconds from the beginning.
         self.record: list[tuple[float, bytes]] = []
@@ -34,7 +41,14 @@ class Typist:
         if self.process == 0:
             try:
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-                for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTSTP):
+                for number in (
+                    signal.SIGINT,
+                    signal.SIGQUIT,
+                    signal.SIGHUP,
+                    signal.SIGPIPE,
+                    signal.SIGXFSZ,
+                    signal.SIGTSTP,
+                ):
                     signal.signal(number, signal.SIG_DFL)
                 os.chdir(folder)
                 os.execvpe(command[0], command, environment)
@@ -80,7 +94,9 @@ class Typist:
         until = time.monotonic() + seconds
         while not pleases():
             left = until - time.monotonic()
-            if left <= 0 or (not self.read(left) and time.monotonic() < until and not self.is_alive()):
+            if left <= 0 or (
+                not self.read(left) and time.monotonic() < until and not self.is_alive()
+            ):
                 return pleases()
         return True
 
