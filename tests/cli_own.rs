@@ -212,6 +212,21 @@ fn what_keeps_a_command_from_beginning_is_said_on_stderr_alone() {
 }
 
 #[test]
+fn a_person_is_told_once_why_no_session_begins() {
+    let sandbox = strict();
+    let running = own(&sandbox, "start-session", &[])
+        .env("AWS_SECRET_ACCESS_KEY", "wrong")
+        .terminal()
+        .spawn();
+    assert_eq!(running.wait().code(), Some(1));
+    running
+        .terminal
+        .wait_for("session-manager-plugin: StartSession failed: ");
+    let text = running.terminal.text();
+    assert_eq!(text.matches("StartSession failed").count(), 1, "{text}");
+}
+
+#[test]
 fn the_target_may_stand_in_a_variable() {
     let sandbox = strict();
     let exec = |arguments: &[&str]| {

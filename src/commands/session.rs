@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::termios::isatty;
+
 use super::{Surroundings, context, public_key};
 use crate::cli::{PushKey, SessionCommand, Start};
 use crate::client::Limit;
@@ -65,6 +67,12 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
     let (session, settings) = match started {
         Ok(started) => started,
         Err(error) => {
+            // Who reads both streams in one place is told once.
+            let place = if isatty(rustix::stdio::stdout()) && isatty(rustix::stdio::stderr()) {
+                OutputTarget::Nowhere
+            } else {
+                place
+            };
             return Ok(give_up(
                 &Announcer::new("", place).hiding(&around.redactor),
                 error,
