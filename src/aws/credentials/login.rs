@@ -1,7 +1,8 @@
 //! What `aws login` left: credentials of the console's session.
 //!
 //! They last for 15 minutes, and the AWS CLI gets new ones with a key of its own that signs each request (DPoP, RFC 9449). Here they are
-//! used while they last, and renewed by the AWS CLI where it is installed.
+//! used while they last, and renewed by the AWS CLI: who has logged in so has it. A signature of that kind would be twelve more crates and
+//! 52 KB, and each renewal replaces the token in the AWS CLI's own file.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -69,8 +70,8 @@ pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section)
         return Ok(kept);
     }
     Err(CredentialsError::Failed(format!(
-        "the session of `aws login` of profile {name} is missing or has expired: run `aws login --profile {name}` (its credentials last \
-         for 15 minutes, and only the AWS CLI can renew them: where it is on the PATH it is asked to)"
+        "the session of `aws login` of profile {name} is missing or has expired: run `aws login --profile {name}` (its credentials last for 15 \
+         minutes; `aws configure export-credentials --profile {name}` renews them, and is run here where the AWS CLI is on the PATH)"
     )))
 }
 
