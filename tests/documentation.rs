@@ -1,4 +1,4 @@
-//! The documentation leads somewhere: each pitfall has a test and each test a row, files that are named exist, and so do sections and options.
+//! The documentation leads somewhere: pitfalls, files, sections and options that are named exist, and those that exist are named.
 
 use std::collections::BTreeSet;
 use std::fs;
