@@ -17,6 +17,9 @@ fn the_tests_of_the_python_module_pass() {
     );
     let status = Command::new(python)
         .args(["-m", "pytest", "-p", "no:cacheprovider", "--durations=5"])
+        // What hangs is shown, and ends.
+        .args(["-o", "faulthandler_timeout=120"])
+        .args(["-o", "faulthandler_exit_on_timeout=true"])
         .args(["-p", "session_manager_plugin.pytest_plugin"])
         .args(std::env::var_os("PYTEST_ARGUMENTS"))
         .arg("tests/python")

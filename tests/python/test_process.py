@@ -24,7 +24,7 @@ COMMAND = (
 
 def python(script: str) -> subprocess.Popen[str]:
     """Another interpreter."""
-    imports = "import os, signal, sys, time, session_manager_plugin as smp"
+    imports = "import os, signal, sys, threading, time, session_manager_plugin as smp"
     return subprocess.Popen(
         [sys.executable, "-c", f"{imports}; {script}"],
         stdin=subprocess.PIPE,
@@ -64,8 +64,8 @@ def test_a_command_ends_with_the_interpreter(
 
 
 def test_ctrl_c_is_for_the_caller(session_manager: Sandbox, echo: EchoServer) -> None:
-    script = FORWARD.format(port=echo.port, then="signal.pause()")
-    handler = "os.setpgid(0, 0); signal.signal(signal.SIGINT, lambda *_: None)"
+    script = FORWARD.format(port=echo.port, then="told.wait(60)")
+    handler = "os.setpgid(0, 0); told = threading.Event(); signal.signal(signal.SIGINT, lambda *_: told.set())"
     with python(f"{handler}; {script}; print(f.is_open)") as interpreter:
         assert interpreter.stdout is not None
         interpreter.stdout.readline()
