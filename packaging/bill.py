@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """What is linked into the static binary: a CycloneDX bill of materials, and the licences.
 
-    packaging/bill.py sbom     ARCHITECTURE    ->  CycloneDX 1.6 as JSON on stdout
-    packaging/bill.py licenses ARCHITECTURE    ->  all licence texts on stdout
+    packaging/bill.py sbom     ARCHITECTURE [PACKAGE]    ->  CycloneDX 1.6 as JSON on stdout
+    packaging/bill.py licenses ARCHITECTURE [PACKAGE]    ->  all licence texts on stdout
+
+PACKAGE is the crate: session-manager-plugin, or sandbox.
 
 The crates are read from `cargo metadata`; OpenSSL, musl and Rust's standard library,
 which are linked as well, are no crates that it knows of: they are added by hand,
@@ -31,8 +33,8 @@ LICENSE_FILE = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)", r
 Component = collections.namedtuple("Component", "name version license purl description folder")
 
 
-def linked_crates(target):
-    """The crates linked for a target, without build scripts' and macros' own, sorted."""
+def linked_crates(target, name):
+    """The crates linked into a crate's program for a target, without build scripts' and macros' own, sorted."""
     metadata = json.loads(
         subprocess.check_output(
             ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", target],
@@ -44,7 +46,7 @@ def linked_crates(target):
     root = next(
         package["id"]
         for package in metadata["packages"]
-        if package["name"] == PROGRAM and package["source"] is None
+        if package["name"] == name and package["source"] is None
     )
 
     seen = set()
@@ -153,10 +155,10 @@ def debian_version(package):
     return subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", package], text=True)
 
 
-def sbom(architecture):
+def sbom(architecture, name):
     """The bill of materials, the same bytes for the same commit and compiler."""
     target = f"{architecture}-unknown-linux-musl"
-    crates, edges, root, openssl = linked_crates(target)
+    crates, edges, root, openssl = linked_crates(target, name)
     built_with = read_built_with(architecture)
     natives = native_components(openssl, built_with)
     components = [component(each) for each in crates if each is not root] + natives
@@ -196,9 +198,9 @@ def sbom(architecture):
     return json.dumps(bill, indent=2) + "\n"
 
 
-def licenses(architecture):
+def licenses(architecture, name):
     """All licence texts, each once, with the names of those that it covers."""
-    crates, _, _, openssl = linked_crates(f"{architecture}-unknown-linux-musl")
+    crates, _, _, openssl = linked_crates(f"{architecture}-unknown-linux-musl", name)
     components = [component(each) for each in crates]
     components += native_components(openssl, read_built_with(architecture))
     # Copies that differ in white space only are one text.
@@ -215,7 +217,7 @@ def licenses(architecture):
             texts.setdefault(key, "\n".join(line.rstrip() for line in text.strip().splitlines()))
             users[key].append(each)
 
-    lines = [f"{PROGRAM} is made of these parts, under the licences named.", ""]
+    lines = [f"{name} is made of these parts, under the licences named.", ""]
     lines += [f"{each.name} {each.version}: {each.license}" for each in components]
     if without:
         lines += [
@@ -241,9 +243,10 @@ def license_files(folder):
 def main():
     """Prints what the arguments ask for."""
     makers = {"sbom": sbom, "licenses": licenses}
-    if len(sys.argv) != 3 or sys.argv[1] not in makers or sys.argv[2] not in FOLDERS:
+    if len(sys.argv) not in (3, 4) or sys.argv[1] not in makers or sys.argv[2] not in FOLDERS:
         sys.exit(__doc__)
-    sys.stdout.write(makers[sys.argv[1]](sys.argv[2]))
+    name = sys.argv[3] if len(sys.argv) > 3 else PROGRAM
+    sys.stdout.write(makers[sys.argv[1]](sys.argv[2], name))
 
 
 if __name__ == "__main__":

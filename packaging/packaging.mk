@@ -13,6 +13,12 @@ static:
 static-aarch64:
 	packaging/musl/build aarch64
 
+.PHONY: static-sandbox
+
+# The other side of sessions as a static binary, for tests of others: target/static/session-manager-sandbox.
+static-sandbox:
+	PLUGIN_PROGRAM=sandbox packaging/musl/build x86_64
+
 # The static binary in a root directory that holds nothing else; what its TLS negotiates.
 test-static: static
 	packaging/debian-packages binutils openssl util-linux
@@ -61,17 +67,17 @@ licenses: static
 
 .PHONY: packages test-packages
 
-# Archive, deb, rpm, apk, container image, wheel, formula and checksums in target/dist.
+# Archive, deb, rpm, apk, container image, wheel, formula and checksums in target/dist; archive, wheel and image of the sandbox.
 # ARCHITECTURES says which are packed: x86_64, and aarch64 after `make static-aarch64`.
 # RELEASE_URL and others: packaging/packages/__main__.py.
-packages: static manual
-	packaging/debian-packages ca-certificates
+packages: static static-sandbox manual
+	packaging/debian-packages busybox-static ca-certificates
 	packaging/python-tools
 	python3 packaging/packages $(ARCHITECTURES)
 
 # Each package installed and used.
 test-packages: packages
-	packaging/debian-packages busybox-static dpkg rpm skopeo umoci ruby nix-bin bash fish zsh man-db
+	packaging/debian-packages binutils busybox-static dpkg rpm skopeo umoci ruby nix-bin bash fish zsh man-db
 	cargo build --locked --workspace
 	packaging/tests/packages.py
 

@@ -2,8 +2,8 @@
 
     python3 packaging/packages [ARCHITECTURE...]
 
-Reads target/static/session-manager-plugin (and target/static-aarch64/ for aarch64),
-target/manual, and writes to target/dist. The same inputs give the same bytes.
+Reads session-manager-plugin and session-manager-sandbox in target/static (and in
+target/static-aarch64 for aarch64), target/manual, and writes to target/dist. The same inputs give the same bytes.
 
 Variables say what cannot be known here:
 
@@ -23,6 +23,7 @@ import archive
 import native
 import oci
 import recipes
+import sandbox
 import wheel
 from release import ARCHITECTURES, Release
 
@@ -48,6 +49,7 @@ def main():
         native.make(each)
         wheel.make(each)
     oci.make(releases)
+    sandbox.make([each for each in releases if each.sandbox.exists()])
     release_url = os.environ.get("RELEASE_URL")
     repository_url = os.environ.get("REPOSITORY_URL") or releases[0].repository
     if release_url and repository_url:

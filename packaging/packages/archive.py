@@ -7,8 +7,9 @@ import tarfile
 from release import PACKAGE
 
 
-def tarball(items, epoch, links=()):
-    """An uncompressed tar archive: files owned by root, in order, all of one time."""
+def tarball(items, epoch, links=(), open_folders=()):
+    """An uncompressed tar archive: files owned by root, in order, all of one time. Everybody
+    may write to `open_folders`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         folders = set()
@@ -28,6 +29,10 @@ def tarball(items, epoch, links=()):
                     folders.add(folder)
                     add(folder, 0o755, tarfile.DIRTYPE)
 
+        for path in sorted(open_folders):
+            add_folders(path)
+            folders.add(path)
+            add(path, 0o1777, tarfile.DIRTYPE)
         for item in sorted(items, key=lambda item: item.path):
             add_folders(item.path)
             add(item.path, item.mode, content=item.source.read_bytes())

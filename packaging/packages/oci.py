@@ -1,10 +1,11 @@
-"""A container image without a container engine: an OCI image layout in a tar archive.
+"""Container images without a container engine: an OCI image layout in tar archives.
 
 `skopeo copy oci-archive:FILE …`, `podman load` and `docker load` take it. The image has
 the program, Debian's certificate authorities (nothing could be trusted without them),
 and nothing else; it runs as nobody.
 """
 
+import collections
 import datetime
 import hashlib
 import json
@@ -49,12 +50,35 @@ def as_json(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
+#: What is in an image, and how it is run.
+Contents = collections.namedtuple("Contents", "package title items links folders entrypoint env")
+
+
 def make(releases):
-    """One image for all architectures."""
-    first = releases[0]
-    layout = Layout(first.work / "oci")
+    """One image of the program for all architectures."""
+    images = []
+    for release in releases:
+        items = [
+            item._replace(path=f"{PREFIX}/{item.path}".lstrip("/")) for item in release.items()
+        ]
+        bundle = release.work / "ca-certificates.crt"
+        certificates = sorted(AUTHORITIES.glob("*.crt"))
+        if not certificates:
+            raise SystemExit(f"{AUTHORITIES} is empty: install Debian's ca-certificates")
+        bundle.write_bytes(b"".join(file.read_bytes() for file in certificates))
+        items.append(Item(bundle, "etc/ssl/certs/ca-certificates.crt", 0o644))
+        links = [(LINK.lstrip("/"), f"{PREFIX}/bin/{PROGRAM}")]
+        contents = Contents(PACKAGE, PROGRAM, items, links, (), [LINK], ["PATH=/usr/local/bin"])
+        images.append((release, contents))
+    write(images)
+
+
+def write(images):
+    """Writes one archive with an image for each architecture: pairs of a release and what its image holds."""
+    first, contents = images[0]
+    layout = Layout(first.work / f"oci-{contents.title}")
     layout.add("oci-layout", as_json({"imageLayoutVersion": "1.0.0"}))
-    platforms = [image(release, layout) for release in releases]
+    platforms = [image(release, each, layout) for release, each in images]
     # Tools without an idea of platforms take the first entry; one platform needs no list.
     entry = (
         platforms[0]
@@ -68,28 +92,19 @@ def make(releases):
         "index.json",
         as_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}),
     )
-    file = first.dist / f"{PACKAGE}-{first.version}-oci.tar"
+    file = first.dist / f"{contents.package}-{first.version}-oci.tar"
     file.write_bytes(archive.tarball(set(layout.items), first.epoch))
 
 
-def image(release, layout):
+def image(release, contents, layout):
     """One architecture's image; gives the descriptor of its manifest."""
-    bundle = release.work / "ca-certificates.crt"
-    certificates = sorted(AUTHORITIES.glob("*.crt"))
-    if not certificates:
-        raise SystemExit(f"{AUTHORITIES} is empty: install Debian's ca-certificates")
-    bundle.write_bytes(b"".join(file.read_bytes() for file in certificates))
-
-    items = [item._replace(path=f"{PREFIX}/{item.path}".lstrip("/")) for item in release.items()]
-    items.append(Item(bundle, "etc/ssl/certs/ca-certificates.crt", 0o644))
-    links = [(LINK.lstrip("/"), f"{PREFIX}/bin/{PROGRAM}")]
-    plain = archive.tarball(items, release.epoch, links)
+    plain = archive.tarball(contents.items, release.epoch, contents.links, contents.folders)
     layer = layout.blob(LAYER, archive.compressed(plain))
 
     created = datetime.datetime.fromtimestamp(release.epoch, datetime.timezone.utc)
     created = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     labels = {
-        "org.opencontainers.image.title": PROGRAM,
+        "org.opencontainers.image.title": contents.title,
         "org.opencontainers.image.description": release.description,
         "org.opencontainers.image.version": release.version,
         "org.opencontainers.image.licenses": release.license,
@@ -103,8 +118,8 @@ def image(release, layout):
                 "created": created,
                 "config": {
                     "User": NOBODY,
-                    "Env": ["PATH=/usr/local/bin"],
-                    "Entrypoint": [LINK],
+                    "Env": contents.env,
+                    "Entrypoint": contents.entrypoint,
                     "WorkingDir": "/",
                     "Labels": labels,
                 },

@@ -14,6 +14,11 @@ PROGRAM = "session-manager-plugin"
 #: The packages' own name: the original's package of the plain name has versions above
 #: ours, and must be replaced instead of "upgraded".
 PACKAGE = "session-manager-plugin-rs"
+#: The other side of sessions, for tests, and its packages.
+SANDBOX = "session-manager-sandbox"
+SANDBOX_PACKAGE = "session-manager-sandbox-rs"
+#: The Python module of the wheel.
+MODULE = TOP / "packaging" / "python" / "session_manager_plugin"
 #: Where the original is installed, and other programs look for it.
 PREFIX = "/usr/local/sessionmanagerplugin"
 LINK = "/usr/local/bin/session-manager-plugin"
@@ -36,6 +41,7 @@ class Release:
         self.architecture = architecture
         self.names = ARCHITECTURES[architecture]
         self.binary = TARGET / self.names.folder / PROGRAM
+        self.sandbox = TARGET / self.names.folder / SANDBOX
         self.manual = TARGET / "manual"
         self.dist = TARGET / "dist"
         self.work = TARGET / "packages" / architecture
@@ -61,12 +67,18 @@ class Release:
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "VERSION").write_text(self.protocol_version + "\n")
         bill = [sys.executable, str(TOP / "packaging" / "bill.py")]
-        for kind, name in [
-            ("licenses", "LICENSES.txt"),
-            ("sbom", f"{PACKAGE}-{self.version}-{self.architecture}.cdx.json"),
+        for kind, crate, file in [
+            ("licenses", PROGRAM, self.work / "LICENSES.txt"),
+            ("licenses", "sandbox", self.work / "sandbox" / "LICENSES.txt"),
+            (
+                "sbom",
+                PROGRAM,
+                self.dist / f"{PACKAGE}-{self.version}-{self.architecture}.cdx.json",
+            ),
         ]:
-            folder = self.work if kind == "licenses" else self.dist
-            (folder / name).write_bytes(subprocess.check_output([*bill, kind, self.architecture]))
+            file.parent.mkdir(exist_ok=True)
+            command = [*bill, kind, self.architecture, crate]
+            file.write_bytes(subprocess.check_output(command))
 
     def items(self):
         """The files under the installation's own folder, with relative paths."""

@@ -178,7 +178,7 @@ class Sessions(EmptyRoot):
 
     def assert_port_works(self, limits=None, **options):
         """A port session carries bytes both ways, and ends at SIGINT."""
-        with Echo() as server:
+        with support.Echo() as server:
             ports = f"0:{server.port}"
             command = self.inside(
                 "port-forward", "--once", "--target", support.INSTANCE, ports, **options
@@ -296,28 +296,6 @@ class Sessions(EmptyRoot):
         """Calls the sandbox's API by a name in place of its address."""
         url = self.variables["AWS_ENDPOINT_URL"]
         self.environment["AWS_ENDPOINT_URL"] = url.replace("127.0.0.1", name)
-
-
-class Echo(socketserver.ThreadingTCPServer):
-    """A TCP service on loopback that sends back what it gets."""
-
-    daemon_threads = True
-
-    class Handler(socketserver.BaseRequestHandler):
-        """One connection."""
-
-        def handle(self):
-            while part := self.request.recv(65536):
-                self.request.sendall(part)
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.port = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __exit__(self, *failure):
-        self.shutdown()
-        super().__exit__(*failure)
 
 
 class Names(socketserver.UDPServer):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tarfile
 import zlib
@@ -201,7 +202,7 @@ class Tarball(Package):
     def test_unpacked_it_is_the_layout_of_the_original(self):
         folder = self.root / FOLDER
         folder.mkdir()
-        file = package("*-x86_64-linux.tar.gz")
+        file = package(f"{PACKAGE}-*-x86_64-linux.tar.gz")
         support.checked(["tar", "-C", folder, "--strip-components=1", "-xzf", file])
         (self.root / LINK).symlink_to(f"/{FOLDER}/bin/{NAME}")
         self.assert_installed()
@@ -212,7 +213,7 @@ class Image(Package):
     """The container image."""
 
     def test_it_unpacks_and_runs_as_nobody(self):
-        file = package("*-oci.tar")
+        file = package(f"{PACKAGE}-*-oci.tar")
         described = json.loads(
             support.checked(
                 ["skopeo", "--override-arch=amd64", "inspect", "--config", f"oci-archive:{file}"]
@@ -256,7 +257,7 @@ class Wheel(support.Folder):
         return support.checked([*pip, *arguments], timeout=10 * support.PATIENCE_S)
 
     def test_pip_puts_the_program_on_the_path(self):
-        self.pip("install", "--no-index", package("*x86_64.whl"))
+        self.pip("install", "--no-index", package("session_manager_plugin_rs-*x86_64.whl"))
         program = self.environment / "bin" / NAME
         self.assert_works([str(program)])
         self.assertEqual(program.read_bytes(), support.BINARY.read_bytes())
@@ -276,7 +277,13 @@ class Wheel(support.Folder):
 
     def test_the_aws_cli_beside_it_runs_it(self):
         requirements = support.TOP / "tests" / "requirements.txt"
-        self.pip("install", "--quiet", "--requirement", requirements, package("*x86_64.whl"))
+        self.pip(
+            "install",
+            "--quiet",
+            "--requirement",
+            requirements,
+            package("session_manager_plugin_rs-*x86_64.whl"),
+        )
         result = support.run(
             [support.SANDBOX, "--quiet", "exec", "--"]
             + ["aws", "ssm", "start-session", "--target", support.INSTANCE],
@@ -288,6 +295,104 @@ class Wheel(support.Folder):
         self.assertRegex(result.stdout, rb"(?m)^42\r?$")
         self.assertIn(b"Exiting session with sessionId: ", result.stdout)
 
+    def run_python(self, *arguments, **options):
+        """Runs the environment's Python, whose scripts are not on the PATH, pointed at the sandbox."""
+        home = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
+        sandbox = [support.SANDBOX, "--quiet", "--unpaced", "--target", "web-1", "exec", "--"]
+        return support.checked(
+            [*sandbox, self.environment / "bin" / "python", *arguments], env=home, **options
+        )
+
+    def test_the_module_in_an_empty_environment(self):
+        self.pip("install", "--no-index", package("session_manager_plugin_rs-*x86_64.whl"))
+        listed = self.pip("list", "--format=freeze").decode().split()
+        self.assertEqual(
+            [each for each in listed if "==" in each and PACKAGE in each], [f"{PACKAGE}==0.1.0"]
+        )
+        script = (
+            "import socket, sys; from session_manager_plugin import forward, run\n"
+            "with forward('web-1', int(sys.argv[1])) as f:\n"
+            "    c = socket.create_connection(f.address); c.sendall(b'over there'); print(c.recv(100).decode())\n"
+            "print(run('web-1', ['echo', 'and a command'], text=True, check=True).stdout)"
+        )
+        with support.Echo() as server:
+            printed = self.run_python("-c", script, str(server.port))
+        self.assertEqual(printed, b"over there\nand a command\n\n")
+
+    def test_the_fixture_comes_with_the_wheel_and_finds_the_sandbox_of_the_other(self):
+        self.pip(
+            *("install", "--quiet", "--find-links", support.DIST, "boto3", f"{PACKAGE}[testing]")
+        )
+        test = self.folder / "test_mine.py"
+        test.write_text(
+            "import pytest\n"
+            "from session_manager_plugin import run\n"
+            "@pytest.mark.session_manager(targets=['db'])\n"
+            "def test_it(session_manager):\n"
+            "    assert run('db', ['echo', 'it'], text=True).stdout == 'it\\n'\n"
+            "    ssm = session_manager.client('ssm')\n"
+            "    assert len(ssm.describe_instance_information()['InstanceInformationList']) == 1\n"
+        )
+        printed = support.checked(
+            [self.environment / "bin" / "pytest", "--strict-markers", "-q", test],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
+            cwd=self.folder,
+        )
+        self.assertIn(b"1 passed", printed)
+        self.pip("check")
+
+
+class Sandbox(Package):
+    """The sandbox for others: an archive and an image."""
+
+    COMMAND = ("exec", "--target", support.INSTANCE, "--", "sh", "-c", "echo $((6 * 7))")
+
+    def assert_serves(self, sandbox, plugin, **options):
+        """A command in a session with it."""
+        printed = support.checked(
+            [*sandbox, "--quiet", "exec", "--", plugin, *self.COMMAND], **options
+        )
+        self.assertEqual(printed, b"42\n")
+
+    def test_the_archive_holds_a_static_program(self):
+        file = package("session-manager-sandbox-rs-*-x86_64-linux.tar.gz")
+        support.checked(["tar", "-C", self.root, "--strip-components=1", "-xzf", file])
+        program = self.root / "bin" / "session-manager-sandbox"
+        headers = support.checked(["readelf", "-ld", program]).decode()
+        self.assertNotIn("INTERP", headers)
+        self.assertNotIn("(NEEDED)", headers)
+        self.assertIn("openssl ", (self.root / "LICENSES.txt").read_text())
+        self.assert_serves([program], support.BINARY)
+        first_use = support.checked([program, "--help"]).decode().splitlines()[:5]
+        self.assertIn("sandbox exec -- aws ssm start-session", first_use[0])
+
+    def test_the_image_serves_as_nobody(self):
+        file = package("session-manager-sandbox-rs-*-oci.tar")
+        layout = self.folder / "layout"
+        support.checked(
+            ["skopeo", "--insecure-policy", "--override-arch=amd64", "copy"]
+            + [f"oci-archive:{file}", f"oci:{layout}:test"]
+        )
+        bundle = self.folder / "bundle"
+        bundle.mkdir()
+        bundle.chmod(0o755)
+        support.checked(["umoci", "unpack", "--image", f"{layout}:test", bundle])
+        root = bundle / "rootfs"
+        # What a container's engine puts there.
+        (root / "dev").mkdir(exist_ok=True)
+        os.mknod(root / "dev" / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (root / "dev" / "null").chmod(0o666)
+        shutil.copy2(support.BINARY, root / "bin" / NAME)
+        runtime = json.loads((bundle / "config.json").read_text())["process"]
+        inside = ["chroot", "--userspec=65534:65534", root, *runtime["args"]]
+        environment = dict(each.split("=", 1) for each in runtime["env"])
+        environment["PATH"] += ":/usr/sbin"
+        self.assert_serves(inside, f"/bin/{NAME}", env=environment)
+        ready = json.loads(
+            support.checked([*inside, "--json", "--target=web-1"], env=environment, input=b"")
+        )
+        self.assertEqual(ready["targets"][0]["name"], "web-1")
+
 
 class Recipes(support.Folder):
     """What names the packages."""
@@ -298,7 +403,7 @@ class Recipes(support.Folder):
         self.assertEqual(len(listed), len(list(support.DIST.iterdir())) - 1)
 
     def test_homebrew_formula(self):
-        tarball = package("*-x86_64-linux.tar.gz")
+        tarball = package(f"{PACKAGE}-*-x86_64-linux.tar.gz")
         text = recipes.formula(
             [Release("x86_64")], [tarball], "https://releases.invalid", "https://git.invalid"
         )

@@ -3,9 +3,11 @@
 import os
 import pathlib
 import shutil
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -87,6 +89,28 @@ def check_manual_and_completions(prefix):
     )
     zsh = [*share.glob(f"zsh/*/_{name}")]
     checked(["zsh", "--no-rcs", "-n", *zsh])
+
+
+class Echo(socketserver.ThreadingTCPServer):
+    """A TCP service on loopback that sends back what it gets."""
+
+    daemon_threads = True
+
+    class Handler(socketserver.BaseRequestHandler):
+        """One connection."""
+
+        def handle(self):
+            while part := self.request.recv(65536):
+                self.request.sendall(part)
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *failure):
+        self.shutdown()
+        super().__exit__(*failure)
 
 
 class Folder(unittest.TestCase):

@@ -2,6 +2,28 @@
 //!
 //! A [`Sandbox`] runs everything on threads and ports of its own; dropping it ends them, and all processes that its agents started.
 //!
+//! # A test of a program
+//!
+//! Whatever talks to Session Manager can be run against it: the AWS CLI, an SDK, or a client of its own.
+//!
+//! ```
+//! use sandbox::Sandbox;
+//!
+//! // Online nodes called web-1 and db. Each of them is this machine.
+//! let sandbox = Sandbox::with_targets(&["web-1", "db"])?;
+//!
+//! // The command finds the sandbox in place of AWS, and nothing of this user's own configuration.
+//! let output = sandbox.command("sh").args(["-c", "echo $AWS_ENDPOINT_URL"]).output()?;
+//! assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), sandbox.api_url());
+//!
+//! // Make it difficult …
+//! sandbox.change_target("i-00000000000000002", |db| db.state = sandbox::TargetState::ConnectionLost);
+//! sandbox.fail_next("StartSession", 1, sandbox::Failure::throttled());
+//! // … and look at what was asked of it.
+//! assert!(sandbox.events().is_empty());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # A test in five minutes
 //!
 //! ```

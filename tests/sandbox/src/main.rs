@@ -367,7 +367,9 @@ fn execute(
     let mut builder = Command::new(program);
     builder.args(arguments).arg0(program);
     builder.envs(environment(sandbox));
-    let mut child = builder.spawn()?;
+    let mut child = builder
+        .spawn()
+        .map_err(|error| io::Error::other(format!("{program} cannot be run: {error}")))?;
     let pid = pid(&child);
     let handle = signals.handle();
     let forwarder = thread::spawn(move || {
