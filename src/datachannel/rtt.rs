@@ -30,7 +30,10 @@ pub(super) struct RttEstimator {
 struct Estimate {
     smoothed: Duration,
     variation: Duration,
+    /// The shortest of all.
     minimum: Duration,
+    /// What the path takes by itself: the shortest since it last became longer.
+    delay: Duration,
     /// The shortest of the samples of this round, and how many are still to come.
     round: (Duration, u32),
     /// The shortest of the round before.
@@ -45,6 +48,7 @@ impl RttEstimator {
                 smoothed: rtt,
                 variation: rtt / 2,
                 minimum: rtt,
+                delay: rtt,
                 round: (rtt, ROUND - 1),
                 last_round: rtt,
             },
@@ -57,6 +61,7 @@ impl RttEstimator {
                     variation: (old.variation * 3 + old.smoothed.abs_diff(rtt)) / 4,
                     smoothed: (old.smoothed * 7 + rtt) / 8,
                     minimum: old.minimum.min(rtt),
+                    delay: old.delay.min(rtt),
                     round: (shortest, left),
                     last_round: if left == 0 { shortest } else { old.last_round },
                 }
@@ -80,9 +85,21 @@ impl RttEstimator {
         self.estimate.map(|estimate| estimate.smoothed)
     }
 
-    /// The path's own delay, once it was measured: the shortest round trip.
+    /// The shortest round trip, once one was measured.
     pub(super) fn minimum(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate.minimum)
+    }
+
+    /// What the path takes by itself, once it was measured.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.delay)
+    }
+
+    /// The path itself takes longer than it did.
+    pub(super) fn set_delay(&mut self, delay: Duration) {
+        if let Some(estimate) = &mut self.estimate {
+            estimate.delay = delay;
+        }
     }
 
     /// How long to wait for an acknowledgement.
@@ -111,14 +128,14 @@ impl RttEstimator {
     /// Whether messages wait longer in the path's queues than the path itself takes: sending faster would only fill them.
     pub(super) fn is_queueing(&self) -> bool {
         self.estimate
-            .is_some_and(|estimate| estimate.smoothed >= estimate.minimum * 3 / 2 + QUEUE_ALLOWANCE)
+            .is_some_and(|estimate| estimate.smoothed >= estimate.delay * 3 / 2 + QUEUE_ALLOWANCE)
     }
 
     /// Whether a queue begins to grow: what doubles each round trip would overshoot by as much before the smoothed time shows it.
     pub(super) fn is_filling(&self) -> bool {
         let (least, most) = QUEUE_BEGINS;
         self.estimate.is_some_and(|estimate| {
-            estimate.last_round >= estimate.minimum + (estimate.minimum / 8).clamp(least, most)
+            estimate.last_round >= estimate.delay + (estimate.delay / 8).clamp(least, most)
         })
     }
 }

@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::congestion::Congestion;
+use super::congestion::{Congestion, MINIMUM_WINDOW};
+use super::delivery_rate::DeliveryRate;
 use super::loss_detection::LossDetection;
 use super::rtt::RttEstimator;
 use super::sent_message::{MessageState, Reservation, SentMessage, SentMessages, Urgency};
+use super::standing_queue::{Finding, RoundTrip, StandingQueue};
 use super::timers::Timer;
 
-/// What the window's frames may take together, in bytes.
-pub const MAXIMUM_BYTES: usize = 4 * 1024 * 1024;
+/// The least that a message counts in the window's bound, bytes: what is kept of one besides its data.
+const MESSAGE_COST: usize = 1024;
 /// What interactive input may use beyond a closed window, in messages.
 const INTERACTIVE_RESERVE: usize = 64;
 /// Control messages that may be unacknowledged, and the bytes of their frames: they never wait, so they must not pile up.
 pub(super) const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
-const MAXIMUM_SPAN: usize = 16_384;
+const MAXIMUM_SPAN: usize = 32_768;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
@@ -49,6 +51,8 @@ pub struct SendWindow {
     /// Messages below this number were sent, or wished to be, while the window was full: only their acknowledgements let it grow.
     limited_below: i64,
     rtt: RttEstimator,
+    delivery_rate: DeliveryRate,
+    standing_queue: StandingQueue,
     /// The last new acknowledgement, expiry or reconnect: the timer runs from here.
     progress_at: Option<Instant>,
     /// Set while the service asks for a pause.
@@ -81,7 +85,7 @@ impl SendWindow {
         let messages = self.unacknowledged + self.reserved.0;
         let has_room = match urgency {
             Urgency::Bulk => {
-                messages < self.size() && self.bytes + self.reserved.1 + bytes <= MAXIMUM_BYTES
+                messages < self.size() && self.bytes + self.reserved.1 + bytes <= self.bound()
             }
             // A reserve in messages; their bytes are bounded by it.
             Urgency::Interactive => messages < self.size() + INTERACTIVE_RESERVE,
@@ -107,7 +111,7 @@ impl SendWindow {
         let worth = (self.size() / 4).clamp(1, WORTH_WAKING);
         self.unacknowledged == 0
             || (self.unacknowledged + worth <= self.size()
-                && self.bytes + WORTH_WAKING_BYTES <= MAXIMUM_BYTES)
+                && self.bytes + WORTH_WAKING_BYTES <= self.bound())
     }
 
     /// The number that the next message gets.
@@ -161,6 +165,7 @@ impl SendWindow {
         }
         self.in_flight += 1;
         message.flight = self.in_flight;
+        message.delivered = self.delivery_rate.delivered();
         let frame = message.frame.clone();
         Some(frame)
     }
@@ -239,8 +244,10 @@ impl SendWindow {
         };
         let sent_once = message.transmissions == 1;
         let (sent_before, flight) = (message.sent_before, message.flight);
+        let delivered = message.delivered;
         message.state = MessageState::Acknowledged;
         self.bytes -= message.frame.len();
+        self.delivery_rate.acknowledged(message.frame.len());
         if message.urgency == Urgency::Control {
             self.control.0 -= 1;
             self.control.1 -= message.frame.len();
@@ -259,8 +266,13 @@ impl SendWindow {
             if sent_once {
                 self.rtt.sample(rtt);
                 let is_measured = self.read_since.is_none_or(|since| since <= sent_at);
-                if let Some(minimum) = self.rtt.minimum().filter(|_| is_measured) {
-                    self.congestion.bound_delay(flight, rtt, minimum);
+                if is_measured {
+                    let sample = RoundTrip {
+                        sent_at,
+                        rtt,
+                        flight,
+                    };
+                    self.measured(sample, delivered, now);
                 }
             }
             let rtt_before = sent_before.map(|before| now.saturating_duration_since(before));
@@ -277,13 +289,34 @@ impl SendWindow {
         let may_grow =
             number < self.limited_below && !self.rtt.is_queueing() && unsent * 2 <= self.in_flight;
         self.congestion
-            .acknowledged(may_grow, self.rtt.is_filling());
+            .acknowledged(may_grow, self.rtt.is_filling(), self.bound() / MESSAGE_COST);
         if self.pause.is_some_and(|pause| pause.probe == Some(number)) {
             self.pause = None;
         }
         self.sent -= self.messages.forget_acknowledged();
         self.loss_detection.forget_landed(&self.messages);
         true
+    }
+
+    /// A message that was sent once came back, and nothing but the path has held it up.
+    fn measured(&mut self, sample: RoundTrip, delivered: u64, now: Instant) {
+        let (Some(minimum), Some(delay)) = (self.rtt.minimum(), self.rtt.delay()) else {
+            return;
+        };
+        let RoundTrip { rtt, flight, .. } = sample;
+        self.congestion.bound_delay(flight, rtt, minimum);
+        self.delivery_rate.sample(delivered, rtt, delay, now);
+        let finding = self
+            .standing_queue
+            .sample(sample, delay, MINIMUM_WINDOW, now);
+        match finding {
+            None => {}
+            Some(Finding::Queue(queue)) => self.congestion.drain(queue),
+            Some(Finding::LongerPath { delay, flight }) => {
+                self.rtt.set_delay(delay);
+                self.congestion.restore(flight);
+            }
+        }
     }
 
     /// Gives up what is lost by this acknowledgement of what was sent as `order`.
@@ -357,6 +390,8 @@ impl SendWindow {
         self.in_flight = 0;
         self.congestion = Congestion::default();
         self.rtt = RttEstimator::default();
+        self.delivery_rate = DeliveryRate::default();
+        self.standing_queue = StandingQueue::default();
         self.progress_at = Some(now);
         self.pause = None;
         self.reading_paused = false;
@@ -412,6 +447,11 @@ impl SendWindow {
     /// Messages that may be on their way.
     pub const fn size(&self) -> usize {
         self.congestion.window()
+    }
+
+    /// What may be kept, bytes of frames: it follows what the path carries.
+    pub fn bound(&self) -> usize {
+        self.delivery_rate.bound(self.rtt.delay())
     }
 
     /// Messages and bytes that are kept.

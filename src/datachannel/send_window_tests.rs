@@ -1,11 +1,14 @@
 use super::*;
-use crate::datachannel::congestion::{INITIAL_WINDOW, MAXIMUM_WINDOW, MINIMUM_WINDOW};
+use crate::datachannel::congestion::INITIAL_WINDOW;
+use crate::datachannel::delivery_rate::{MAXIMUM_BYTES, USUAL_BYTES};
 use proptest::prelude::*;
 
 #[path = "send_window_loss_tests.rs"]
 mod loss;
 #[path = "send_window_pause_tests.rs"]
 mod pause;
+/// The largest window where the path carries little.
+const USUAL_WINDOW: usize = USUAL_BYTES / MESSAGE_COST;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -30,12 +33,17 @@ impl Harness {
     }
 
     fn push(&mut self, urgency: Urgency) -> bool {
-        let Some(reservation) = self.window.reserve(8, urgency) else {
+        self.push_frame(8, urgency)
+    }
+
+    /// A frame of so many bytes, which begins with its number.
+    fn push_frame(&mut self, bytes: usize, urgency: Urgency) -> bool {
+        let Some(reservation) = self.window.reserve(bytes, urgency) else {
             return false;
         };
-        let number = self.window.next_number();
-        self.window
-            .store(reservation, Bytes::from(number.to_be_bytes().to_vec()));
+        let mut frame = self.window.next_number().to_be_bytes().to_vec();
+        frame.resize(bytes, 0);
+        self.window.store(reservation, Bytes::from(frame));
         true
     }
 
@@ -87,14 +95,14 @@ fn interactive_input_has_a_reserve_and_control_is_never_refused() {
 #[test]
 fn the_window_is_bounded_in_bytes() {
     let mut window = SendWindow {
-        congestion: Congestion::with_window(MAXIMUM_WINDOW),
+        congestion: Congestion::with_window(USUAL_WINDOW),
         ..SendWindow::default()
     };
     let frame = 32_768 + 120;
     let promised = (0..)
         .map_while(|_| window.reserve(frame, Urgency::Bulk))
         .count();
-    assert_eq!(promised, MAXIMUM_BYTES / frame);
+    assert_eq!(promised, USUAL_BYTES / frame);
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn grows_on_a_quick_path_and_holds_when_a_queue_builds() {
             harness.acknowledge(number, now);
         }
     }
-    assert_eq!(harness.window.size(), MAXIMUM_WINDOW);
+    assert_eq!(harness.window.size(), USUAL_WINDOW);
     let mut slow = Harness::new();
     slow.push(Urgency::Bulk);
     slow.transmit(0);
@@ -252,7 +260,7 @@ proptest! {
             prop_assert_eq!(in_flight, harness.window.in_flight);
             let unacknowledged = harness.window.messages.iter().filter(|message| message.state != MessageState::Acknowledged).count();
             prop_assert_eq!(unacknowledged, harness.window.unacknowledged);
-            prop_assert!(harness.window.size() >= MINIMUM_WINDOW && harness.window.size() <= MAXIMUM_WINDOW);
+            prop_assert!(harness.window.size() >= MINIMUM_WINDOW && harness.window.size() <= USUAL_WINDOW);
             // What is on its way has a timer, or a pause has the probe's, or the probe is to go.
             let is_due = harness.window.can_transmit(harness.at(now));
             prop_assert!(in_flight == 0 || is_due || harness.window.timer().is_some());
@@ -299,55 +307,130 @@ fn a_queue_of_our_own_does_not_make_the_window_grow() {
     );
 }
 
-/// A path with a delay of its own and one queue, whose consumer takes a message in `service(number)`; `count` messages go through as the
-/// window allows. What each waited beyond the path's own delay.
-fn through_a_queue(
+/// A frame with 1 KiB of data.
+const FRAME: usize = 1144;
+
+/// A path with a delay of its own and one queue, whose consumer takes a message in a given time.
+struct Path {
+    harness: Harness,
     delay: Duration,
-    count: i64,
-    service: impl Fn(i64) -> Duration,
-) -> Vec<Duration> {
-    let mut harness = Harness::new();
-    let mut now = harness.start;
-    let mut busy_until = now;
-    // Acknowledgements on their way: when, whose, and when that was sent.
-    let mut coming = std::collections::VecDeque::new();
-    let mut waited = Vec::new();
-    while waited.len() < usize::try_from(count).unwrap() {
-        while harness.window.next_number() < count && harness.push(Urgency::Bulk) {}
-        while let Some(frame) = harness.window.poll_transmit(now) {
-            let number = i64::from_be_bytes(frame.as_ref().try_into().unwrap());
-            busy_until = busy_until.max(now + delay / 2) + service(number);
-            coming.push_back((busy_until + delay / 2, number, now));
+    now: Instant,
+    busy_until: Instant,
+    /// Acknowledgements on their way: when, whose, and when that was sent.
+    coming: std::collections::VecDeque<(Instant, i64, Instant)>,
+}
+
+impl Path {
+    fn new(delay: Duration) -> Self {
+        let harness = Harness::new();
+        let now = harness.start;
+        Self {
+            harness,
+            delay,
+            now,
+            busy_until: now,
+            coming: std::collections::VecDeque::new(),
         }
-        let (at, number, sent_at) = coming.pop_front().expect("something in flight");
+    }
+
+    /// Sends as the window allows, until the next acknowledgement has come: what its message waited beyond the path's own delay.
+    fn step(&mut self, service: impl Fn(i64) -> Duration) -> Duration {
+        while self.harness.push_frame(FRAME, Urgency::Bulk) {}
+        while let Some(frame) = self.harness.window.poll_transmit(self.now) {
+            let number = i64::from_be_bytes(frame[..8].try_into().unwrap());
+            let arrives = self.now + self.delay / 2;
+            self.busy_until = self.busy_until.max(arrives) + service(number);
+            self.coming
+                .push_back((self.busy_until + self.delay / 2, number, self.now));
+        }
+        let (at, number, sent_at) = self.coming.pop_front().expect("something in flight");
         // A timer that fires before would send again, which this path does not need.
-        let timeout = harness.window.timer().map(|(_, at)| at);
+        let timeout = self.harness.window.timer().map(|(_, at)| at);
         assert!(
             timeout.is_none_or(|timeout| timeout >= at),
             "sent again without need"
         );
-        now = at;
-        assert!(harness.window.acknowledge(number, now));
-        waited.push(now - sent_at - delay);
+        self.now = at;
+        assert!(self.harness.window.acknowledge(number, at));
+        (at - sent_at).saturating_sub(self.delay)
     }
-    waited
+
+    /// So many messages a second for so long: the share of it that was used, and the waits, sorted.
+    fn run(&mut self, rate: u32, time: Duration) -> (f64, Vec<Duration>) {
+        let begin = self.now;
+        let mut waited = Vec::new();
+        while self.now < begin + time {
+            waited.push(self.step(|_| Duration::from_secs(1) / rate));
+        }
+        let lasted = (self.now - begin).as_secs_f64();
+        let share = waited.len() as f64 / lasted / f64::from(rate);
+        waited.sort_unstable();
+        (share, waited)
+    }
+}
+
+/// Messages of 1 KiB that make so many bytes a second.
+fn messages(bytes_a_second: usize) -> u32 {
+    u32::try_from(bytes_a_second / FRAME).unwrap()
+}
+
+#[test]
+fn a_long_fat_path_is_filled_and_its_memory_given_back() {
+    let mut path = Path::new(ms(300));
+    path.run(messages(20_000_000), ms(4000));
+    let (share, _) = path.run(messages(20_000_000), ms(4000));
+    let bound = path.harness.window.bound();
+    eprintln!("{:.1} % used, {bound} bytes may be kept", share * 100.0);
+    assert!(share >= 0.9, "{share}");
+    assert!(bound <= MAXIMUM_BYTES);
+    assert!(bound > USUAL_BYTES);
+    // The path carries less, so less is kept for it.
+    path.run(messages(1_000_000), ms(30_000));
+    assert_eq!(path.harness.window.bound(), USUAL_BYTES);
+    let (kept, bytes) = path.harness.window.kept();
+    assert!(bytes <= USUAL_BYTES, "{kept} messages, {bytes} bytes");
+}
+
+#[test]
+fn beside_an_upload_a_round_trip_takes_no_more_than_twice_the_path_s_own() {
+    for (bytes, rtt) in [(2_000_000, 40), (2_000_000, 300), (20_000_000, 40)] {
+        let mut path = Path::new(ms(rtt));
+        path.run(messages(bytes), ms(4000));
+        let (share, waited) = path.run(messages(bytes), ms(10_000));
+        let (median, late) = (waited[waited.len() / 2], waited[waited.len() * 99 / 100]);
+        eprintln!("{bytes} bytes/s, {rtt} ms: {share:.3} used, queue {median:.1?}, p99 {late:.1?}");
+        assert!(share >= 0.97, "{share}");
+        assert!(late <= ms(rtt), "{late:?}");
+    }
+}
+
+#[test]
+fn a_path_that_has_become_longer_is_still_filled() {
+    let mut path = Path::new(ms(40));
+    path.run(messages(2_000_000), ms(3000));
+    path.delay = ms(200);
+    path.run(messages(2_000_000), ms(6000));
+    let (share, _) = path.run(messages(2_000_000), ms(4000));
+    assert!(share >= 0.9, "{share}");
 }
 
 #[test]
 fn p73_what_waits_on_a_path_that_has_become_slow_shrinks_to_two_seconds() {
     // 40 MB/s for 20 MB, then 100 kB/s.
     for delay in [2, 40, 300] {
-        let waited = through_a_queue(ms(delay), 26_000, |number| match number {
+        let mut path = Path::new(ms(delay));
+        let service = |number| match number {
             0..20_000 => Duration::from_micros(25),
             _ => ms(10),
-        });
+        };
+        let waited: Vec<_> = (0..34_000).map(|_| path.step(service)).collect();
         let most = waited.iter().max().unwrap();
         let last = &waited[waited.len() - 200..];
         let steady = last.iter().max().unwrap();
         eprintln!("{delay} ms: at most {most:.1?}, at last {steady:.1?}");
         assert!(*steady <= ms(2000), "{delay} ms: {steady:?}");
         assert!(
-            *last.iter().min().unwrap() >= ms(200),
+            *last.iter().min().unwrap() >= ms(20),
             "{delay} ms: the path is kept busy"
         );
     }

@@ -5,6 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+/// Messages that their queue keeps its memory for.
+const USUAL_MESSAGES: usize = 256;
+
 /// How urgent a message is, and so how far it may go beyond the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -55,6 +58,8 @@ pub(super) struct SentMessage {
     pub sent_before: Option<Instant>,
     /// How many messages were in flight when it was last sent, with it.
     pub flight: usize,
+    /// Bytes of frames that were acknowledged by then.
+    pub delivered: u64,
 }
 
 impl SentMessage {
@@ -68,6 +73,7 @@ impl SentMessage {
             last_sent: None,
             sent_before: None,
             flight: 0,
+            delivered: 0,
         }
     }
 }
@@ -152,6 +158,10 @@ impl SentMessages {
             self.messages.pop_front();
             self.first += 1;
             count += 1;
+        }
+        if self.messages.is_empty() {
+            // What a long path needed is given back.
+            self.messages.shrink_to(USUAL_MESSAGES);
         }
         count
     }

@@ -24,7 +24,7 @@ use crate::plan::{Flow, Kind, Plan};
 const IN_A_ROW: usize = 8;
 const READ_BUDGET: usize = 64;
 /// The largest window, and the reserve of interactive input.
-const MOST_MESSAGES: usize = 4096 + 64;
+const MOST_MESSAGES: usize = MAXIMUM_BYTES / 1024 + 64;
 
 #[derive(Debug)]
 pub struct Client {
