@@ -66,8 +66,8 @@ impl AcknowledgeLink {
         })
     }
 
-    /// Hands over what came, if the thread has room for it.
-    pub(super) fn hand_over(&mut self, batch: Vec<Received>) {
+    /// Hands over what came, if the thread has room for it; what `is_gathered` already is not gathered again.
+    pub(super) fn hand_over(&mut self, batch: Vec<Received>, is_gathered: bool) {
         if batch.is_empty() {
             return;
         }
@@ -81,7 +81,7 @@ impl AcknowledgeLink {
             )
         };
         self.since_token += batch.len();
-        let is_urgent = self.since_token >= BATCH || batch.iter().any(is_urgent);
+        let is_urgent = is_gathered || self.since_token >= BATCH || batch.iter().any(is_urgent);
         if self.batches.try_send(batch).is_err() {
             log::debug!("not acknowledged now: too many acknowledgements wait");
         } else if is_urgent {

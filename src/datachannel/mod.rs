@@ -96,6 +96,7 @@ mod loss_detection;
 mod opening;
 mod outage;
 mod payloads;
+mod read_pace;
 mod reconnect;
 mod reconnector;
 mod reorder;

@@ -11,13 +11,14 @@ use uuid::Uuid;
 
 use super::acknowledge::AcknowledgeLink;
 use super::acknowledgements::Received;
+use super::read_pace::ReadPace;
 use super::reconnector::Reconnector;
 use super::sequence_state::USUAL_DELIVERIES;
 use super::shared::{ChannelState, ThreadGuard};
 use super::{Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, SessionKey};
 use crate::communicator::{Broken, Connection, Incoming, Liveness, LivenessAction};
-use crate::message::Message;
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
+use crate::message::{Message, MessageType};
 use crate::network::Limit;
 use crate::waker::WakeReceiver;
 
@@ -69,6 +70,7 @@ pub(super) struct Driver {
     received: Vec<Received>,
     /// What was read for them, bytes.
     bytes_read: usize,
+    pace: ReadPace,
 }
 
 /// Whether the session goes on.
@@ -100,6 +102,7 @@ impl Driver {
             deliveries: Vec::new(),
             received: Vec::new(),
             bytes_read: 0,
+            pace: ReadPace::default(),
         }
     }
 
@@ -175,8 +178,9 @@ impl Driver {
             self.send(&mut connection, now)?;
             // While there is more to read, a batch fills up.
             if is_drained || self.received.len() >= MESSAGES_AT_ONCE {
+                let is_gathered = self.pace.is_gathering();
                 self.acknowledge
-                    .hand_over(std::mem::take(&mut self.received));
+                    .hand_over(std::mem::take(&mut self.received), is_gathered);
             }
             match flow {
                 Flow::Goes => {}
@@ -210,6 +214,9 @@ impl Driver {
                 } else {
                     None
                 };
+                if message.is_some() {
+                    self.pace.disturb();
+                }
                 let Some(frame) = message.or_else(|| self.acknowledge.poll_transmit()) else {
                     break;
                 };
@@ -243,6 +250,12 @@ impl Driver {
             for (frame, message) in self.frames.iter().zip(messages) {
                 match message {
                     Ok(message) => {
+                        match message.message_type {
+                            MessageType::OutputStreamData => {
+                                self.pace.message(message.payload.len());
+                            }
+                            _ => self.pace.disturb(),
+                        }
                         // A few bytes must not keep a large frame alive.
                         let payload = if message.payload.len() < frame.len() / COPIED_BELOW {
                             Bytes::copy_from_slice(message.payload)
@@ -256,6 +269,9 @@ impl Driver {
             }
         }
         self.frames.clear();
+        if matches!(outcome, Ok(true)) && count > 0 {
+            self.pace.drained(Instant::now());
+        }
         outcome
     }
 
@@ -356,8 +372,13 @@ impl Driver {
         if has_work || self.shared.cancel.is_cancelled() || !self.wake_receiver.arm() {
             return Ok(true);
         }
-        let until = liveness.next_check(!self.gate_is_open);
-        let woken = connection.wait(&self.wake_receiver, self.gate_is_open, until);
+        let now = Instant::now();
+        let is_future = |at: &Instant| self.gate_is_open && *at > now;
+        let gather_until = self.pace.read_again_at().filter(is_future);
+        let check_at = liveness.next_check(!self.gate_is_open);
+        let until = gather_until.map_or(check_at, |at| at.min(check_at));
+        let reads = self.gate_is_open && gather_until.is_none();
+        let woken = connection.wait(&self.wake_receiver, reads, until);
         self.wake_receiver.disarm();
         let woken = woken.map_err(|error| {
             Broken::new(format!(
@@ -368,7 +389,7 @@ impl Driver {
             log::info!("routes or addresses have changed: is the other side still there?");
             liveness.path_changed(Instant::now());
         }
-        Ok(woken.by_socket)
+        Ok(woken.by_socket || gather_until.is_some_and(|at| at <= Instant::now()))
     }
 }
 

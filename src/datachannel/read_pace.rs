@@ -1,0 +1,141 @@
+//! When to read again: a paced stream of full messages is read in pieces of some milliseconds. No I/O and no clock.
+//!
+//! The agent pauses for 1 ms after each message, so a download would wake two threads a thousand times a second, for 1 KiB each. A message
+//! that is as long as those before it is one that the agent had to cut: more comes behind it, and nobody waits for this piece alone. So
+//! after some of them in a row what comes is gathered. A shorter message, an acknowledgement, or anything that is sent from here ends that:
+//! somebody may wait for an answer.
+
+use std::time::{Duration, Instant};
+
+/// What comes is gathered for so long.
+const GATHER: Duration = Duration::from_millis(5);
+/// Reads in a row that found nothing but a few full messages, before that.
+const STEADY: u32 = 32;
+/// Longer pauses than this are no stream: gathering ends.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The least payload of a message that counts as full, bytes.
+const FULL: usize = 1000;
+/// More than this in one read come faster than they are read: nothing needs to be gathered.
+const FEW: usize = 16;
+
+/// Watches what is read.
+#[derive(Debug, Default)]
+pub(super) struct ReadPace {
+    /// The length of the last full message, bytes of payload.
+    length: usize,
+    /// Reads in a row that found full messages only.
+    steady: u32,
+    /// Messages of this read.
+    count: usize,
+    /// The last read that found something.
+    read_at: Option<Instant>,
+}
+
+impl ReadPace {
+    /// A message of the stream was read, with so many bytes of payload.
+    pub(super) const fn message(&mut self, length: usize) {
+        self.count += 1;
+        if length < FULL || length != self.length {
+            self.length = length;
+            self.steady = 0;
+        }
+    }
+
+    /// Something else was read, or something was sent: what comes next may be waited for.
+    pub(super) const fn disturb(&mut self) {
+        self.steady = 0;
+    }
+
+    /// All that was there is read.
+    pub(super) fn drained(&mut self, now: Instant) {
+        let count = std::mem::take(&mut self.count);
+        if count == 0 {
+            return;
+        }
+        let is_late = |at| now.saturating_duration_since(at) > PAUSE;
+        if count > FEW || self.read_at.is_none_or(is_late) {
+            self.steady = 0;
+        } else {
+            self.steady = self.steady.saturating_add(1);
+        }
+        self.read_at = Some(now);
+    }
+
+    /// Whether what comes is gathered.
+    pub(super) const fn is_gathering(&self) -> bool {
+        self.steady >= STEADY
+    }
+
+    /// When to read again; none when it is to be at once.
+    pub(super) fn read_again_at(&self) -> Option<Instant> {
+        self.read_at
+            .filter(|_| self.is_gathering())
+            .map(|at| at + GATHER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads of a message each, a millisecond apart: when the last of them was.
+    fn stream(pace: &mut ReadPace, begin: Instant, reads: u32) -> Instant {
+        let mut now = begin;
+        for _ in 0..reads {
+            now += Duration::from_millis(1);
+            pace.message(1024);
+            pace.drained(now);
+        }
+        now
+    }
+
+    #[test]
+    fn a_paced_stream_is_read_every_five_milliseconds() {
+        let mut pace = ReadPace::default();
+        let now = stream(&mut pace, Instant::now(), STEADY);
+        assert_eq!(pace.read_again_at(), None);
+        let now = stream(&mut pace, now, 1);
+        assert_eq!(pace.read_again_at(), Some(now + GATHER));
+        // A read for nothing changes nothing.
+        pace.drained(now + GATHER);
+        assert_eq!(pace.read_again_at(), Some(now + GATHER));
+    }
+
+    #[test]
+    fn whatever_may_be_waited_for_is_read_at_once() {
+        let streaming = || {
+            let mut pace = ReadPace::default();
+            let now = stream(&mut pace, Instant::now(), 2 * STEADY);
+            assert!(pace.is_gathering());
+            (pace, now)
+        };
+        let (mut pace, now) = streaming();
+        pace.message(700);
+        pace.drained(now);
+        assert!(!pace.is_gathering(), "the end of something");
+        let (mut pace, _) = streaming();
+        pace.disturb();
+        assert!(!pace.is_gathering(), "a question from here");
+        let (mut pace, now) = streaming();
+        stream(&mut pace, now + PAUSE, 1);
+        assert!(!pace.is_gathering(), "after a pause");
+        let (mut pace, now) = streaming();
+        for _ in 0..=FEW {
+            pace.message(1024);
+        }
+        pace.drained(now);
+        assert!(!pace.is_gathering(), "a stream without pauses");
+    }
+
+    #[test]
+    fn keystrokes_and_their_echoes_are_never_gathered() {
+        let mut pace = ReadPace::default();
+        let mut now = Instant::now();
+        for _ in 0..1000 {
+            now += Duration::from_millis(1);
+            pace.message(1);
+            pace.drained(now);
+            assert!(!pace.is_gathering());
+        }
+    }
+}
