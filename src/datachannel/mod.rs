@@ -32,9 +32,10 @@
 //!   before the lock is given back. The channel takes one token; when it is full one is pending, and the thread looks at the state after
 //!   it has taken that. So it does not matter whether the thread already waits. An acknowledgement that makes a timeout later calls nobody:
 //!   the thread wakes once for nothing, at most once a timeout.
-//! - **To the acknowledge thread.** It waits for batches in the channel's own `recv`. While it gathers it waits for the time or for a
-//!   token, which comes after the batch that fills it; a token that finds the place taken means that one is still to be seen. Without any,
-//!   the time ends the gathering.
+//! - **To the acknowledge thread.** Batches go into the channel, then the thread is unparked if it is idle, or the batch is urgent or fills
+//!   one; an unpark that comes before the park ends that at once. It says that it is idle, looks at the channel again, and only then parks:
+//!   who has not seen it idle has put in a batch that it finds. While it gathers, the time ends its sleep. When the websocket thread drops
+//!   its end of the channel, it unparks it after that.
 //! - **From the acknowledge thread back.** Frames go into the channel, then the websocket thread is woken. When the channel is full the
 //!   thread blocks; the websocket thread takes frames in each round in which the socket takes bytes. It never waits for the acknowledge
 //!   thread, so no circle can close.
