@@ -437,6 +437,20 @@ fn p73_what_waits_on_a_path_that_has_become_slow_shrinks_to_two_seconds() {
 }
 
 #[test]
+fn p73_what_waits_for_a_destination_that_is_slow_from_the_start_drains_in_two_seconds() {
+    for delay in [2, 40, 300] {
+        let mut path = Path::new(ms(delay));
+        let (_, waited) = path.run(messages(100_000), ms(60_000));
+        let most = waited[waited.len() - 1];
+        let (share, waited) = path.run(messages(100_000), ms(60_000));
+        let late = waited[waited.len() * 99 / 100];
+        eprintln!("{delay} ms: at most {most:.1?}, later p99 {late:.1?}, {share:.3} used");
+        assert!(most <= ms(2000), "{delay} ms: {most:?}");
+        assert!(share >= 0.97, "{delay} ms: {share}");
+    }
+}
+
+#[test]
 fn p73_a_moment_in_which_nothing_passes_does_not_close_the_window() {
     let mut congestion = Congestion::with_window(4000);
     for _ in 0..4000 {

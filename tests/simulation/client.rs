@@ -359,7 +359,7 @@ impl Client {
             bytes <= MAXIMUM_BYTES + reserve + self.controls * 1024,
             "{bytes}"
         );
-        assert!((8..=4096).contains(&self.sequence.window().size()));
+        assert!((8..=MAXIMUM_BYTES / 1024).contains(&self.sequence.window().size()));
         assert!(self.sequence.reordered_bytes() <= REORDER_LIMIT);
         let batch = READ_BUDGET * (LONGEST + HEADER_SIZE);
         assert!(self.inbox_bytes <= GATE_CLOSES + batch + REORDER_LIMIT);

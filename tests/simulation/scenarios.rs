@@ -215,6 +215,27 @@ fn input_does_not_starve_behind_the_acknowledgements_of_a_download() {
     }
 }
 
+/// P73: a destination that stops for a minute. What waits for it is not sent again and again.
+#[test]
+fn p73_a_destination_that_stops_for_a_minute_goes_on_and_little_is_sent_again() {
+    for rtt in [0, 40, 300] {
+        let base = plan(Kind::Port, ms(rtt), 50 * MEGABYTE, 0);
+        let clean = run(&base);
+        let mut stops = base;
+        stops.events = vec![(ms(rtt * 3 + 900), Event::BlockAgent(ms(60_000)))];
+        let outcome = run(&stops);
+        print(
+            &format!("stops for a minute, RTT {rtt} ms"),
+            &clean,
+            &outcome,
+        );
+        assert!(outcome.up < clean.up * 2 + ms(70_000), "{outcome:?}");
+        // What was in flight, once; and the oldest each few seconds.
+        let again = outcome.transmissions - clean.transmissions;
+        assert!(again < outcome.widest as u64 + 50, "{again} sent again");
+    }
+}
+
 /// A burst queues up at the bottleneck long before the path is full: the window must not take that for the path's limit.
 #[test]
 fn a_long_path_is_filled_and_no_queue_longer_than_the_path() {
