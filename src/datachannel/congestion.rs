@@ -1,9 +1,9 @@
 //! How much may be on its way: as much as the path bears without filling every buffer on it. No I/O and no clock.
 //!
 //! What waits on a path beyond its own delay drains within 2 s, however slow it has become. The window doubles each round trip, grows
-//! slowly while a queue shows, holds when the queue is long enough, shrinks when it does not drain, and halves when the path drops more than
-//! a bad line does. Random losses alone say nothing about the path's capacity, and neither does the first queue: what doubles comes in
-//! bursts, which queue up long before the path is full, and drain again (RFC 9406 goes back to doubling then, too).
+//! slowly while a queue shows, holds when the queue is long enough, shrinks when it does not drain, and halves when the path drops more
+//! than a bad line does. Random losses alone say nothing about the path's capacity, and neither does the first queue: what doubles comes
+//! in bursts, which queue up long before the path is full, and drain again (RFC 9406 goes back to doubling then, too).
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! How much the path carries, and so how much may be kept for it. No I/O and no clock.
 //!
-//! A message that is acknowledged says how many bytes were since it went out: the delivery rate (draft-cheng-iccrg-delivery-rate-estimation).
-//! The fastest of the last seconds, times the path's own delay, is what fits on the path. Twice that may be unacknowledged, so that a
-//! faster path shows in the next round trip; never less than most paths need, and never more than one process may take.
+//! A message that is acknowledged says how many bytes were since it went out: the delivery rate (draft-cheng-iccrg-delivery-rate-
+//! estimation). The fastest of the last seconds, times the path's own delay, is what fits on the path. Twice that may be unacknowledged,
+//! so that a faster path shows in the next round trip; never less than most paths need, and never more than one process may take.
 
 use std::time::{Duration, Instant};
 
