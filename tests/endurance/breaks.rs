@@ -137,7 +137,10 @@ impl Case {
             begin.elapsed()
         );
         assert_eq!(started.session.connections(), 2, "{self:?}");
-        assert!((10..=MAX_LOST).contains(&lost), "{self:?}: {lost} lost");
+        // No fewer than the smallest window has, but for what was acknowledged just before.
+        // We send all again at once.
+        let most = if self.up { 2 * MAX_LOST } else { MAX_LOST };
+        assert!((5..=most).contains(&lost), "{self:?}: {lost} lost");
     }
 
     fn terminal(self, sandbox: &Sandbox, directory: &Path, data: &[u8]) -> Started {
