@@ -1,7 +1,83 @@
-//! A client for AWS Session Manager with OS threads and no async runtime.
+//! Sessions of AWS Session Manager for programs: commands, forwards, connections, shells and files on machines without inbound ports. With
+//! OS threads, and without an async runtime.
 //!
-//! Session Manager opens shells, runs commands and forwards ports on machines without inbound ports, through a websocket that a gateway
-//! of AWS relays to an agent. This crate is the program `session-manager-plugin`, as the AWS CLI and many others run it.
+//! Session Manager relays a websocket between the caller and an agent on the node. This crate speaks both AWS's API and that websocket
+//! itself: no AWS CLI, no `session-manager-plugin` and no sshd is needed. (The crate is also the program `session-manager-plugin`, as the
+//! AWS CLI and many others run it; its commands use this library.)
+//!
+//! # First use
+//!
+//! ```
+//! # let sandbox = sandbox::Sandbox::start(sandbox::Config {
+//! #     targets: vec![sandbox::Target::new(1, "web-1")],
+//! #     ..sandbox::Config::default()
+//! # })?;
+//! # let service = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let port = service.local_addr()?.port();
+//! # std::thread::spawn(move || {
+//! #     use std::io::Write;
+//! #     for stream in service.incoming().flatten() {
+//! #         let _ = (&stream).write_all(b"hello");
+//! #     }
+//! # });
+//! use session_manager_plugin::Client;
+//! use std::io::Read;
+//!
+//! let client = Client::builder()
+//!     .region("eu-central-1")
+//! #   .variables(sandbox.environment())
+//!     .build()?; // or Client::from_env()
+//! let target = client.target("web-1")?;
+//!
+//! // A command: its exit code, stdout and stderr.
+//! let output = client.exec(&target, ["uname", "-s"]).output()?;
+//! assert_eq!(output.stdout, b"Linux\n");
+//!
+//! // A port that the target reaches, as a stream …
+//! let mut stream = client.connect(&target, "localhost", port)?;
+//! let mut text = String::new();
+//! stream.read_to_string(&mut text)?;
+//! assert_eq!(text, "hello");
+//!
+//! // … or for other programs, as a local port.
+//! let forward = client.forward(&target).remote("localhost", port).sessions(4).start()?;
+//! println!("connect to {}", forward.local_addr());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Client::copy`] carries files, [`Client::shell`] opens a shell, and [`Client::attach`] takes over a session that an AWS SDK started.
+//! `docs/examples/redis.rs` in the sources asks a Redis server behind a node.
+//!
+//! # Threads
+//!
+//! Calls block, and everything is `Send` and `Sync`. A [`Client`] has no threads; each session has a few of its own (its websocket,
+//! acknowledgements and timers, and one that carries its bytes), which end when its handle is dropped. Whoever uses an async runtime calls
+//! from a blocking thread of it (`tokio::task::spawn_blocking`).
+//!
+//! Nothing belongs to the process as a whole: no signal handler, no terminal, nothing printed, no exit, and no variable read but by
+//! [`Client::from_env`]. Two clients with different credentials do not know of each other. Messages go to the [`log`] crate, without
+//! secrets. TLS is that of [`native_tls`]; on Linux OpenSSL reads the system's authorities when it is first used.
+//!
+//! # Cancellation
+//!
+//! - **By dropping**: a handle that is dropped ends what it stands for, over there as well, in the background.
+//! - **By deadline**: [`Client::with_timeout`] bounds each call up to the point where a session is established, [`Exec::timeout`] and
+//!   [`Transfer::timeout`] the whole, and [`Stream::set_read_timeout`] a read. By itself an established session lives as long as it is
+//!   used: a broken network is mended underneath, for hours if need be.
+//! - **By another thread**: [`Cancel`], given by [`Client::with_cancel`], ends all calls of that client.
+//!
+//! # Errors
+//!
+//! [`ClientError`] has a [kind](ErrorKind), which says whose [fault](Fault) it is, whether the same call may work later, and what to do;
+//! its text is for people. A command that exits with another code than 0 is no error. [`Stream`] and [`Session`] give
+//! [`std::io::Error`]s with a `ClientError` inside, and tell the remote's own end (0 bytes) from a session that was lost.
+//!
+//! # What is stable
+//!
+//! From 0.2.0 on, what these pages show keeps compiling within a minor version; `docs/changelog.md` tells what came. Types that are
+//! `non_exhaustive` may grow. What is not on these pages is for the tests of this repository alone.
+//!
+//! # For who changes it
 //!
 //! | module | what it is |
 //! |---|---|

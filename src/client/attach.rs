@@ -74,6 +74,15 @@ impl StartSessionResponse {
         })
     }
 
+    /// As the API's own answer.
+    pub(super) fn into_started(self) -> StartedSession {
+        StartedSession {
+            session_id: self.session_id,
+            stream_url: self.stream_url,
+            token: self.token,
+        }
+    }
+
     /// The session's name.
     pub fn session_id(&self) -> &str {
         &self.session_id
@@ -87,16 +96,6 @@ impl fmt::Debug for StartSessionResponse {
             "StartSessionResponse({})",
             sanitise::line(&self.session_id)
         )
-    }
-}
-
-impl From<StartSessionResponse> for StartedSession {
-    fn from(response: StartSessionResponse) -> Self {
-        Self {
-            session_id: response.session_id,
-            stream_url: response.stream_url,
-            token: response.token,
-        }
     }
 }
 
@@ -153,26 +152,20 @@ impl Session {
         session: RawSession,
         limit: &Limit,
     ) -> Result<Self, ClientError> {
-        let end = |session: &RawSession| {
-            if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+        let end = |session: &RawSession, kind| {
+            if let Err(error) = session.end_of_type(kind, Instant::now() + END_TIMEOUT) {
                 log::info!("the remote session could not be ended: {error}");
             }
         };
         let started = match session.wait_within(limit) {
             Ok(started) => started,
             Err(error) => {
-                end(&session);
+                end(&session, SessionType::StandardStream);
                 return Err(error.within(limit));
             }
         };
         let agent_version = sanitise::line_within(&started.agent_version, 50);
-        let (kind, carriage) = match Self::carriage(client, &started) {
-            Ok(found) => found,
-            Err(error) => {
-                end(&session);
-                return Err(error);
-            }
-        };
+        let (kind, carriage) = Self::carriage(client, &started);
         let id = sanitise::line(session.id());
         let channel = session.channel().clone();
         let (socket, state) = carry::start(session, carriage)?;
@@ -185,10 +178,7 @@ impl Session {
         })
     }
 
-    fn carriage(
-        client: &Client,
-        started: &Started,
-    ) -> Result<(SessionKind, Carriage), ClientError> {
+    fn carriage(client: &Client, started: &Started) -> (SessionKind, Carriage) {
         let agent = &started.agent_version;
         let kind = match started.session_type {
             SessionType::StandardStream => SessionKind::Shell,
@@ -201,10 +191,9 @@ impl Session {
                 keepalive: wants_keepalive(agent),
                 message: client.settings().payload_size,
             };
-            return Ok((kind, carriage));
+            return (kind, carriage);
         }
-        let is_typed = started.session_type.has_pty();
-        Ok((kind, Carriage::Bytes { is_typed }))
+        (kind, Carriage::Bytes(started.session_type))
     }
 
     /// Its name, as the service gave it.

@@ -8,20 +8,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::bounded;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::RawSession;
+use super::carried_state::{CarriedState, refused, session_end};
 use super::failure::{ClientError, ErrorKind};
-use super::session_event::{SessionEnd, SessionEvent};
-use crate::datachannel::{Delivery, End, Notice, Urgency};
+use super::session_event::SessionEnd;
+use crate::datachannel::{Delivery, End, SessionType, Urgency};
 use crate::message::content::exit_code;
 use crate::message::{Flag, PayloadType};
 use crate::sanitise;
 use crate::session::port::{Multiplexer, MuxEvent, Peer, Socket};
-use crate::waker::{WakeReceiver, Waker, timespec, waker};
+use crate::waker::{WakeReceiver, timespec, waker};
 
 const WAKER: Token = Token(0);
 const CONNECTION: Token = Token(1);
@@ -37,71 +38,10 @@ const TYPED: usize = 64;
 /// What is carried.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Carriage {
-    /// The session's bytes as they are. `is_typed`: keystrokes go before what else waits.
-    Bytes { is_typed: bool },
+    /// The bytes of a session of this type, as they are.
+    Bytes(SessionType),
     /// One connection of a multiplexed port; see [`Multiplexer::new`].
     Connection { keepalive: bool, message: usize },
-}
-
-/// What the handles of a session and its thread share.
-#[derive(Debug)]
-pub(super) struct CarriedState {
-    /// Why reading and writing fail, once the socket is closed.
-    failure: OnceLock<ClientError>,
-    end: OnceLock<SessionEnd>,
-    is_leaving: AtomicBool,
-    was_end_told: AtomicBool,
-    waker: Waker,
-    notices: Receiver<Notice>,
-    /// Disconnected when the thread has ended.
-    done: Receiver<()>,
-}
-
-impl CarriedState {
-    /// Why the bytes have ended that could be read, if not by the remote's own end.
-    pub(super) fn failure(&self) -> Option<&ClientError> {
-        self.failure.get()
-    }
-
-    /// The next event; nothing at the deadline, or after the end.
-    pub(super) fn event(&self, deadline: Instant) -> Option<SessionEvent> {
-        match self.notices.recv_deadline(deadline) {
-            Ok(notice) => Some(match notice {
-                Notice::Reconnecting { reason } => SessionEvent::Reconnecting {
-                    reason: sanitise::line(&reason),
-                },
-                Notice::Reconnected => SessionEvent::Reconnected,
-                Notice::Silent => SessionEvent::Warning(
-                    "the target has not said anything for 15 seconds; still waiting".to_owned(),
-                ),
-                Notice::Unacknowledged => SessionEvent::Warning(
-                    "what was sent 60 seconds ago has not been acknowledged by the target yet; still trying"
-                        .to_owned(),
-                ),
-            }),
-            Err(RecvTimeoutError::Timeout) => None,
-            // The channel has ended, and the thread is about to.
-            Err(RecvTimeoutError::Disconnected) => {
-                let end = self.wait(deadline)?;
-                let is_told = self.was_end_told.swap(true, Ordering::SeqCst);
-                (!is_told).then_some(SessionEvent::Ended(end))
-            }
-        }
-    }
-
-    /// Waits for the thread's end.
-    pub(super) fn wait(&self, deadline: Instant) -> Option<SessionEnd> {
-        match self.done.recv_deadline(deadline) {
-            Err(RecvTimeoutError::Timeout) => None,
-            _ => self.end.get().cloned(),
-        }
-    }
-
-    /// Has the session ended.
-    pub(super) fn leave(&self) {
-        self.is_leaving.store(true, Ordering::SeqCst);
-        self.waker.wake();
-    }
 }
 
 /// Starts carrying; the program's end.
@@ -135,9 +75,13 @@ fn start_thread(
         session.channel().on_writable(waker);
         // The program sees the end of its socket when the reason is there.
         let kept = socket.try_clone();
+        let kind = match carriage {
+            Carriage::Bytes(kind) => kind,
+            Carriage::Connection { .. } => SessionType::Port,
+        };
         let end = match carriage {
-            Carriage::Bytes { is_typed } => {
-                ByteCarrier::new(&session, socket, &wake_receiver, &shared, is_typed).carry()
+            Carriage::Bytes(kind) => {
+                ByteCarrier::new(&session, socket, &wake_receiver, &shared, kind).carry()
             }
             Carriage::Connection { keepalive, message } => {
                 let mux = Multiplexer::new(session.channel().clone(), keepalive, message);
@@ -160,7 +104,7 @@ fn start_thread(
         }
         drop(kept);
         if !matches!(end, SessionEnd::Closed { .. } | SessionEnd::TimedOut)
-            && let Err(error) = session.end(Instant::now() + END_TIMEOUT)
+            && let Err(error) = session.end_of_type(kind, Instant::now() + END_TIMEOUT)
         {
             log::info!("the remote session could not be ended: {error}");
         }
@@ -175,32 +119,15 @@ fn start_thread(
     Ok((program, state))
 }
 
-/// How the session ended, for its user.
-fn session_end(end: &End, status: Option<i32>) -> SessionEnd {
-    match end {
-        End::Closed { output } => SessionEnd::Closed {
-            status,
-            message: sanitise::line(output.trim()),
-        },
-        End::TimedOut => SessionEnd::TimedOut,
-        End::Failed(error) => SessionEnd::Failed(ClientError::of(ErrorKind::SessionLost, error)),
-    }
-}
-
-fn refused() -> ClientError {
-    ClientError::new(
-        ErrorKind::ConnectionRefused,
-        "the agent could not reach the destination: does it listen, and may the target reach it?",
-    )
-}
-
 /// Bytes as they are.
 struct ByteCarrier<'a> {
     session: &'a RawSession,
     socket: UnixStream,
     wake_receiver: &'a WakeReceiver,
     state: &'a CarriedState,
-    is_typed: bool,
+    kind: SessionType,
+    /// Whether anything came.
+    has_received: bool,
     /// What came, for the program.
     incoming: Bytes,
     /// What the program wrote, for the remote.
@@ -219,14 +146,15 @@ impl<'a> ByteCarrier<'a> {
         socket: UnixStream,
         wake_receiver: &'a WakeReceiver,
         state: &'a CarriedState,
-        is_typed: bool,
+        kind: SessionType,
     ) -> Self {
         Self {
             session,
             socket,
             wake_receiver,
             state,
-            is_typed,
+            kind,
+            has_received: false,
             incoming: Bytes::new(),
             outgoing: Bytes::new(),
             at_end: false,
@@ -243,6 +171,10 @@ impl<'a> ByteCarrier<'a> {
             if let Some(end) = &self.ended
                 && (self.incoming.is_empty() || self.gone.is_some())
             {
+                if let Some(failure) = self.failure(end) {
+                    // The first reason counts.
+                    let _ = self.state.failure.set(failure);
+                }
                 return Ok(session_end(end, self.status));
             }
             if self.state.is_leaving.load(Ordering::SeqCst) {
@@ -255,6 +187,23 @@ impl<'a> ByteCarrier<'a> {
                 }
             }
             self.sleep(is_busy)?;
+        }
+    }
+
+    /// Why the bytes of a port ended, where it was not the destination's own end.
+    fn failure(&self, end: &End) -> Option<ClientError> {
+        match end {
+            End::Closed { output }
+                if self.kind == SessionType::Port && !output.trim().is_empty() =>
+            {
+                let kind = if self.has_received {
+                    ErrorKind::SessionEnded
+                } else {
+                    ErrorKind::ConnectionRefused
+                };
+                Some(ClientError::new(kind, sanitise::line(output.trim())))
+            }
+            _ => None,
         }
     }
 
@@ -280,6 +229,7 @@ impl<'a> ByteCarrier<'a> {
             match self.session.channel().try_receive() {
                 None => return false,
                 Some(Delivery::Payload(PayloadType::Output | PayloadType::StdErr, bytes)) => {
+                    self.has_received = true;
                     self.incoming = bytes;
                 }
                 Some(Delivery::Payload(PayloadType::ExitCode, bytes)) => {
@@ -318,7 +268,7 @@ impl<'a> ByteCarrier<'a> {
             if self.outgoing.is_empty() {
                 return false;
             }
-            let urgency = if self.is_typed && self.outgoing.len() <= TYPED {
+            let urgency = if self.kind.has_pty() && self.outgoing.len() <= TYPED {
                 Urgency::Interactive
             } else {
                 Urgency::Bulk
@@ -394,6 +344,9 @@ fn carry_connection(
         return Err(io::Error::other("the connection cannot be waited for"));
     };
     let mut readiness = Events::with_capacity(16);
+    // Since when the program is gone. What it wrote arrives before the agent answers the end of it.
+    let mut gone: Option<Instant> = None;
+    let mut was_extended = false;
     loop {
         wake_receiver.clear();
         let now = Instant::now();
@@ -416,15 +369,27 @@ fn carry_connection(
             if is_closed || mux.is_finished(now) {
                 return Ok(session_end(end, None));
             }
+        } else if is_whole && is_closed {
+            end_unused(session);
+            return Ok(SessionEnd::Closed {
+                status: None,
+                message: String::new(),
+            });
         } else if is_closed {
-            if is_whole {
-                end_unused(session);
-                return Ok(SessionEnd::Closed {
-                    status: None,
-                    message: String::new(),
-                });
+            gone.get_or_insert(now);
+        }
+        if let Some(since) = &mut gone {
+            if mux.was_closed_by_remote(id) {
+                return Ok(SessionEnd::Left);
             }
-            return Ok(SessionEnd::Left);
+            if now.saturating_duration_since(*since) >= END_TIMEOUT {
+                // A slow way out is none of the agent's doing.
+                if session.channel().is_acknowledged() || was_extended {
+                    return Ok(SessionEnd::Left);
+                }
+                was_extended = true;
+                *since = now;
+            }
         }
         if state.is_leaving.load(Ordering::SeqCst) {
             return Ok(SessionEnd::Left);
@@ -432,8 +397,12 @@ fn carry_connection(
         let timeout = if is_busy {
             Some(Duration::ZERO)
         } else {
-            let until = mux.next_timeout();
-            until.map(|at| at.saturating_duration_since(Instant::now()))
+            let until = [mux.next_timeout(), gone.map(|since| since + END_TIMEOUT)];
+            until
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|at| at.saturating_duration_since(Instant::now()))
         };
         match poll.poll(&mut readiness, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

@@ -17,6 +17,7 @@ use super::output::{Output, OutputReader, collect};
 use super::stdin::{Stdin, StdinKind};
 use super::target::Target;
 use super::watch::{Watch, bounded as bounded_time, watch};
+use crate::datachannel::SessionType;
 use crate::network::{Cancel, Limit, Stop};
 
 /// Pieces of output that wait for their reader, of each stream: behind a slow reader the command waits.
@@ -175,18 +176,15 @@ impl Exec {
             .client
             .start_command(&self.target, &line, self.reason.as_deref(), limit)
             .map_err(|error| ClientError::from(error).within(limit))?;
-        let begin = Instant::now() + limit.remaining().unwrap_or_default();
+        let begin = limit.clone();
         let started = Arc::new(started);
         let running = Arc::clone(&started);
         let work = move |pieces: &Pieces| {
-            let result = running.run(begin, |piece| match piece {
+            let result = running.run(&begin, |piece| match piece {
                 OutputPiece::Stdout(bytes) => pieces.put(OutputStream::Stdout, bytes),
                 OutputPiece::Stderr(bytes) => pieces.put(OutputStream::Stderr, bytes),
             });
-            match result {
-                Ok(code) => Ok(i32::try_from(code).ok()),
-                Err(error) => Err(ClientError::of(ErrorKind::Remote, &error)),
-            }
+            result.map(|code| i32::try_from(code).ok())
         };
         let ender = CommandEnder::Session(started);
         run(ender, deadline, self.client.cancel(), None, work)
@@ -385,7 +383,9 @@ impl CommandState {
                 let started = Arc::clone(started);
                 let work = move || {
                     let session = started.session();
-                    if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+                    let end_by = Instant::now() + END_TIMEOUT;
+                    let end = session.end_of_type(SessionType::NonInteractiveCommands, end_by);
+                    if let Err(error) = end {
                         log::info!("the remote session could not be ended: {error}");
                     }
                     session.channel().close();

@@ -13,7 +13,7 @@ use super::target::{Target, TargetName};
 use super::transfer::Transfer;
 use super::watch::bounded;
 use super::{Client, Limit};
-use crate::aws::{StartRequest, StartedSession};
+use crate::aws::StartRequest;
 use crate::network::Cancel;
 use crate::settings::Environment;
 
@@ -300,7 +300,7 @@ impl Client {
     /// ```
     pub fn attach_session(&self, response: StartSessionResponse) -> Result<Session, ClientError> {
         let limit = self.limit();
-        let started: StartedSession = response.into();
+        let started = response.into_started();
         let session = self
             .open(&started, "")
             .map_err(|error| ClientError::of(ErrorKind::InvalidInput, &error))?;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::failure::{ClientError, ErrorKind};
 use super::{Client, RawSession};
 use crate::aws::{ApiError, StartRequest};
 use crate::client::target::Target;
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::message::PayloadType;
 use crate::message::content::exit_code;
 use crate::network::Limit;
-use crate::sanitise;
 
 /// A command that was started.
 #[derive(Debug)]
@@ -66,25 +66,28 @@ impl StartedCommand {
     }
 
     /// Hands on the output until the command ends; its exit code. It takes as long as the command does: who wants it to end sooner
-    /// [terminates](RawSession::terminate) its session from another thread. `start` bounds how long the target may take to begin.
+    /// [terminates](RawSession::terminate) its session from another thread. The limit is for the target to begin.
     ///
     /// # Errors
     /// Why the command could not run, or why its exit code is not known.
     pub(crate) fn run(
         &self,
-        start: Instant,
+        limit: &Limit,
         mut on_output: impl FnMut(OutputPiece),
-    ) -> Result<i64, Error> {
-        let started = self.session.wait_started(start).map_err(ended)?;
+    ) -> Result<i64, ClientError> {
+        let started = self.session.wait_within(limit)?;
         if started.session_type != SessionType::NonInteractiveCommands {
             let end_by = Instant::now() + super::END_UNUSED_TIMEOUT;
             if let Some(Err(error)) = self.session.terminate().map(|terminate| terminate(end_by)) {
                 log::info!("the remote session could not be ended: {error}");
             }
-            return Err(Error::Start(format!(
-                "the session that was started is not what was asked for: its type is {:?}",
-                started.session_type
-            )));
+            return Err(ClientError::new(
+                ErrorKind::Service,
+                format!(
+                    "the session that was started is not what was asked for: its type is {:?}",
+                    started.session_type
+                ),
+            ));
         }
         let mut code = None;
         loop {
@@ -99,12 +102,10 @@ impl StartedCommand {
                     code = exit_code(&bytes);
                 }
                 Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
-                Some(Delivery::Ended(end)) => return code.ok_or_else(|| ended(end)),
+                Some(Delivery::Ended(end)) => return code.ok_or_else(|| ended(&end)),
                 None => {
-                    return Err(Error::Lost(
-                        "the data channel ended unexpectedly; this is a defect of the plugin"
-                            .to_owned(),
-                    ));
+                    let error = Error::defect("the data channel");
+                    return Err(ClientError::of(ErrorKind::SessionLost, &error));
                 }
             }
         }
@@ -112,14 +113,13 @@ impl StartedCommand {
 }
 
 /// Why there is no exit code.
-fn ended(end: End) -> Error {
+fn ended(end: &End) -> ClientError {
     match end {
-        End::Closed { output } if output.trim().is_empty() => {
-            Error::Lost("the session ended without the command's exit code".to_owned())
-        }
-        End::Closed { output } => Error::Lost(sanitise::line(output.trim())),
-        End::TimedOut => Error::Lost("the session timed out".to_owned()),
-        End::Failed(error) => error,
+        End::Closed { output } if output.trim().is_empty() => ClientError::new(
+            ErrorKind::SessionEnded,
+            "the session ended without the command's exit code",
+        ),
+        end => ClientError::of_end(end),
     }
 }
 

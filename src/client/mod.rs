@@ -7,6 +7,7 @@
 
 mod attach;
 mod builder;
+mod carried_state;
 mod carry;
 mod command;
 pub mod copy;

@@ -8,7 +8,9 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::failure::ClientError;
 use crate::aws::{Api, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
-use crate::datachannel::{Config, DataChannel, Delivery, End, Notice, Reconnector, Started};
+use crate::datachannel::{
+    Config, DataChannel, Delivery, Notice, Reconnector, SessionType, Started,
+};
 use crate::error::Error;
 use crate::message::Flag;
 use crate::network::{Limit, Network};
@@ -146,6 +148,19 @@ impl RawSession {
             .spawn(work);
     }
 
+    /// Ends the remote session, of whatever type: agents take the flag in sessions to ports, and others are ended by the service. Without
+    /// credentials for that the agent is told all the same.
+    ///
+    /// # Errors
+    /// When it did not work by the deadline.
+    pub(super) fn end_of_type(&self, kind: SessionType, deadline: Instant) -> Result<(), Error> {
+        match &self.terminate {
+            _ if self.channel.has_ended() => Ok(()),
+            Some(terminate) if kind != SessionType::Port => terminate(deadline),
+            _ => self.end(deadline),
+        }
+    }
+
     /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
     ///
     /// # Errors
@@ -162,24 +177,6 @@ impl RawSession {
                     }
                 }
             }
-        }
-    }
-
-    /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
-    ///
-    /// # Errors
-    /// How it ended instead; the deadline's passing is [`End::Failed`].
-    pub(crate) fn wait_started(&self, deadline: Instant) -> Result<Started, End> {
-        match self.channel.receive(Some(deadline)) {
-            Some(Delivery::Started(started)) => Ok(started),
-            Some(Delivery::Ended(end)) => Err(end),
-            None => Err(End::Failed(Error::Start(
-                "the target did not answer in time".to_owned(),
-            ))),
-            Some(Delivery::Payload(..)) => Err(End::Failed(Error::Lost(
-                "the session was used before it was established; this is a defect of the caller"
-                    .to_owned(),
-            ))),
         }
     }
 }

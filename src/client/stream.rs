@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use super::carry::{self, Carriage, CarriedState};
+use super::carried_state::CarriedState;
+use super::carry::{self, Carriage};
 use super::failure::ClientError;
 use super::forward::{Destination, start_for};
 use super::target::Target;

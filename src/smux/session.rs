@@ -87,6 +87,7 @@ pub struct SmuxSession {
     half_closed: HalfClosed,
     blocked: Option<ReceiveBlocked>,
     keepalive: Option<KeepAlive>,
+    closed_by_remote: Option<StreamId>,
 }
 
 impl SmuxSession {
@@ -105,6 +106,7 @@ impl SmuxSession {
             half_closed: HalfClosed::default(),
             blocked: None,
             keepalive: keepalive.then(|| KeepAlive::new(now)),
+            closed_by_remote: None,
         }
     }
 
@@ -221,6 +223,7 @@ impl SmuxSession {
     }
 
     fn handle_fin(&mut self, id: StreamId, now: Instant) -> Result<(), SmuxError> {
+        self.closed_by_remote = Some(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return self.check_was_opened(id);
         };
@@ -236,6 +239,11 @@ impl SmuxSession {
             self.tell_readable(id);
         }
         Ok(())
+    }
+
+    /// Whether this is the stream that the agent closed last. It has handed on all that it got of it by then.
+    pub fn was_closed_by_remote(&self, id: StreamId) -> bool {
+        self.closed_by_remote == Some(id)
     }
 
     /// The agent said that it could not reach the destination; it closes the stream next.

@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use super::Surroundings;
 use super::session::{STDIN_TIMEOUT, refuse_unread};
 use crate::cli::ExecOptions;
-use crate::client::Client;
 use crate::client::TerminateSession;
 use crate::client::exec::command_line;
 use crate::client::target::TargetName;
+use crate::client::{Client, ClientError, Limit};
 use crate::client::{DataChannel, Urgency};
 use crate::error::Error;
 use crate::session::out_of_resources;
@@ -180,9 +180,11 @@ impl ExecState {
             terminate: session.terminate().cloned(),
         };
         self.running().insert(number, running);
-        let result = exec.run(Instant::now() + BEGIN_TIMEOUT, |output| {
-            tell(TargetEvent::Output(output))
-        });
+        let result = exec
+            .run(&Limit::within(BEGIN_TIMEOUT), |output| {
+                tell(TargetEvent::Output(output))
+            })
+            .map_err(ClientError::into_error);
         self.running().remove(&number);
         tell(TargetEvent::Ended(result));
     }

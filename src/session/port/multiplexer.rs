@@ -99,6 +99,11 @@ impl Multiplexer {
         self.finished == Some(id)
     }
 
+    /// Whether this is the connection whose end the agent told or answered last: it has handed on all that it got of it.
+    pub(crate) fn was_closed_by_remote(&self, id: StreamId) -> bool {
+        self.smux.was_closed_by_remote(id)
+    }
+
     /// Whether the session has ended, and all that came was written to who takes it.
     pub(crate) fn is_finished(&self, now: Instant) -> bool {
         self.ended
