@@ -9,10 +9,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::Delivery;
 use crate::waker::Waker;
 
-/// When so many bytes of ready output wait, nothing more is read from the connection.
+/// When so many bytes of ready output wait, nothing more is read from the connection, unless another bound was
+/// [set](super::DataChannel::limit_waiting). When half of it waits, it is read again.
 pub const GATE_CLOSES: usize = 4 * 1024 * 1024;
-/// When no more than this waits, it is read again.
-const GATE_OPENS: usize = GATE_CLOSES / 2;
 /// When more than this waits, bytes, payloads that are small beside what was read with them are copied: a slice keeps all of the buffer
 /// alive that it was cut from.
 const COPIES_FROM: usize = 64 * 1024;
@@ -25,6 +24,8 @@ pub(super) struct Inbox {
     /// What waits in it; counted before it is sent, and after it is received.
     bytes: AtomicUsize,
     gate_is_closed: AtomicBool,
+    /// When the gate closes, in bytes.
+    limit: AtomicUsize,
     /// What was read lately, and what of it was payload: bytes, the past counting less and less. The websocket thread's alone.
     read: AtomicUsize,
     kept: AtomicUsize,
@@ -42,6 +43,7 @@ impl Inbox {
             receiver,
             bytes: AtomicUsize::new(0),
             gate_is_closed: AtomicBool::new(false),
+            limit: AtomicUsize::new(GATE_CLOSES),
             read: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             readable: Mutex::default(),
@@ -82,16 +84,31 @@ impl Inbox {
     /// Whether the connection may be read; closes the gate, if too much waits. For the websocket thread alone.
     pub(super) fn is_open(&self) -> bool {
         if !self.gate_is_closed.load(Ordering::SeqCst) {
-            if self.bytes.load(Ordering::SeqCst) < GATE_CLOSES {
+            if self.bytes.load(Ordering::SeqCst) < self.limit.load(Ordering::SeqCst) {
                 return true;
             }
             self.gate_is_closed.store(true, Ordering::SeqCst);
             // Who has taken everything meanwhile may not have seen that the gate is closed.
-            if self.bytes.load(Ordering::SeqCst) <= GATE_OPENS {
+            if self.bytes.load(Ordering::SeqCst) <= self.opens_at() {
                 self.gate_is_closed.store(false, Ordering::SeqCst);
             }
         }
         !self.gate_is_closed.load(Ordering::SeqCst)
+    }
+
+    fn opens_at(&self) -> usize {
+        self.limit.load(Ordering::SeqCst) / 2
+    }
+
+    /// Another bound than [`GATE_CLOSES`]. A gate that is closed by then opens at half of the new one.
+    pub(super) fn limit(&self, bytes: usize) {
+        self.limit.store(bytes.max(1), Ordering::SeqCst);
+        // A larger one may open the gate: nobody may take anything more who would do so.
+        if self.bytes.load(Ordering::SeqCst) <= self.opens_at()
+            && self.gate_is_closed.swap(false, Ordering::SeqCst)
+        {
+            self.websocket.wake();
+        }
     }
 
     pub(super) fn on_readable(&self, waker: Waker) {
@@ -119,7 +136,7 @@ impl Inbox {
     fn taken(&self, delivery: Delivery) -> Delivery {
         let cost = delivery.cost();
         let before = self.bytes.fetch_sub(cost, Ordering::SeqCst);
-        if before.saturating_sub(cost) <= GATE_OPENS
+        if before.saturating_sub(cost) <= self.opens_at()
             && self.gate_is_closed.load(Ordering::SeqCst)
             && self.gate_is_closed.swap(false, Ordering::SeqCst)
         {
@@ -157,5 +174,21 @@ mod tests {
         assert_eq!(taken, 3);
         assert_eq!(inbox.receive(Some(Instant::now())), Some(payload));
         assert_eq!(inbox.receive(Some(Instant::now())), None);
+    }
+
+    #[test]
+    fn another_bound_takes_its_place_at_once() {
+        let (websocket, _wake_receiver) = waker().unwrap();
+        let inbox = Inbox::new(websocket);
+        inbox.limit(1 << 20);
+        let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 19]));
+        inbox.push(&mut vec![payload.clone(), payload.clone()], 1 << 20);
+        assert!(!inbox.is_open());
+        inbox.limit(8 << 20);
+        assert!(inbox.is_open());
+        inbox.limit(1 << 20);
+        assert!(!inbox.is_open());
+        assert_eq!(inbox.receive(None), Some(payload));
+        assert!(inbox.is_open());
     }
 }

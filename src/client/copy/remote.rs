@@ -28,6 +28,8 @@ const STANDS_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const SILENCE: Duration = Duration::from_secs(180);
 /// How long it may be silent where it reads all of a file.
 pub(super) const READING: Duration = Duration::from_secs(4 * 3600);
+/// What may wait of a session's output, in bytes: it is taken as it comes, and there are several sessions.
+const WAITING: usize = 256 * 1024;
 /// How long a session may take to be ended.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most that is kept of the error messages of a script's tools, in bytes.
@@ -167,6 +169,7 @@ impl RemoteScript {
                 return Err(CopyError::resources(&error));
             }
         };
+        session.channel().limit_waiting(WAITING);
         session.channel().on_readable(waker.clone());
         session.channel().on_writable(waker);
         let mut remote = Self {
