@@ -40,7 +40,7 @@ $(OUT)/venv/.complete: tests/requirements.txt
 	touch $@
 
 test-tools:
-	packaging/debian-packages openssh-client openssh-server rsync busybox-static curl git iproute2 netcat-openbsd redis-tools tmux
+	packaging/debian-packages openssh-client openssh-server rsync busybox-static mksh ksh93u+m curl git iproute2 netcat-openbsd redis-tools tmux
 
 # Fuzzing, a minute each target; FUZZ_SECONDS for more. Needs rustup's nightly.
 fuzz:

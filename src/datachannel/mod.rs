@@ -69,7 +69,7 @@
 //! | messages that came too early | 20 MiB, each counted as 1 KiB at least and with 200 bytes on top; 131,072 numbers ahead | neither kept nor acknowledged |
 //! | a part of the handshake; the text of the end | 64 KiB | the session ends; cut off |
 //! | data keys asked of KMS | one | other requests are ignored |
-//! | output that the session has not taken | 4 MiB (256 KiB where `cp` copies), and what one round reads (64 frames), or what the missing head of the stream lets go at once (the row above) | nothing is read until half of it is taken |
+//! | output that the session has not taken | 4 MiB (128 KiB where `cp` copies), and what one round reads (64 frames), or what the missing head of the stream lets go at once (the row above) | nothing is read until half of it is taken |
 //! | buffers that are alive for a part of what was read | 64 KiB of output or of multiplexed data that waits, and one large frame | payloads are copied |
 //! | one frame from the network, or one message in fragments | 1 MiB; 2 MiB with all that its fragments take | the connection is broken |
 //! | what one round reads | 64 frames, 256 KiB, empty fragments included | the rest is for the next round |

@@ -1,18 +1,44 @@
 //! Folders.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::{Ground, assert_same, random};
 
-fn fill(root: &Path) {
+/// Names that something on the way might not leave as they are; bytes from 0x81 on are what dash marks with inside.
+const NAMES: [&[u8]; 10] = [
+    b"it's \"quoted\"",
+    b"-rf",
+    b"$(touch x)`y`",
+    b"%s\\n{{x}}",
+    b"\xff\xfe",
+    b"\x81\x82\x83\x84\x85\x86\x87\x88",
+    "gr\u{fc}\u{df}e \u{fffd} \u{c1}".as_bytes(),
+    b"*?[a];|&",
+    b"..hidden",
+    b" ",
+];
+
+pub(super) fn fill(root: &Path) {
     fs::create_dir_all(root.join("a/b/empty")).expect("folders");
     for index in 0..60 {
         fs::write(root.join(format!("a/file {index}")), random(index, 3_000)).expect("a file");
     }
     fs::write(root.join("a/b/.hidden"), "x").expect("a file");
     fs::write(root.join("a/b/new\nline"), "").expect("a file");
+    for name in NAMES {
+        let name = std::ffi::OsStr::from_bytes(name);
+        fs::write(root.join("a/b").join(name), name.as_bytes()).expect("a file");
+        fs::create_dir(root.join("a").join(name)).expect("a folder");
+        fs::write(root.join("a").join(name).join(name), "deep").expect("a file");
+    }
+    let long = "long".repeat(60);
+    fs::create_dir(root.join(&long)).expect("a folder");
+    fs::write(root.join(&long).join(&long), "long").expect("a file");
+    symlink(&long, root.join("a/long link")).expect("a link");
+    fs::hard_link(root.join("a/file 7"), root.join("a/file 7 again")).expect("a link");
     fs::write(root.join("large"), random(99, 3_000_000)).expect("a file");
     symlink("../nowhere to be", root.join("a/link")).expect("a link");
     symlink("b", root.join("a/folder link")).expect("a link");
@@ -28,7 +54,7 @@ fn fill(root: &Path) {
     .expect("a FIFO");
 }
 
-fn assert_tree(one: &Path, other: &Path) {
+pub(super) fn assert_tree(one: &Path, other: &Path) {
     for entry in fs::read_dir(one).expect("a folder") {
         let entry = entry.expect("an entry");
         let other = other.join(entry.file_name());

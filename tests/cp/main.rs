@@ -3,20 +3,26 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod contents;
 mod exec;
 mod folders;
 mod killed;
 mod refused;
 mod streams;
+mod surroundings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Pid;
 use sandbox::{AgentConfig, Config, Event, KmsConfig, Sandbox, SessionConfig};
 
 use support::{Finished, Plugin};
+
+/// The variable by which a ground's far processes are known.
+const MARK: &str = "CP_GROUND";
 
 /// A sandbox, and a folder for each side.
 struct Ground {
@@ -29,7 +35,10 @@ impl Ground {
         Self::with(AgentConfig::default())
     }
 
-    fn with(agent: AgentConfig) -> Self {
+    fn with(mut agent: AgentConfig) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = (MARK.to_owned(), folder.path().display().to_string());
+        agent.environment.push(mark);
         let sandbox = Sandbox::start(Config {
             session: SessionConfig {
                 agent,
@@ -40,7 +49,7 @@ impl Ground {
         });
         let ground = Self {
             sandbox: sandbox.expect("a sandbox"),
-            folder: tempfile::tempdir().expect("a folder"),
+            folder,
         };
         for side in ["far", "here"] {
             fs::create_dir(ground.folder.path().join(side)).expect("a folder");
@@ -59,12 +68,16 @@ impl Ground {
             let link = std::os::unix::fs::symlink(format!("/bin/{shell}"), tools.path().join("sh"));
             link.expect("a link");
         }
-        let path = format!("{}:/usr/bin:/bin", tools.path().display());
-        let ground = Self::with(AgentConfig {
+        (Self::with_tools(tools.path()), tools)
+    }
+
+    /// With the programs of a folder before all others over there.
+    fn with_tools(tools: &Path) -> Self {
+        let path = format!("{}:/usr/bin:/bin", tools.display());
+        Self::with(AgentConfig {
             environment: vec![("PATH".into(), path)],
             ..AgentConfig::default()
-        });
-        (ground, tools)
+        })
     }
 
     fn with_kms() -> Self {
@@ -100,6 +113,21 @@ impl Ground {
         assert_eq!(finished.code(), 0, "{finished:?}");
         assert_eq!(finished.stderr, "");
         finished
+    }
+
+    /// What runs over there.
+    fn processes(&self) -> Vec<Pid> {
+        let mark = format!("{MARK}={}", self.folder.path().display());
+        let processes = fs::read_dir("/proc").expect("/proc");
+        let marked = processes.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let pid = path.file_name()?.to_str()?.parse().ok()?;
+            let variables = fs::read(path.join("environ")).ok()?;
+            let mut variables = variables.split(|byte| *byte == 0);
+            let is_there = variables.any(|variable| variable == mark.as_bytes());
+            is_there.then(|| Pid::from_raw(pid))?
+        });
+        marked.collect()
     }
 
     fn sessions(&self) -> usize {

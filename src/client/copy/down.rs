@@ -21,7 +21,7 @@ use crate::network::Limit;
 /// The longest range: as base64 in messages of 1 KiB fewer than the 100,000 that an agent keeps until they are acknowledged.
 const LONGEST: u64 = 48 << 20;
 /// Bytes of one write.
-const WRITE: usize = 256 * 1024;
+const WRITE: usize = 128 * 1024;
 /// A failure's wait, with none of it counted against a deadline.
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -73,6 +73,15 @@ impl PartFile {
 
     /// It is whole: gives it its permissions, its time and its name.
     pub(super) fn finish(self, facts: FileFacts, preserve: bool) -> Result<(), CopyError> {
+        self.complete(facts, preserve)?.rename()
+    }
+
+    /// It is whole, and gets its permissions and its time; its name it gets later.
+    pub(super) fn complete(
+        self,
+        facts: FileFacts,
+        preserve: bool,
+    ) -> Result<CompletePart, CopyError> {
         let found = fs::metadata(&self.to).ok();
         let mode = match (facts.mode, &found) {
             (Some(mode), _) if preserve => mode & 0o777,
@@ -87,9 +96,11 @@ impl PartFile {
                 self.file
                     .set_modified(time.ok_or(io::ErrorKind::InvalidData)?)?;
             }
-            fs::rename(&self.path, &self.to)
+            Ok(())
         };
-        finish().map_err(|error| self.failed(&error))
+        finish().map_err(|error: io::Error| self.failed(&error))?;
+        let Self { path, to, .. } = self;
+        Ok(CompletePart { path, to })
     }
 
     /// Removes it.
@@ -97,6 +108,25 @@ impl PartFile {
         if self.length() == 0 {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// A part that is whole and has no name yet. It is no longer open.
+#[derive(Debug)]
+pub(super) struct CompletePart {
+    pub path: PathBuf,
+    to: PathBuf,
+}
+
+impl CompletePart {
+    /// Gives it its name.
+    pub(super) fn rename(self) -> Result<(), CopyError> {
+        fs::rename(&self.path, &self.to).map_err(|error| CopyError::local(&self.path, &error))
+    }
+
+    /// It is not wanted.
+    pub(super) fn discard(self) {
+        let _ = fs::remove_file(&self.path);
     }
 }
 

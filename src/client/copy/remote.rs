@@ -29,7 +29,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(180);
 /// How long it may be silent where it reads all of a file.
 pub(super) const READING: Duration = Duration::from_secs(4 * 3600);
 /// What may wait of a session's output, in bytes: it is taken as it comes, and there are several sessions.
-const WAITING: usize = 256 * 1024;
+const WAITING: usize = 128 * 1024;
 /// How long a session may take to be ended.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most that is kept of the error messages of a script's tools, in bytes.

@@ -49,10 +49,12 @@ pub(super) fn down(path: &Path, asked: Down) -> String {
     ))
 }
 
-/// Prints what is in a folder, from entry number `skip` on, small files with their content.
-pub(super) fn walk(path: &Path, skip: u64) -> String {
+/// Prints what is in a folder, from entry number `skip` on: small files in archives where the target has tar, or, where so many entries
+/// are asked for, each with its content.
+pub(super) fn walk(path: &Path, skip: u64, one_by_one: Option<u64>) -> String {
     let path = name(path);
-    command(&format!("{COMMON}p='{path}' q={skip}\n{WALK}"))
+    let most = one_by_one.unwrap_or(0);
+    command(&format!("{COMMON}p='{path}' q={skip} v={most}\n{WALK}"))
 }
 
 /// Takes files from its terminal.
@@ -115,7 +117,7 @@ mod tests {
     fn scripts_go_through_the_agents_splitting_and_have_no_parameters_of_documents() {
         let all = [
             down(Path::new("it's\n\u{fffd}"), Down::default()),
-            walk(Path::new("/a b"), 7),
+            walk(Path::new("/a b"), 7, None),
             up(),
             exec(["printf", "it's", ""]),
         ];

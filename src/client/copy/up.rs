@@ -261,16 +261,33 @@ impl<'a> Uploader<'a> {
 
 /// The order that ends a file.
 pub(super) fn close(context: &CopyContext, hash: &Hash, facts: FileFacts) -> String {
-    let mode = facts.mode.unwrap_or(0o644);
-    let preserve = context.options.preserve;
-    let kept = match preserve {
+    let kept = kept(context, facts);
+    let mode = kept.mode.unwrap_or(0o644);
+    let keeps = match context.options.preserve {
         true => format!("{mode:o}"),
         false => "-".to_owned(),
     };
-    let time = facts.modified.filter(|_| preserve);
-    let time = time.map_or("-".to_owned(), |time| time.to_string());
-    // What most systems take away by their umask.
-    format!("close {} {kept} {time} {:o}", hash.digits, mode & 0o755)
+    let time = kept
+        .modified
+        .map_or("-".to_owned(), |time| time.to_string());
+    format!("close {} {keeps} {time} {mode:o}", hash.digits)
+}
+
+/// What a file that is not there yet has over there of its permissions and its time.
+pub(super) fn kept(context: &CopyContext, facts: FileFacts) -> FileFacts {
+    let mode = facts.mode.unwrap_or(0o644);
+    match context.options.preserve {
+        true => FileFacts {
+            mode: Some(mode),
+            ..facts
+        },
+        // What most systems take away by their umask.
+        false => FileFacts {
+            mode: Some(mode & 0o755),
+            modified: None,
+            ..facts
+        },
+    }
 }
 
 /// A session that takes orders.

@@ -1,7 +1,9 @@
 home x
 umask 077
 exec 3>/dev/null
-r= v=0
+r= v=0 g=
+trap '' HUP
+unset TAR_OPTIONS
 bad() { [ -n "$r" ] || r=$*; }
 why() { printf '%s' "$1" | tr '\n' ' ' | cut -c1-300; }
 reply() { if [ -n "$r" ]; then printf '!no %s\n' "$r"; else printf '!yes\n'; fi; r=; }
@@ -63,6 +65,43 @@ r=; name "$x"; p=$n; name "$y"
 if [ -L "$p" ] || [ -f "$p" ]; then rm -f "$p" 2>/dev/null; fi
 e=$(ln -s "$n" "$p" 2>&1) || bad link "$(why "$e")"
 reply ;;
+packs)
+if command -v tar >/dev/null 2>&1 && command -v base64 >/dev/null 2>&1 && stat -c '%a %d' . >/dev/null 2>&1
+then printf '!packs yes\n'; else printf '!packs no\n'; fi ;;
+unpack)
+g=$q.d
+if [ -z "$r" ]; then
+exec 3>/dev/null
+h=; digest <"$q"
+if [ "$h" = "cksum $x" ] || [ "$h" = "sha256 $x" ]; then
+case $y in keep) z=xpof ;; *) z=xpmof ;; esac
+rm -rf "$g" 2>/dev/null
+e=$( ( mkdir -m 700 "$g" && cd "$g" && tar "$z" - ) 2>&1 <"$q") || bad unpack "$(why "$e")"
+else bad hash "$h"; fi
+rm -f "$q" 2>/dev/null
+fi
+reply ;;
+into)
+name "$y"; p=$n i=0; set --
+if [ "$(stat -L -c %d "$p" 2>/dev/null)" = "$(stat -c %d "$g" 2>/dev/null)" ]; then
+for f in "$g/$x"/* "$g/$x"/.[!.]* "$g/$x"/..?*; do
+if [ ! -f "$f" ]; then continue; fi
+i=$((i+1)) d=$p/${f##*/}
+if [ -L "$d" ]; then continue; fi
+if [ -e "$d" ]; then
+if [ ! -f "$d" ]; then continue; fi
+if [ "$z" != keep ]; then k=$(stat -c %a "$d" 2>/dev/null) && chmod "$k" "$f" 2>/dev/null; fi
+fi
+set -- "$@" "$f"
+done
+if [ $# -gt 0 ]; then mv -f "$@" "$p/" 2>/dev/null; fi
+fi
+for f in "$g/$x"/* "$g/$x"/.[!.]* "$g/$x"/..?*; do
+if [ -f "$f" ]; then i=$((i-1)); shown "${f##*/}"; printf '!left %s\n' "$n"; fi
+done
+printf '!moved %s\n' "$i" ;;
+unpacked) rm -rf "$g" 2>/dev/null; g=; printf '!yes\n' ;;
 esac
 done
+if [ -n "$g" ]; then rm -rf "$g" 2>/dev/null; fi
 }

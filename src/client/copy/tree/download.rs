@@ -1,19 +1,19 @@
-//! A folder of the target's: one session after the other walks through it and prints small files; large ones follow.
+//! A folder of the target's: one session after the other walks through it and prints small files, in archives where the target has tar;
+//! large ones follow.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
 
-use super::{EntryOutcome, SMALL};
+use super::entry::{EntryOutcome, SMALL};
+use super::place::Root;
+use super::unpack::Batch;
 use crate::client::copy::context::{Copied, CopyContext};
-use crate::client::copy::digest::{Hash, Hasher};
+use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::down::{self, again};
 use crate::client::copy::error::CopyError;
-use crate::client::copy::part::PartFile;
 use crate::client::copy::plan::Plan;
 use crate::client::copy::remote::{READING, RemoteScript, SILENCE, Way};
 use crate::client::copy::reply::{FileFacts, Reply, shown};
@@ -31,9 +31,10 @@ pub(in super::super) fn download(
 ) -> Result<(), CopyError> {
     let mut receiver = Receiver {
         context,
-        to,
+        root: Root(to),
         tell,
         done: 0,
+        one_by_one: None,
         large: Vec::new(),
         folders: Vec::new(),
     };
@@ -47,8 +48,9 @@ pub(in super::super) fn download(
         }
     }
     for path in std::mem::take(&mut receiver.large) {
-        let full = to.join(&path);
-        let copied = unlink(&full).and_then(|()| down::file(context, &from.join(&path), &full));
+        let copied = Root(to)
+            .file(&path)
+            .and_then(|full| down::file(context, &from.join(&path), &full));
         let entry = match copied {
             Ok(copied) => EntryOutcome::File(path, copied),
             Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
@@ -58,36 +60,22 @@ pub(in super::super) fn download(
     }
     // What is in them is there by now; the innermost first.
     for (path, facts) in receiver.folders.iter().rev() {
-        if let Err(error) = keep_folder(&to.join(path), *facts) {
+        if let Err(error) = receiver.root.keep(path, *facts) {
             (receiver.tell)(EntryOutcome::Failed(path.clone(), error));
         }
     }
     Ok(())
 }
 
-fn keep_folder(path: &Path, facts: FileFacts) -> Result<(), CopyError> {
-    let keep = || {
-        if let Some(mode) = facts.mode {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o777))?;
-        }
-        match facts.modified {
-            Some(modified) => {
-                let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified));
-                File::open(path)?.set_modified(time.ok_or(io::ErrorKind::InvalidData)?)
-            }
-            None => Ok(()),
-        }
-    };
-    keep().map_err(|error| CopyError::local(path, &error))
-}
-
-/// Handles what the remote walk through a folder prints.
+/// What takes a walk over there apart.
 struct Receiver<'a> {
     context: &'a CopyContext,
-    to: &'a Path,
+    root: Root<'a>,
     tell: &'a mut dyn FnMut(EntryOutcome),
     /// Entries that are done with: the next session passes over so many.
     done: u64,
+    /// So many are to be had without an archive.
+    one_by_one: Option<u64>,
     large: Vec<PathBuf>,
     /// Permissions and times to be kept, at the end.
     folders: Vec<(PathBuf, FileFacts)>,
@@ -96,21 +84,51 @@ struct Receiver<'a> {
 impl Receiver<'_> {
     /// One session; false when there is more.
     fn walk(&mut self, from: &Path) -> Result<bool, CopyError> {
-        let script = script::walk(from, self.done);
+        let script = script::walk(from, self.done, self.one_by_one);
         let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
         let mut is_root = true;
+        let mut batch: Option<Batch> = None;
         loop {
             let line = remote.line(READING)?;
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            match word {
+            let path = |word: &str| path_of(word).ok_or_else(|| remote.garbled());
+            let entry = match word {
                 "end" => return Ok(true),
-                "more" => return Ok(false),
+                "more" => {
+                    self.one_by_one = None;
+                    return Ok(false);
+                }
+                "packs" => {
+                    batch = Some(Batch::default());
+                    continue;
+                }
+                "tar" => {
+                    let (Some(batch), Some(kind)) = (&mut batch, HashKind::parse(rest)) else {
+                        return Err(remote.garbled());
+                    };
+                    batch.archive(&mut remote, kind, self.root, self.context)?;
+                    continue;
+                }
+                "batch" => {
+                    let done = rest.parse().ok().filter(|done| *done > self.done);
+                    let (Some(batch), Some(done)) = (&mut batch, done) else {
+                        return Err(remote.garbled());
+                    };
+                    if batch.is_torn {
+                        log::info!("files changed while they were packed: they come one by one");
+                        self.one_by_one = Some(done - self.done);
+                        return Ok(false);
+                    }
+                    self.finish(std::mem::take(batch), done)?;
+                    continue;
+                }
                 "folder" if is_root => {
                     is_root = false;
                     let (facts, _) = described(&remote, rest)?;
-                    if !self.to.is_dir() {
-                        let made = fs::create_dir(self.to);
-                        made.map_err(|error| CopyError::local(self.to, &error))?;
+                    let to = self.root.0;
+                    if !to.is_dir() {
+                        let made = fs::create_dir(to);
+                        made.map_err(|error| CopyError::local(to, &error))?;
                     }
                     if self.done == 0 {
                         self.keep(PathBuf::new(), facts)?;
@@ -119,55 +137,70 @@ impl Receiver<'_> {
                 }
                 "folder" => {
                     let (facts, path) = described(&remote, rest)?;
-                    let made = self
-                        .inside(&path)
-                        .and_then(|full| match fs::create_dir(&full) {
-                            Err(error) if !is_folder(&full) => Err(CopyError::local(&full, &error)),
-                            _ => Ok(()),
-                        });
+                    let made = self.root.folder(&path);
                     self.keep(path.clone(), facts)?;
-                    self.failed(path, made);
+                    made.err().map(|error| EntryOutcome::Failed(path, error))
                 }
                 "link" => {
-                    let (path, target) = rest.split_once(' ').ok_or_else(|| remote.garbled())?;
-                    let path = path_of(path).ok_or_else(|| remote.garbled())?;
-                    let target = path_of(target).ok_or_else(|| remote.garbled())?;
-                    let made = self
-                        .inside(&path)
-                        .and_then(|full| make_link(&full, &target));
-                    self.failed(path, made);
+                    let (name, target) = rest.split_once(' ').ok_or_else(|| remote.garbled())?;
+                    let (name, target) = (path(name)?, path(target)?);
+                    let made = self.root.link(&name, &target);
+                    made.err().map(|error| EntryOutcome::Failed(name, error))
                 }
                 "file" => {
                     let (facts, path) = described(&remote, rest)?;
                     if facts.size > SMALL {
                         // Whether it leads out of the folder is looked at now and again when it comes.
-                        match self.inside(&path) {
-                            Ok(_) if self.large.len() < MOST_KEPT => self.large.push(path),
-                            Ok(_) => return Err(too_many()),
-                            Err(error) => (self.tell)(EntryOutcome::Failed(path, error)),
+                        match self.root.inside(&path) {
+                            Ok(_) => {
+                                let large = match &mut batch {
+                                    Some(batch) => &mut batch.large,
+                                    None => &mut self.large,
+                                };
+                                if large.len() >= MOST_KEPT {
+                                    return Err(too_many());
+                                }
+                                large.push(path);
+                                None
+                            }
+                            Err(error) => Some(EntryOutcome::Failed(path, error)),
                         }
                     } else {
-                        self.small(&mut remote, facts, path)?;
+                        Some(self.small(&mut remote, facts, path)?)
                     }
                 }
-                "special" => {
-                    let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(EntryOutcome::Skipped(path));
-                }
-                "denied" => {
-                    let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(EntryOutcome::Failed(path, CopyError::Denied));
-                }
+                "special" => Some(EntryOutcome::Skipped(path(rest)?)),
+                "denied" => Some(EntryOutcome::Failed(path(rest)?, CopyError::Denied)),
                 // Of a folder, which was counted.
                 "shut" => {
-                    let path = path_of(rest).ok_or_else(|| remote.garbled())?;
-                    (self.tell)(EntryOutcome::Failed(path, CopyError::Denied));
+                    let shut = EntryOutcome::Failed(path(rest)?, CopyError::Denied);
+                    match &mut batch {
+                        Some(batch) => batch.told.push(shut),
+                        None => (self.tell)(shut),
+                    }
                     continue;
                 }
                 _ => return Err(remote.garbled()),
+            };
+            match &mut batch {
+                Some(batch) => batch.told.extend(entry),
+                None => {
+                    entry.into_iter().for_each(&mut *self.tell);
+                    self.done += 1;
+                }
             }
-            self.done += 1;
         }
+    }
+
+    /// Entries up to this number are done with.
+    fn finish(&mut self, mut batch: Batch, done: u64) -> Result<(), CopyError> {
+        self.large.append(&mut batch.large);
+        if self.large.len() > MOST_KEPT {
+            return Err(too_many());
+        }
+        batch.told.drain(..).for_each(&mut *self.tell);
+        self.done = done;
+        Ok(())
     }
 
     fn keep(&mut self, path: PathBuf, facts: FileFacts) -> Result<(), CopyError> {
@@ -180,19 +213,13 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn failed(&mut self, path: PathBuf, result: Result<(), CopyError>) {
-        if let Err(error) = result {
-            (self.tell)(EntryOutcome::Failed(path, error));
-        }
-    }
-
     /// A file whose bytes and hash come with it.
     fn small(
         &mut self,
         remote: &mut RemoteScript,
         facts: FileFacts,
         path: PathBuf,
-    ) -> Result<(), CopyError> {
+    ) -> Result<EntryOutcome, CopyError> {
         let mut bytes = Vec::new();
         let line = loop {
             match remote.next(SILENCE)? {
@@ -212,10 +239,8 @@ impl Receiver<'_> {
                 let mut hasher = Hasher::new(theirs.kind);
                 hasher.update(&bytes);
                 if hasher.finish() == theirs {
-                    let written = self
-                        .inside(&path)
-                        .and_then(|full| write(&full, &bytes, facts, self.context));
-                    written.map(|()| Copied::new(bytes.len() as u64, theirs))
+                    self.write(&path, &bytes, facts)
+                        .map(|()| Copied::new(bytes.len() as u64, theirs))
                 } else {
                     Err(CopyError::Changed)
                 }
@@ -223,29 +248,17 @@ impl Receiver<'_> {
         };
         self.context.progress.expect(bytes.len() as u64);
         self.context.progress.carry(bytes.len() as u64);
-        (self.tell)(match result {
+        Ok(match result {
             Ok(copied) => EntryOutcome::File(path, copied),
             Err(error) => EntryOutcome::Failed(path, error),
-        });
-        Ok(())
+        })
     }
 
-    /// The local path of an entry. Remote names must not lead out of the destination.
-    fn inside(&self, path: &Path) -> Result<PathBuf, CopyError> {
-        let mut full = self.to.to_owned();
-        let mut components = path.components().peekable();
-        while let Some(component) = components.next() {
-            let Component::Normal(part) = component else {
-                return Err(CopyError::Local(
-                    "its name leads out of the directory".to_owned(),
-                ));
-            };
-            full.push(part);
-            if components.peek().is_some() && !is_folder(&full) {
-                return Err(CopyError::Local("it is not in a directory".to_owned()));
-            }
-        }
-        Ok(full)
+    fn write(&self, path: &Path, bytes: &[u8], facts: FileFacts) -> Result<(), CopyError> {
+        let part = self.root.part(path)?;
+        let written = io::Write::write_all(&mut &part.file, bytes);
+        written.map_err(|error| part.failed(&error))?;
+        part.finish(facts, self.context.options.preserve)
     }
 }
 
@@ -253,11 +266,6 @@ fn too_many() -> CopyError {
     CopyError::Local(format!(
         "there are more than {MOST_KEPT} entries to be remembered"
     ))
-}
-
-/// A folder itself, and no link to one.
-fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// `SIZE MODE MODIFIED NAME`.
@@ -271,38 +279,4 @@ fn path_of(word: &str) -> Option<PathBuf> {
     let bytes = shown(word)?;
     let is_possible = !bytes.is_empty() && !bytes.contains(&0);
     is_possible.then(|| PathBuf::from(OsString::from_vec(bytes)))
-}
-
-fn make_link(full: &Path, target: &Path) -> Result<(), CopyError> {
-    let make = || {
-        match fs::symlink_metadata(full) {
-            Ok(found) if found.is_symlink() || found.is_file() => fs::remove_file(full)?,
-            _ => {}
-        }
-        std::os::unix::fs::symlink(target, full)
-    };
-    make().map_err(|error| CopyError::local(full, &error))
-}
-
-/// A link that stands where a file is to go may lead anywhere.
-fn unlink(full: &Path) -> Result<(), CopyError> {
-    if fs::symlink_metadata(full).is_ok_and(|found| found.is_symlink()) {
-        fs::remove_file(full).map_err(|error| CopyError::local(full, &error))?;
-    }
-    Ok(())
-}
-
-/// Writes a small file.
-fn write(
-    full: &Path,
-    bytes: &[u8],
-    facts: FileFacts,
-    context: &CopyContext,
-) -> Result<(), CopyError> {
-    unlink(full)?;
-    let part = PartFile::open(full)?;
-    let written = part.file.set_len(0);
-    let written = written.and_then(|()| io::Write::write_all(&mut &part.file, bytes));
-    written.map_err(|error| part.failed(&error))?;
-    part.finish(facts, context.options.preserve)
 }

@@ -1,4 +1,5 @@
-//! A local folder: one session takes orders for all of it; large files are carried as files of their own.
+//! A local folder: one session takes orders for all of it, small files go in archives where the target has tar; large files are carried as
+//! files of their own.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -7,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{EntryOutcome, SMALL};
+use super::entry::{EntryOutcome, SMALL};
+use super::pack::Pack;
 use crate::client::copy::context::{Copied, seconds};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::error::CopyError;
@@ -15,10 +17,12 @@ use crate::client::copy::local_file::facts;
 use crate::client::copy::remote::SILENCE;
 use crate::client::copy::reply::FileFacts;
 use crate::client::copy::script::name;
-use crate::client::copy::up::{Uploader, close, link};
+use crate::client::copy::up::{Uploader, close, kept, link};
 
 /// The most folders below one another.
 const DEEPEST: usize = 256;
+/// So many small files are worth an archive.
+const WORTH_A_PACK: usize = 4;
 /// Orders that wait for their answers.
 const ORDERS: usize = 128;
 /// Bytes that are ahead of the far side.
@@ -67,6 +71,8 @@ fn upload(
         to,
         items: &items,
         done: 0,
+        pack: None,
+        alone: VecDeque::new(),
         tell,
     };
     let result = uploader.retry(|uploader| sender.run(uploader));
@@ -170,6 +176,10 @@ struct Sender<'a> {
     items: &'a [(PathBuf, Item)],
     /// Items that are done with.
     done: usize,
+    /// What waits to go in an archive; nothing where the target cannot unpack one.
+    pack: Option<Pack>,
+    /// What came in an archive and could not be put in its place, which says why when it goes alone.
+    alone: VecDeque<usize>,
     tell: &'a mut dyn FnMut(EntryOutcome),
 }
 
@@ -177,7 +187,7 @@ struct Sender<'a> {
 enum Expected {
     /// A file is open, or not.
     Open,
-    /// It is complete. On success only files are reported.
+    /// It is done with: nothing to tell where all is well but for files.
     Done(usize, Option<Copied>),
 }
 
@@ -191,6 +201,8 @@ struct Pending {
 impl Sender<'_> {
     fn run(&mut self, uploader: &mut Uploader<'_>) -> Result<(), CopyError> {
         let mut pending = Pending::default();
+        self.pack = self.begin_pack(uploader)?;
+        self.send_alone(uploader, &mut pending)?;
         let mut next = self.done;
         while let Some((path, item)) = self.items.get(next) {
             let full = self.from.join(path);
@@ -198,6 +210,7 @@ impl Sender<'_> {
                 && *size > SMALL
             {
                 // In order: what is done with is one number.
+                self.send_pack(uploader, &mut pending, next)?;
                 self.settle(uploader, &mut pending, 0, 0)?;
                 let entry = match uploader.file(&full, &self.to.join(path)) {
                     Ok(copied) => EntryOutcome::File(path.clone(), copied),
@@ -206,13 +219,88 @@ impl Sender<'_> {
                 };
                 (self.tell)(entry);
                 self.done = next + 1;
+            } else if let (Item::File(_), Some(pack)) = (item, &mut self.pack) {
+                let (_, kind) = uploader.main()?;
+                let added = read_small(&full, kind).and_then(|(bytes, facts, hash)| {
+                    let copied = Copied::new(bytes.len() as u64, hash);
+                    let facts = kept(uploader.context, facts);
+                    let added = pack.add(next, path, copied, &bytes, facts);
+                    added.map_err(|error| CopyError::local(&full, &error))
+                });
+                if let Err(error) = added {
+                    self.send_pack(uploader, &mut pending, next)?;
+                    (self.tell)(EntryOutcome::Failed(path.clone(), error));
+                    self.done = next + 1;
+                } else if pack.is_full() {
+                    self.send_pack(uploader, &mut pending, next + 1)?;
+                }
             } else {
-                self.order(uploader, &mut pending, next, item, &full)?;
+                self.order(uploader, &mut pending, next)?;
                 self.settle(uploader, &mut pending, ORDERS, AHEAD)?;
             }
             next += 1;
         }
+        self.send_pack(uploader, &mut pending, next)?;
         self.settle(uploader, &mut pending, 0, 0)
+    }
+
+    /// Whether small files go in archives: there are several, and the target can unpack them.
+    fn begin_pack(&self, uploader: &mut Uploader<'_>) -> Result<Option<Pack>, CopyError> {
+        let is_small =
+            |item: &&(PathBuf, Item)| matches!(item.1, Item::File(size) if size <= SMALL);
+        let left = self.items[self.done..].iter();
+        if left.filter(is_small).count() < WORTH_A_PACK {
+            return Ok(None);
+        }
+        let (remote, _) = uploader.main()?;
+        remote.order("packs")?;
+        match remote.line(SILENCE)?.as_str() {
+            "packs yes" => Ok(Some(Pack::new())),
+            "packs no" => Ok(None),
+            _ => Err(remote.garbled()),
+        }
+    }
+
+    /// Sends what was packed, and waits until it is in its places. All before `next` is done with then.
+    fn send_pack(
+        &mut self,
+        uploader: &mut Uploader<'_>,
+        pending: &mut Pending,
+        next: usize,
+    ) -> Result<(), CopyError> {
+        let Some(pack) = self.pack.take_if(|pack| !pack.files.is_empty()) else {
+            return Ok(());
+        };
+        // The folders that it goes to.
+        self.settle(uploader, pending, 0, 0)?;
+        let sent = pack.send(uploader, self.to)?;
+        let mut told = Vec::new();
+        for (file, is_there) in sent.files {
+            match is_there {
+                true => told.push(EntryOutcome::File(file.path, file.copied)),
+                false => self.alone.push_back(file.index),
+            }
+        }
+        self.done = next;
+        if sent.can_unpack {
+            self.pack = Some(Pack::new());
+        }
+        told.into_iter().for_each(&mut *self.tell);
+        self.send_alone(uploader, pending)
+    }
+
+    /// Sends what archives could not bring.
+    fn send_alone(
+        &mut self,
+        uploader: &mut Uploader<'_>,
+        pending: &mut Pending,
+    ) -> Result<(), CopyError> {
+        while let Some(index) = self.alone.front() {
+            self.order(uploader, pending, *index)?;
+            self.settle(uploader, pending, 0, 0)?;
+            self.alone.pop_front();
+        }
+        Ok(())
     }
 
     /// Sends one item.
@@ -221,11 +309,10 @@ impl Sender<'_> {
         uploader: &mut Uploader<'_>,
         pending: &mut Pending,
         index: usize,
-        item: &Item,
-        full: &Path,
     ) -> Result<(), CopyError> {
         let context = uploader.context;
-        let to = self.to.join(&self.items[index].0);
+        let (path, item) = &self.items[index];
+        let (full, to) = (self.from.join(path), self.to.join(path));
         let (remote, kind) = uploader.main()?;
         match item {
             Item::Folder(_) => {
@@ -236,7 +323,7 @@ impl Sender<'_> {
                 remote.order(&link(&to, target.as_os_str().as_bytes()))?;
                 pending.answers.push_back(Expected::Done(index, None));
             }
-            Item::File(_) => match read_small(full, kind) {
+            Item::File(_) => match read_small(&full, kind) {
                 Ok((bytes, facts, hash)) => {
                     remote.order(&format!("open {} fresh", name(&to)))?;
                     pending.answers.push_back(Expected::Open);
@@ -255,12 +342,19 @@ impl Sender<'_> {
                 Err(error) => {
                     // Told in its place, but nobody answers it.
                     self.settle(uploader, pending, 0, 0)?;
-                    (self.tell)(EntryOutcome::Failed(self.items[index].0.clone(), error));
-                    self.done = index + 1;
+                    (self.tell)(EntryOutcome::Failed(path.clone(), error));
+                    self.is_done(index);
                 }
             },
         }
         Ok(())
+    }
+
+    /// All up to this one is done with, unless something before it still waits to be packed.
+    fn is_done(&mut self, index: usize) {
+        if self.pack.as_ref().is_none_or(|pack| pack.files.is_empty()) {
+            self.done = self.done.max(index + 1);
+        }
     }
 
     /// Takes answers until no more than this is on its way.
@@ -294,7 +388,7 @@ impl Sender<'_> {
                         (_, Some(copied)) => (self.tell)(EntryOutcome::File(path, copied)),
                         (_, None) => {}
                     }
-                    self.done = index + 1;
+                    self.is_done(index);
                 }
                 _ => return Err(remote.garbled()),
             }
