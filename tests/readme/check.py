@@ -12,7 +12,7 @@ A block of the kind `console` is what a terminal shows: it is typed, line by lin
 
 What changes from run to run (PLACEHOLDERS) counts as equal; forwards may become ready, and targets may answer, in any order. A block of
 the kind `python` whose first line is `# NAME.py` is a file that later blocks can run, and so is the program NAME of a block of the kind
-`rust` that begins with `// NAME.rs` and is tests/readme/NAME.rs. Blocks of the kind `sh` cannot be run here, and are named.
+`rust` that begins with `// NAME.rs` and is docs/examples/NAME.rs. Blocks of the kind `sh` cannot be run here, and are named.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def put(block: Block, playground: Playground, ports: dict[int, int]) -> str | No
     if block.kind == "python":
         (playground.folder / f"{name}.py").write_text(renumber(text, ports), encoding="utf-8")
         return None
-    source = TOP / "tests" / "readme" / f"{name}.rs"
+    source = TOP / "docs" / "examples" / f"{name}.rs"
     if source.read_text(encoding="utf-8") != text:
         return f"this is not {source.relative_to(TOP)}"
     (playground.folder / name).symlink_to(playground.binaries / "examples" / name)
