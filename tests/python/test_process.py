@@ -75,6 +75,23 @@ def test_ctrl_c_is_for_the_caller(session_manager: Sandbox, echo: EchoServer) ->
         assert interpreter.wait(TIMEOUT) == 0
 
 
+def test_a_process_that_is_forked_off_ends_nothing(session_manager: Sandbox) -> None:
+    # The thread that waits for the program holds a lock, which is held for ever in the other process.
+    script = (
+        "import boto3; answer = boto3.client('ssm').start_session(Target='i-00000000000000001');"
+        "session = smp.attach(answer, 'eu-central-1');"
+        "say = lambda line: (session.stdin.write(line), session.stdin.flush());"
+        "find = lambda text: any(text in line for line in session.stdout);"
+        "say(b'echo be$((0))gun\\n'); find(b'be0gun');"
+        "os.fork() or sys.exit(0); os.wait();"
+        "say(b'echo st$((0))ill\\n'); print(find(b'st0ill'))"
+    )
+    with python(script) as interpreter:
+        assert interpreter.stdout is not None
+        assert interpreter.stdout.readline() == "True\n"
+        assert interpreter.wait(TIMEOUT) == 0
+
+
 def test_an_interrupted_command_is_ended(session_manager: Sandbox, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     with python(COMMAND.format(mark=mark, input=None)) as interpreter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,6 +81,26 @@ def test_output_that_is_not_captured(
     assert (done.stdout, done.stderr) == (None, None)
     assert capfd.readouterr() == ("out\n", "err\n")
     assert sorted(pieces) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+
+
+def test_a_callback_that_fails_ends_the_command(session_manager: Sandbox, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    command = f"echo $$ >{mark}; exec cat /dev/zero"
+
+    def fail(stream: str, data: bytes) -> None:
+        raise KeyError(stream)
+
+    with pytest.raises(KeyError):
+        run("web-1", ["sh", "-c", command], on_output=fail)
+    pid = int(mark.read_text())
+    wait_until("the end of the command", lambda: not is_alive(pid))
+    wait_until("the threads' end", lambda: not others())
+
+
+def others() -> list[str]:
+    """Threads of the module's."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("session-manager-plugin")]
 
 
 def test_timeout_ends_the_command(session_manager: Sandbox, tmp_path: Path) -> None:

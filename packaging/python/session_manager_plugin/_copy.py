@@ -77,8 +77,8 @@ def copy(
     result = CopyResult()
     failures: list[tuple[str, str]] = []
     error: Optional[Event] = None
+    events = Events(child)
     try:
-        events = Events(child)
         try:
             while True:
                 event = events.next(deadline)
@@ -89,12 +89,10 @@ def copy(
                 else:
                     _take(event, result, failures, on_progress)
         except queue.Empty:
-            events.drop()
-            child.end()
             raise TimeoutExpired(arguments, timeout or 0.0, result) from None
         code = child.wait()
     except BaseException:
-        child.end()
+        events.abandon()
         raise
     if error is not None or (code != 0 and not failures):
         raise no_answer(child, error)

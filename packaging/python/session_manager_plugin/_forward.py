@@ -39,7 +39,7 @@ class ForwardEvent:
     fields: Mapping[str, Any]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("_") or name == "fields":
             raise AttributeError(name)
         return self.fields.get(name)
 

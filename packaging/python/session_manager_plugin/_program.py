@@ -138,6 +138,7 @@ class Program:
             raise ProgramNotFound(f"{path} cannot be run: {error.strerror}") from error
         except ValueError as error:
             raise SessionManagerError(f"the arguments cannot be passed on: {error}") from error
+        self._owner = os.getpid()
         _running.add(self)
         self._on_line = on_line
         self._stderr = bytearray()
@@ -193,7 +194,8 @@ class Program:
 @atexit.register
 def _end_all() -> None:
     """Ends all that runs, side by side: the sessions are ended before the interpreter is."""
-    programs = list(_running)
+    # A process that was forked off has none: they are its parent's.
+    programs = [program for program in _running if program._owner == os.getpid()]
     for program in programs:
         program.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + END_TIMEOUT
@@ -236,16 +238,14 @@ class Events:
             return None
         return parse(line, self.program)
 
-    def drop(self) -> None:
-        """Nobody wants what comes: the program must not wait."""
+    def abandon(self) -> None:
+        """Ends the program. Nobody wants what comes, and nothing must wait for somebody to take it."""
         self._is_wanted = False
-        while True:
-            try:
-                if self._lines.get_nowait() is self._END:
-                    self._lines.put(self._END)
-                    return
-            except queue.Empty:
-                return
+        with contextlib.suppress(queue.Empty):
+            while self._lines.get_nowait() is not self._END:
+                pass
+            self._lines.put(self._END)
+        self.program.end()
 
 
 def parse(line: bytes, program: Program) -> Event:

@@ -157,8 +157,8 @@ def doctor(
 def _all(child: Program, timeout: Optional[float]) -> tuple[list[Event], int]:
     deadline = None if timeout is None else time.monotonic() + timeout
     found: list[Event] = []
+    events = Events(child)
     try:
-        events = Events(child)
         try:
             while True:
                 event = events.next(deadline)
@@ -166,10 +166,9 @@ def _all(child: Program, timeout: Optional[float]) -> tuple[list[Event], int]:
                     return found, child.wait()
                 found.append(event)
         except queue.Empty:
-            events.drop()
             raise TimeoutExpired(child.process.args, timeout or 0.0) from None
     except BaseException:
-        child.end()
+        events.abandon()
         raise
 
 

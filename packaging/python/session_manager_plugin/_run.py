@@ -133,16 +133,14 @@ def run(
     elif stdin is not None:
         source = stdin
     child = Program(arguments, program=program, env=env, stdin=source)
+    events = Events(child)
     output = _Output(capture_output, text, on_output)
     try:
         if input is not None:
             _feed(child, input.encode() if isinstance(input, str) else input)
-        events = Events(child)
         try:
             result, error = _follow(events, output, deadline)
         except queue.Empty:
-            events.drop()
-            child.end()
             raise TimeoutExpired(
                 argv, timeout or 0.0, output.of("stdout"), output.of("stderr")
             ) from None
@@ -153,7 +151,7 @@ def run(
         if not isinstance(status, int):
             raise from_json({**result, "message": result.get("error")}, code)
     except BaseException:
-        child.end()
+        events.abandon()
         raise
     completed: CompletedProcess[Any] = CompletedProcess(
         argv, status, output.of("stdout"), output.of("stderr"), str(result.get("target", target))
