@@ -1,5 +1,6 @@
 //! Sessions end and connections break; forwards go on.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{Failure, GatewayConfig, Session, SessionConfig};
 
-use crate::port_support::{Server, fast, version};
+use crate::port_support::{Server, connect, fast, half_close, read_all, version};
 use crate::support::{exit_code, wait_until};
 use crate::{
     SOON, TARGET, echo_on, fast_sandbox, forward, only_port, port_of, ready, starts, try_echo,
@@ -229,4 +230,26 @@ fn an_old_agent_carries_one_connection_at_a_time_as_by_the_contract() {
     }
     plugin.signal(Signal::INT);
     assert_eq!(exit_code(plugin.wait()), 0);
+}
+
+#[test]
+fn what_a_client_sent_and_ended_before_there_was_a_session_arrives() {
+    let sandbox = fast_sandbox();
+    let server = Server::echo();
+    let to = format!("0:{}", server.port());
+    let plugin = forward(&sandbox, &["--on-demand", &to, "-D", "0"]).spawn();
+    let lines = ready(&plugin, 2);
+    let mut request = vec![5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1];
+    request.extend_from_slice(&server.port().to_be_bytes());
+    for line in &lines {
+        let is_socks = line.contains("socks5");
+        let mut stream = connect(port_of(line));
+        if is_socks {
+            stream.write_all(&request).expect("to ask");
+        }
+        stream.write_all(b"all of it").expect("to write");
+        half_close(&stream);
+        let back = read_all(&stream);
+        assert!(back.ends_with(b"all of it"), "{line}: {back:?}");
+    }
 }

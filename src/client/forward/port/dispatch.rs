@@ -4,9 +4,11 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{ForwardReport, Owner, PortRoute, PortThread, ROOM_TIME, RouteId, WaitingConnection};
 use mio::Token;
 
+use super::{
+    ForwardReport, INTEREST, Owner, PortRoute, PortThread, ROOM_TIME, RouteId, WaitingConnection,
+};
 use crate::client::forward::socks::SocksReply;
 use crate::session::port::Unread;
 
@@ -176,10 +178,13 @@ impl PortThread {
             return;
         }
         let session = &mut self.sessions[index];
-        // The system has waited for it since it came.
+        let registry = self.poll.registry();
         let opened = session
             .multiplexer
-            .connect(waiting.socket, waiting.peer, now, |_, _| Ok(()));
+            .connect(waiting.socket, waiting.peer, now, |socket, _| {
+                // The system is to tell once more what it told while it waited: its end, for one.
+                registry.reregister(socket, token, INTEREST)
+            });
         let Some(id) = opened else {
             self.owners.remove(&token);
             return;

@@ -35,6 +35,9 @@ const MOST_WAITING: usize = 1024;
 /// How long a connection waits for another destination's session to become unused.
 const ROOM_TIME: Duration = Duration::from_secs(15);
 
+/// What is to be told of a connection.
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Where a listener's connections go.
 #[derive(Debug, Clone, Copy)]
 enum ListenerKind {
@@ -307,8 +310,7 @@ impl PortThread {
     /// A connection that has just been accepted.
     fn begin(&mut self, forward: usize, mut socket: Socket, peer: Peer, now: Instant) {
         let token = self.new_token();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, token, interest) {
+        if let Err(error) = self.poll.registry().register(&mut socket, token, INTEREST) {
             self.report(ForwardReport::Complaint(format!(
                 "cannot wait for {peer}: {error}"
             )));
