@@ -4,16 +4,12 @@ mod support;
 
 use std::fs;
 
-use sandbox::{Check, Config, Credentials, Document, Event, Sandbox};
+use sandbox::{Config, Credentials, Document, Event, Sandbox};
 use serde_json::json;
 use support::{Finished, Io, Plugin};
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    });
+    let sandbox = Sandbox::start(Config::strict());
     sandbox.unwrap()
 }
 

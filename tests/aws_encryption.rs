@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{
-    AgentConfig, Check, Config, Document, Event, Failure, KmsConfig, KmsMisbehaviour, Sandbox,
-    SessionConfig, Started,
+    AgentConfig, Document, Event, Failure, KmsConfig, KmsMisbehaviour, Sandbox, SessionConfig,
+    Started,
 };
 use serde_json::json;
 use support::{Finished, Plugin};
@@ -37,11 +37,7 @@ fn run_encrypted(sandbox: &Sandbox, started: &Started) -> Finished {
 
 #[test]
 fn an_encrypted_session_with_and_without_a_challenge() {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = support::sandbox();
     for (challenge, require_challenge) in [(true, true), (true, false), (false, false)] {
         let kms = KmsConfig {
             challenge,

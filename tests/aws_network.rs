@@ -2,9 +2,7 @@
 
 mod support;
 
-use sandbox::{
-    Check, Config, Document, Event, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Started,
-};
+use sandbox::{Config, Document, Event, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Started};
 use support::{Finished, Io, Plugin};
 
 /// A name that exists nowhere (RFC 6761); only the proxy knows it.
@@ -247,12 +245,7 @@ fn p55_an_authority_that_only_one_variable_knows() {
 
 #[test]
 fn a_configuration_file_alone_says_everything() {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = Sandbox::start(Config::strict()).unwrap();
     let variables = sandbox.environment();
     let value = |wanted| {
         let mut all = variables.iter();

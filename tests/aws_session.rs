@@ -10,20 +10,11 @@ use std::time::Duration;
 
 use sandbox::faults::{After, Cut, Ending, Faults};
 use sandbox::{
-    AgentConfig, Check, Config, Credentials, Document, Event, KmsConfig, ProxyConfig, ProxyKind,
-    Sandbox, SessionConfig,
+    AgentConfig, Config, Credentials, Document, Event, KmsConfig, ProxyConfig, ProxyKind, Sandbox,
+    SessionConfig,
 };
 use serde_json::{Value, json};
 use support::{Finished, Io, Plugin};
-
-/// A service that takes nothing unsigned.
-fn strict() -> Config {
-    Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    }
-}
 
 /// A command whose connection breaks once, after some output.
 fn breaking() -> SessionConfig {
@@ -127,7 +118,7 @@ fn p22_a_break_is_resumed_with_a_new_url_a_new_token_good_credentials_and_a_new_
     let [first, second] = [key("AKIAFIRST"), key("AKIASECOND")];
     let sandbox = Sandbox::start(Config {
         credentials: vec![first.clone(), second.clone()],
-        ..strict()
+        ..Config::strict()
     });
     let sandbox = sandbox.unwrap();
     let mut config = breaking();
@@ -188,7 +179,7 @@ fn p23_an_ecs_session_resumes_at_ssm() {
     let sandbox = Sandbox::start(Config {
         api_tls: true,
         certificate_names: vec![SSM.to_owned()],
-        ..strict()
+        ..Config::strict()
     });
     let sandbox = sandbox.unwrap();
     let api = sandbox.api_url();
@@ -263,7 +254,7 @@ fn p26_without_credentials_the_dial_is_unsigned_and_quick() {
 
 #[test]
 fn p25_a_dial_that_is_refused_for_want_of_credentials_says_so() {
-    let sandbox = Sandbox::start(strict()).unwrap();
+    let sandbox = Sandbox::start(Config::strict()).unwrap();
     let started = sandbox.start_session(Document::command("true"));
     let finished = Plugin::new(&sandbox, &started).stdin(Io::Null).run(b"");
     assert_eq!(finished.code(), 1);
@@ -307,7 +298,7 @@ fn a_clock_that_is_off_is_put_right() {
     for ahead in [true, false] {
         let sandbox = Sandbox::start(Config {
             clock_skew: Some((ahead, Duration::from_secs(3600))),
-            ..strict()
+            ..Config::strict()
         });
         let sandbox = sandbox.unwrap();
         let started = sandbox.start_session(breaking());
@@ -321,7 +312,7 @@ fn a_clock_that_is_off_is_put_right() {
 
 #[test]
 fn p48_no_secret_in_the_log_the_errors_the_arguments_or_a_childs_environment() {
-    let sandbox = Sandbox::start(strict()).unwrap();
+    let sandbox = Sandbox::start(Config::strict()).unwrap();
     let credentials = sandbox.credentials().clone();
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("environment");

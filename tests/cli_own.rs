@@ -7,21 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use sandbox::{Check, Config, Document, Event, Sandbox, Started};
+use sandbox::{Document, Event, Sandbox, Started};
 use serde_json::{Value, json};
-use support::{Io, Plugin, Running, TIMEOUT, exit_code};
+use support::{Io, Plugin, Running, TIMEOUT, exit_code, strict_sandbox};
 
 const TARGET: &str = "i-0123456789abcdef0";
-
-/// One that lets nobody in without a signature.
-fn strict() -> Sandbox {
-    Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    })
-    .expect("a sandbox")
-}
 
 /// Calls one of our subcommands.
 fn own(sandbox: &Sandbox, subcommand: &str, arguments: &[&str]) -> Plugin {
@@ -67,7 +57,7 @@ fn requests(sandbox: &Sandbox, wanted: &str) -> Vec<Value> {
 
 #[test]
 fn start_session_runs_a_shell() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished =
         own(&sandbox, "start-session", &["--reason", "to look"]).run(b"echo a$((1 + 1))b\nexit\n");
     assert!(
@@ -85,7 +75,7 @@ fn start_session_runs_a_shell() {
 
 #[test]
 fn start_session_takes_a_document_with_parameters() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished = own(
         &sandbox,
         "start-session",
@@ -104,7 +94,7 @@ fn start_session_takes_a_document_with_parameters() {
 
 #[test]
 fn exec_is_the_command_alone_with_its_exit_code() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished = own(
         &sandbox,
         "exec",
@@ -125,7 +115,7 @@ fn exec_is_the_command_alone_with_its_exit_code() {
 
 #[test]
 fn port_forward_opens_a_port() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("an address").port();
     let plugin = own(&sandbox, "port-forward", &["--once", &port.to_string()]).spawn();
@@ -152,7 +142,7 @@ fn port_forward_opens_a_port() {
 
 #[test]
 fn ssh_proxy_has_nothing_of_ours_on_stdout() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("an address").port().to_string();
     let plugin = own(&sandbox, "ssh-proxy", &["--port", &port]).spawn();
@@ -164,7 +154,7 @@ fn ssh_proxy_has_nothing_of_ours_on_stdout() {
 
 #[test]
 fn what_the_api_refuses_is_told_in_its_words() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished = own(&sandbox, "exec", &["--", "true"])
         .without("AWS_ACCESS_KEY_ID")
         .run(b"");
@@ -187,7 +177,7 @@ fn what_the_api_refuses_is_told_in_its_words() {
 
 #[test]
 fn what_keeps_a_command_from_beginning_is_said_on_stderr_alone() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let commands: [&[&str]; 9] = [
         &["list"],
         &["run", "--target", TARGET, "--", "true"],
@@ -228,7 +218,7 @@ fn a_person_is_told_once_why_no_session_begins() {
 
 #[test]
 fn the_target_may_stand_in_a_variable() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let exec = |arguments: &[&str]| {
         let plugin = Plugin::bare([&["exec"], arguments].concat()).with_api(&sandbox);
         plugin.stdin(Io::Null)
@@ -266,7 +256,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn p54_a_killed_plugin_ends_the_remote_session() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
         let (started, plugin) = in_a_long_command(&sandbox);
         plugin.signal(signal);
@@ -284,7 +274,7 @@ fn p54_a_killed_plugin_ends_the_remote_session() {
 
 #[test]
 fn leaving_by_the_escape_or_a_broken_pipe_ends_the_remote_session() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let (started, plugin) = in_a_long_command(&sandbox);
     plugin.type_in(b"~.");
     assert_eq!(exit_code(plugin.wait()), 0);
@@ -315,7 +305,7 @@ fn leaving_by_the_escape_or_a_broken_pipe_ends_the_remote_session() {
 
 #[test]
 fn a_session_that_cannot_start_is_ended() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let mut config = sandbox::SessionConfig::from(Document::Shell);
     config.gateway.upgrades = vec![sandbox::Upgrade::Status(404); 20].into();
     let started = sandbox.start_session(config);
@@ -342,7 +332,7 @@ fn without_the_api_leaving_says_that_the_session_goes_on() {
 
 #[test]
 fn exec_without_an_exit_code_is_no_success() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let plugin = own(&sandbox, "exec", &["--", "sh", "-c", "echo go; sleep 600"]).spawn();
     plugin.stdout.wait_for("go");
     let sessions = sandbox
@@ -362,7 +352,7 @@ fn exec_without_an_exit_code_is_no_success() {
 
 #[test]
 fn exec_that_is_interrupted_twice_ends_as_a_local_command_would() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let plugin = own(
         &sandbox,
         "exec",
@@ -385,7 +375,7 @@ fn exec_that_is_interrupted_twice_ends_as_a_local_command_would() {
 #[test]
 fn leaving_works_while_the_connection_is_gone() {
     for (leave, code) in [("escape", 0), ("signal", 143)] {
-        let sandbox = strict();
+        let sandbox = strict_sandbox();
         let (_started, plugin) = in_a_long_command(&sandbox);
         sandbox.stop_gateway();
         plugin.terminal.wait_for("reconnecting");

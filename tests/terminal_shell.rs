@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{Document, Sandbox, Sender, Started};
-use support::{Io, Plugin, Running, TIMEOUT, sandbox, start_with_prompt};
+use support::{Io, Plugin, Running, TIMEOUT, input, sandbox, start_with_prompt};
 
 /// The shell that everybody has, with a prompt that is easy to find.
 fn shell(sandbox: &Sandbox) -> Started {
@@ -18,15 +18,6 @@ fn at_the_prompt(sandbox: &Sandbox, started: &Started) -> Running {
     plugin.terminal.wait_for("ready> ");
     plugin.wait_for_raw(true);
     plugin
-}
-
-/// All input that the agent took, in one piece.
-fn input(started: &Started) -> Vec<u8> {
-    let frames = started.session.frames();
-    let data = frames
-        .iter()
-        .filter(|frame| frame.is_data(Sender::Client, 1));
-    data.flat_map(|frame| frame.payload.clone()).collect()
 }
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! The services that are called, and their names.
 
-/// Whom we call.
+/// A service of AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     Ssm,
@@ -15,60 +15,56 @@ pub(super) enum Service {
     SsoOidc,
 }
 
+/// The names of one service, each for another purpose.
+struct ServiceNames {
+    label: &'static str,
+    signing: &'static str,
+    configured: &'static str,
+    variable: &'static str,
+}
+
 impl Service {
-    /// The label in host names.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Ssm => "ssm",
-            Self::Kms => "kms",
-            Self::Sts => "sts",
-            Self::Ecs => "ecs",
-            Self::Ec2 => "ec2",
-            Self::Ec2InstanceConnect => "ec2-instance-connect",
-            Self::Sso => "portal.sso",
-            Self::SsoOidc => "oidc",
+    const fn names(self) -> ServiceNames {
+        let (label, signing, configured, variable) = match self {
+            Self::Ssm => ("ssm", "ssm", "ssm", "AWS_ENDPOINT_URL_SSM"),
+            Self::Kms => ("kms", "kms", "kms", "AWS_ENDPOINT_URL_KMS"),
+            Self::Sts => ("sts", "sts", "sts", "AWS_ENDPOINT_URL_STS"),
+            Self::Ecs => ("ecs", "ecs", "ecs", "AWS_ENDPOINT_URL_ECS"),
+            Self::Ec2 => ("ec2", "ec2", "ec2", "AWS_ENDPOINT_URL_EC2"),
+            Self::Ec2InstanceConnect => (
+                "ec2-instance-connect",
+                "ec2-instance-connect",
+                "ec2_instance_connect",
+                "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
+            ),
+            Self::Sso => ("portal.sso", "awsssoportal", "sso", "AWS_ENDPOINT_URL_SSO"),
+            Self::SsoOidc => ("oidc", "sso-oauth", "sso_oidc", "AWS_ENDPOINT_URL_SSO_OIDC"),
+        };
+        ServiceNames {
+            label,
+            signing,
+            configured,
+            variable,
         }
+    }
+
+    /// The label in host names.
+    pub(super) const fn label(self) -> &'static str {
+        self.names().label
     }
 
     /// The name by which requests are signed; services that take unsigned requests never need it.
-    pub(super) fn signing_name(self) -> &'static str {
-        match self {
-            Self::Ssm => "ssm",
-            Self::Kms => "kms",
-            Self::Sts => "sts",
-            Self::Ecs => "ecs",
-            Self::Ec2 => "ec2",
-            Self::Ec2InstanceConnect => "ec2-instance-connect",
-            Self::Sso => "awsssoportal",
-            Self::SsoOidc => "sso-oauth",
-        }
+    pub(super) const fn signing_name(self) -> &'static str {
+        self.names().signing
     }
 
     /// Its name in a `services` section of the configuration file.
-    pub(super) fn configured_name(self) -> &'static str {
-        match self {
-            Self::Ssm => "ssm",
-            Self::Kms => "kms",
-            Self::Sts => "sts",
-            Self::Ecs => "ecs",
-            Self::Ec2 => "ec2",
-            Self::Ec2InstanceConnect => "ec2_instance_connect",
-            Self::Sso => "sso",
-            Self::SsoOidc => "sso_oidc",
-        }
+    pub(super) const fn configured_name(self) -> &'static str {
+        self.names().configured
     }
 
     /// The variable that replaces its endpoint.
-    pub(super) fn variable(self) -> &'static str {
-        match self {
-            Self::Ssm => "AWS_ENDPOINT_URL_SSM",
-            Self::Kms => "AWS_ENDPOINT_URL_KMS",
-            Self::Sts => "AWS_ENDPOINT_URL_STS",
-            Self::Ecs => "AWS_ENDPOINT_URL_ECS",
-            Self::Ec2 => "AWS_ENDPOINT_URL_EC2",
-            Self::Ec2InstanceConnect => "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
-            Self::Sso => "AWS_ENDPOINT_URL_SSO",
-            Self::SsoOidc => "AWS_ENDPOINT_URL_SSO_OIDC",
-        }
+    pub(super) const fn variable(self) -> &'static str {
+        self.names().variable
     }
 }

@@ -9,21 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use sandbox::{Check, Config, Credentials, Document, Sandbox};
+use sandbox::{Credentials, Document, Sandbox};
 
-use crate::support::{Finished, Io, Plugin, Running};
+use crate::support::{Finished, Io, Plugin, Running, strict_sandbox};
 
 /// More than this, in bytes, is what a file of any size must not cost.
 const MEMORY: usize = 40 * 1024 * 1024;
-
-fn strict() -> Sandbox {
-    let config = Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    };
-    Sandbox::start(config).expect("a sandbox")
-}
 
 /// The session that the AWS CLI would have it run.
 fn called(sandbox: &Sandbox) -> Plugin {
@@ -40,20 +31,13 @@ fn exec(sandbox: &Sandbox) -> Plugin {
         .stdin(Io::Null)
 }
 
-fn without_keys(plugin: Plugin) -> Plugin {
-    plugin
-        .without("AWS_ACCESS_KEY_ID")
-        .without("AWS_SECRET_ACCESS_KEY")
-        .without("AWS_SESSION_TOKEN")
-}
-
 fn bytes(text: &[u8]) -> OsString {
     OsStr::from_bytes(text).to_owned()
 }
 
 #[test]
 fn p86_a_variable_that_is_not_text_is_an_error_that_names_it() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     for name in [
         "AWS_PROFILE",
         "AWS_ENDPOINT_URL_SSM",
@@ -79,7 +63,7 @@ fn p86_a_variable_that_is_not_text_is_an_error_that_names_it() {
 
 #[test]
 fn p86_what_decides_nothing_may_be_any_bytes() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished = called(&sandbox)
         .env("LESSOPEN", bytes(b"\xff"))
         .env("PATH", bytes(b"/usr/bin:/bin:/\xff"))
@@ -93,7 +77,7 @@ fn p86_what_decides_nothing_may_be_any_bytes() {
 
 #[test]
 fn p86_other_programs_get_every_variable_as_it_is() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
     let Credentials {
         access_key_id,
@@ -109,7 +93,8 @@ fn p86_other_programs_get_every_variable_as_it_is() {
         "[profile p]\ncredential_process=sh -c 'printf %s \"$ODD\" > ~/odd; cat ~/answer'\n",
     )
     .unwrap();
-    let finished = without_keys(exec(&sandbox))
+    let finished = exec(&sandbox)
+        .without_keys()
         .env("HOME", home.path())
         .env("AWS_CONFIG_FILE", "~/config")
         .env("AWS_PROFILE", "p")
@@ -121,7 +106,7 @@ fn p86_other_programs_get_every_variable_as_it_is() {
 
 #[test]
 fn p86_a_path_may_be_any_bytes() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join(OsStr::from_bytes(b"caf\xe9"));
     fs::create_dir(&directory).unwrap();
@@ -137,7 +122,9 @@ fn p86_a_path_may_be_any_bytes() {
     fs::write(directory.join("credentials"), &keys).unwrap();
     fs::write(directory.join("config"), &keys).unwrap();
     let plugin = |name, file: &str| {
-        without_keys(exec(&sandbox)).env(name, directory.join(file).into_os_string())
+        exec(&sandbox)
+            .without_keys()
+            .env(name, directory.join(file).into_os_string())
     };
     for plugin in [
         plugin("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
@@ -160,7 +147,8 @@ fn p86_a_path_may_be_any_bytes() {
     assert!(directory.join("log").exists());
     fs::create_dir(directory.join(".aws")).unwrap();
     fs::write(directory.join(".aws/credentials"), &keys).unwrap();
-    let finished = without_keys(exec(&sandbox))
+    let finished = exec(&sandbox)
+        .without_keys()
         .env("HOME", directory.clone().into_os_string())
         .run(b"");
     assert_eq!(finished.stdout, "it works\n", "{finished:?}");
@@ -203,7 +191,7 @@ fn assert_refused(what: &str, path: &Path, finished: &Finished) {
 
 #[test]
 fn p99_what_is_no_regular_file_is_an_error_that_names_it() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let directory = tempfile::tempdir().unwrap();
     for path in not_files(directory.path()) {
         for name in [
@@ -218,7 +206,8 @@ fn p99_what_is_no_regular_file_is_an_error_that_names_it() {
             plugin = match name {
                 "AWS_CA_BUNDLE" => plugin,
                 "SSL_CERT_FILE" => plugin.without("AWS_CA_BUNDLE"),
-                _ => without_keys(plugin)
+                _ => plugin
+                    .without_keys()
                     .env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/x")
                     .env(
                         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -244,7 +233,7 @@ fn p99_what_is_no_regular_file_is_an_error_that_names_it() {
 
 #[test]
 fn p99_what_stands_in_a_cache_or_a_profile_is_no_exception() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let sso = "[profile p]\nsso_session=corp\nsso_account_id=111122223333\nsso_role_name=Ops\n\
                [sso-session corp]\nsso_region=eu-central-1\nsso_start_url=https://corp.example/start\n";
     // SHA-1 of `corp`.
@@ -273,7 +262,8 @@ fn p99_what_stands_in_a_cache_or_a_profile_is_no_exception() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(home.path().join(".aws/config"), config).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let plugin = without_keys(exec(&sandbox))
+        let plugin = exec(&sandbox)
+            .without_keys()
             .env("HOME", home.path())
             .env("AWS_PROFILE", "p");
         let plugin = if file == "ca" {
@@ -289,7 +279,7 @@ fn p99_what_stands_in_a_cache_or_a_profile_is_no_exception() {
 
 #[test]
 fn p99_dev_null_is_no_configuration() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     for plugin in [called(&sandbox), exec(&sandbox)] {
         let finished = plugin
             .env("AWS_CONFIG_FILE", "/dev/null")
@@ -302,7 +292,7 @@ fn p99_dev_null_is_no_configuration() {
 
 #[test]
 fn p99_parameters_are_read_from_files_only() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let directory = tempfile::tempdir().unwrap();
     for path in not_files(directory.path()) {
         let file = format!("file://{}", path.display());

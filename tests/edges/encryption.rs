@@ -65,11 +65,10 @@ fn start_encrypted(peer: &mut Peer) -> std::io::Result<Encrypter> {
     Ok(key)
 }
 
-/// A session in which the gateway does this, and is found out: nothing secret is shown, and the remote session is ended.
-fn found_out(
-    what: &str,
+/// A gateway that does this and then serves; what it hears from then on.
+fn listening(
     script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
-) -> Heard {
+) -> (Gateway, Heard) {
     let heard = Heard::default();
     let notes = heard.clone();
     let gateway = Gateway::start(move |dial| {
@@ -80,6 +79,15 @@ fn found_out(
             false
         })
     });
+    (gateway, heard)
+}
+
+/// A session in which the gateway does this, and is found out: nothing secret is shown, and the remote session is ended.
+fn found_out(
+    what: &str,
+    script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
+) -> Heard {
+    let (gateway, heard) = listening(script);
     let plugin = gateway.plugin().terminal().spawn();
     plugin.wait();
     plugin.wait_for_raw(false);
@@ -309,16 +317,7 @@ fn unencrypted(
     api: impl FnOnce(&Gateway),
     script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> Finished {
-    let heard = Heard::default();
-    let notes = heard.clone();
-    let gateway = Gateway::start(move |dial| {
-        let mut peer = dial.accept()?;
-        script(&mut peer)?;
-        peer.serve_until(|message| {
-            notes.note(message);
-            false
-        })
-    });
+    let (gateway, heard) = listening(script);
     api(&gateway);
     let plugin = prepare(gateway.plugin()).env("SSM_PLUGIN_REQUIRE_ENCRYPTION", "1");
     let finished = plugin.run(b"secret\n");

@@ -94,20 +94,25 @@ fn p77_pings_whose_pongs_nobody_reads_cost_nothing() {
     leave(&plugin);
 }
 
-#[test]
-fn p77_a_flood_of_pings_does_not_keep_the_user_from_leaving() {
-    let gateway = Gateway::start(|dial| {
+/// The gateway sends these frames again and again; the user can leave all the same.
+fn leave_a_flood(frames: &[u8]) {
+    let frames = frames.to_vec();
+    let gateway = Gateway::start(move |dial| {
         let mut peer = dial.accept()?;
         peer.output(b"$ ")?;
-        let sender = peer.sender();
-        let pings = frame(PING, true, b"").repeat(8 << 10);
-        std::thread::spawn(move || while sender.raw(&pings).is_ok() {});
+        let (sender, frames) = (peer.sender(), frames.clone());
+        std::thread::spawn(move || while sender.raw(&frames).is_ok() {});
         peer.serve()
     });
     let plugin = gateway.plugin().terminal().spawn();
     plugin.terminal.wait_for("$ ");
     leave(&plugin);
     assert_eq!(gateway.api.count("TerminateSession"), 1);
+}
+
+#[test]
+fn p77_a_flood_of_pings_does_not_keep_the_user_from_leaving() {
+    leave_a_flood(&frame(PING, true, b"").repeat(8 << 10));
 }
 
 #[test]
@@ -137,21 +142,11 @@ fn p83_fragments_that_never_end_do_not_keep_the_connection() {
 
 #[test]
 fn p83_while_fragments_come_the_user_can_leave() {
-    let gateway = Gateway::start(|dial| {
-        let mut peer = dial.accept()?;
-        peer.output(b"$ ")?;
-        let sender = peer.sender();
-        // Each message is whole in the end, so that the connection goes on.
-        let mut fragments = frame(BINARY, false, b"");
-        fragments.extend(frame(CONTINUE, false, b"").repeat(256 << 10));
-        fragments.extend(frame(CONTINUE, true, b""));
-        std::thread::spawn(move || while sender.raw(&fragments).is_ok() {});
-        peer.serve()
-    });
-    let plugin = gateway.plugin().terminal().spawn();
-    plugin.terminal.wait_for("$ ");
-    leave(&plugin);
-    assert_eq!(gateway.api.count("TerminateSession"), 1);
+    // Each message is whole in the end, so that the connection goes on.
+    let mut fragments = frame(BINARY, false, b"");
+    fragments.extend(frame(CONTINUE, false, b"").repeat(256 << 10));
+    fragments.extend(frame(CONTINUE, true, b""));
+    leave_a_flood(&fragments);
 }
 
 #[test]

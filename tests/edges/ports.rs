@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use sandbox::{AgentConfig, Check, Config, Document, GatewayConfig, Sandbox, SessionConfig};
+use sandbox::{AgentConfig, Document, GatewayConfig, Sandbox, SessionConfig};
 use serde_json::{Value, json};
 use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 use crate::port_support::*;
 use crate::support::gateway::{Gateway, Sender};
-use crate::support::{Plugin, Running, wait_until};
+use crate::support::{Plugin, Running, sandbox, wait_until};
 
 /// The last version that does not multiplex.
 const BASIC: &str = "3.0.196.0";
@@ -278,11 +278,7 @@ fn answered(
     session_type: &str,
     properties: &Value,
 ) -> (Sandbox, Running) {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        ..Config::default()
-    })
-    .expect("a sandbox");
+    let sandbox = sandbox();
     sandbox.set_session_config(scripted(frames(agent, session_type, properties, [])));
     let (command, rest) = arguments.split_first().expect("a command");
     let all = [&[*command, "--target", "i-0123456789abcdef0"], rest].concat();

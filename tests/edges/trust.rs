@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
-use sandbox::{Check, Config, Document, ProxyConfig, ProxyKind, Sandbox};
+use sandbox::{Config, Document, ProxyConfig, ProxyKind, Sandbox};
 use serde_json::json;
 
 use crate::support::{self, Io, Plugin};
@@ -160,12 +160,7 @@ fn p91_a_host_that_begins_with_a_dot_is_refused() {
 
 #[test]
 fn programs_that_are_called_get_the_environment_as_it_was() {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = Sandbox::start(Config::strict()).unwrap();
     let variables = sandbox.environment();
     let value = |wanted| {
         let mut all = variables.iter();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fastrand::Rng;
-use sandbox::{Check, Config, Event, Sandbox};
+use sandbox::{Config, Event, Sandbox};
 use serde_json::{Value, json};
 use session_manager_plugin::cli::parse_parameters;
 use session_manager_plugin::internals::settings::Environment;
@@ -362,12 +362,7 @@ fn files_mean_what_they_mean_to_the_aws_cli() {
 
 #[test]
 fn the_built_program_sends_what_the_aws_cli_sends() {
-    let sandbox = Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    })
-    .expect("a sandbox");
+    let sandbox = Sandbox::start(Config::strict()).expect("a sandbox");
     let home = tempfile::tempdir().unwrap();
     fs::write(
         home.path().join("p.json"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sandbox::{Document, Record, Sandbox, Sender, SessionConfig, Started};
 
-use crate::support::{Plugin, Running, TIMEOUT, sandbox, wait_until};
+use crate::support::{Plugin, Running, TIMEOUT, input, sandbox, wait_until};
 
 const ESCAPES: [&[u8]; 6] = [b"~.", b"~?", b"~-", b"~~", b"~r", b"~s"];
 const BEGINS: &[u8] = b"\x1b[200~";
@@ -28,15 +28,6 @@ fn in_terminal(sandbox: &Sandbox, started: &Started) -> Running {
     plugin.terminal.wait_for("go");
     plugin.wait_for_raw(true);
     plugin
-}
-
-/// All input that the agent took, in one piece.
-fn input(started: &Started) -> Vec<u8> {
-    let frames = started.session.frames();
-    let data = frames
-        .iter()
-        .filter(|frame| frame.is_data(Sender::Client, 1));
-    data.flat_map(|frame| frame.payload.clone()).collect()
 }
 
 fn wait_for_input(started: &Started, expected: &[u8]) {

@@ -11,16 +11,7 @@ use session_manager_plugin::internals::network::Network;
 use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
-use crate::support::{Finished, Io, Plugin};
-
-fn strict() -> Sandbox {
-    let config = Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    };
-    Sandbox::start(config).expect("a sandbox")
-}
+use crate::support::{Finished, Io, Plugin, strict_sandbox};
 
 /// One whose gateway takes connections that are not signed.
 fn without_signatures() -> Sandbox {
@@ -57,13 +48,6 @@ fn named(sandbox: &Sandbox, way: &str, profile: &str) -> Plugin {
     plugin.with_api(sandbox).stdin(Io::Null)
 }
 
-fn without_keys(plugin: Plugin) -> Plugin {
-    plugin
-        .without("AWS_ACCESS_KEY_ID")
-        .without("AWS_SECRET_ACCESS_KEY")
-        .without("AWS_SESSION_TOKEN")
-}
-
 /// The lines of ours on stderr.
 fn lines(finished: &Finished) -> Vec<&str> {
     let lines = finished.stderr.lines();
@@ -74,7 +58,7 @@ fn lines(finished: &Finished) -> Vec<&str> {
 
 #[test]
 fn p105_a_profile_that_is_in_no_file_hides_no_credentials_of_the_environment() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     for way in WAYS {
         for profile in ["default", "eu-west-1", "no such one"] {
             let finished = named(&sandbox, way, profile).run(b"");
@@ -90,13 +74,14 @@ fn p105_a_profile_that_is_in_no_file_hides_no_credentials_of_the_environment() {
 
 #[test]
 fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let directory = tempfile::tempdir().unwrap();
     let [config, credentials] = ["config", "credentials"].map(|name| directory.path().join(name));
     fs::write(&config, "[profile other]\nregion=eu-central-1\n").unwrap();
     for way in ["--profile", "AWS_PROFILE"] {
         for profile in ["eu-west-1", "other"] {
-            let finished = without_keys(named(&sandbox, way, profile))
+            let finished = named(&sandbox, way, profile)
+                .without_keys()
                 .env("AWS_CONFIG_FILE", &config)
                 .env("AWS_SHARED_CREDENTIALS_FILE", &credentials)
                 .run(b"");
@@ -110,7 +95,8 @@ fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
             }
         }
     }
-    let finished = without_keys(named(&sandbox, "--profile", "default"))
+    let finished = named(&sandbox, "--profile", "default")
+        .without_keys()
         .env("AWS_CONFIG_FILE", &config)
         .run(b"");
     assert!(finished.stderr.contains("profile default"), "{finished:?}");
@@ -122,7 +108,7 @@ fn p105_without_credentials_the_text_names_the_profile_and_the_files() {
 
 #[test]
 fn p105_a_directory_in_place_of_a_file_is_passed_over_and_named_where_something_is_missing() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     for way in ["argument 4", "AWS_PROFILE"] {
@@ -130,7 +116,8 @@ fn p105_a_directory_in_place_of_a_file_is_passed_over_and_named_where_something_
         let finished = plugin.run(b"");
         assert!(finished.stdout.contains("it works"), "{way}: {finished:?}");
     }
-    let finished = without_keys(named(&sandbox, "AWS_PROFILE", ""))
+    let finished = named(&sandbox, "AWS_PROFILE", "")
+        .without_keys()
         .env("AWS_CONFIG_FILE", path)
         .run(b"");
     assert_eq!(finished.code(), 1, "{finished:?}");
@@ -143,7 +130,7 @@ fn p105_a_directory_in_place_of_a_file_is_passed_over_and_named_where_something_
 
 #[test]
 fn p105_a_profile_that_is_in_no_file_is_the_reason_why_no_region_is_known() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let finished = named(&sandbox, "--profile", "eu-west-1")
         .without("AWS_REGION")
         .without("AWS_DEFAULT_REGION")
@@ -157,7 +144,7 @@ fn p105_a_profile_that_is_in_no_file_is_the_reason_why_no_region_is_known() {
 
 #[test]
 fn p105_a_profile_without_credentials_hides_none_and_one_with_them_counts() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let Credentials {
         access_key_id,
         secret_access_key,
@@ -217,7 +204,7 @@ fn p106_callers_that_name_no_target_have_encrypted_sessions() {
         (6, ""),
         (6, r#"{"Target":null}"#),
     ] {
-        let sandbox = strict();
+        let sandbox = strict_sandbox();
         let (id, plugin) = encrypted(&sandbox, count, request);
         let finished = plugin.run(b"in secret\n");
         assert!(
@@ -229,7 +216,7 @@ fn p106_callers_that_name_no_target_have_encrypted_sessions() {
         assert_eq!(described(&sandbox), [expected]);
     }
     // Who names it is not asked about.
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let (_, plugin) = encrypted(&sandbox, 6, r#"{"Target":"mi-0fedcba9876543210"}"#);
     let finished = plugin.run(b"in secret\n");
     assert!(finished.stdout.contains("<in secret>"), "{finished:?}");
@@ -239,7 +226,7 @@ fn p106_callers_that_name_no_target_have_encrypted_sessions() {
 #[test]
 fn p106_where_that_is_denied_the_text_says_what_is_missing_and_which_action_helps() {
     for (count, request) in [(3, ""), (4, ""), (6, "{}")] {
-        let sandbox = strict();
+        let sandbox = strict_sandbox();
         sandbox.fail_next("DescribeSessions", 1, Failure::access_denied());
         let (_, plugin) = encrypted(&sandbox, count, request);
         let finished = plugin.run(b"in secret\n");
@@ -251,7 +238,7 @@ fn p106_where_that_is_denied_the_text_says_what_is_missing_and_which_action_help
             );
         }
     }
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     sandbox.fail_next("GenerateDataKey", 1, Failure::access_denied());
     let (_, plugin) = encrypted(&sandbox, 3, "");
     let finished = plugin.run(b"in secret\n");
@@ -401,7 +388,7 @@ fn region(environment: &Environment) -> Option<String> {
 
 #[test]
 fn p113_every_path_is_expanded() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
     let Credentials {
         access_key_id,
@@ -423,7 +410,7 @@ fn p113_every_path_is_expanded() {
     )
     .unwrap();
     let plugin = || {
-        let plugin = without_keys(named(&sandbox, "--profile", "p"));
+        let plugin = named(&sandbox, "--profile", "p").without_keys();
         plugin
             .env("HOME", home.path())
             .env("WHERE", "~")

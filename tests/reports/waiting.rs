@@ -4,31 +4,15 @@ use std::fs;
 use std::net::TcpListener;
 
 use rustix::process::Signal;
-use sandbox::{Check, Config, Document, Sandbox};
+use sandbox::{Document, Sandbox};
 use serde_json::json;
 
-use crate::support::{Io, Plugin, Running};
-
-fn strict() -> Sandbox {
-    let config = Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
-        ..Config::default()
-    };
-    Sandbox::start(config).expect("a sandbox")
-}
+use crate::support::{Io, Plugin, Running, strict_sandbox};
 
 fn exec(sandbox: &Sandbox) -> Plugin {
     Plugin::bare(["exec", "--target", "i-1", "--", "echo", "it works"])
         .with_api(sandbox)
         .stdin(Io::Null)
-}
-
-fn without_keys(plugin: Plugin) -> Plugin {
-    plugin
-        .without("AWS_ACCESS_KEY_ID")
-        .without("AWS_SECRET_ACCESS_KEY")
-        .without("AWS_SESSION_TOKEN")
 }
 
 const ROLE: &str = "[profile p]\nrole_arn=arn:aws:iam::111122223333:role/x\nsource_profile=base\n\
@@ -40,7 +24,7 @@ const SSO_CACHE: &str = "sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json
 
 #[test]
 fn p107_what_is_waited_for_is_told_after_3_seconds() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     // Takes connections, and never says a word.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
@@ -52,14 +36,17 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
     let configured = |name: &str, text: &str| {
         let file = home.path().join(name);
         fs::write(&file, text).unwrap();
-        without_keys(exec(&sandbox))
+        exec(&sandbox)
+            .without_keys()
             .env("HOME", home.path())
             .env("AWS_CONFIG_FILE", file)
             .env("AWS_PROFILE", "p")
     };
     let process = "[profile p]\ncredential_process=sleep 50\n";
     let started = sandbox.start_session(Document::Shell);
-    let called = without_keys(Plugin::new(&sandbox, &started).with_api(&sandbox))
+    let called = Plugin::new(&sandbox, &started)
+        .with_api(&sandbox)
+        .without_keys()
         .env("HOME", home.path())
         .env("AWS_CONFIG_FILE", home.path().join("process"))
         .env("AWS_PROFILE", "p");
@@ -87,7 +74,8 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
             "waiting for the single sign-on of profile p, up to 10 s",
         ),
         (
-            without_keys(exec(&sandbox))
+            exec(&sandbox)
+                .without_keys()
                 .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{silent}/x")),
             "waiting for the container's credentials, up to 10 s",
         ),
@@ -117,7 +105,7 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
 
 #[test]
 fn p107_a_line_comes_once_and_only_where_it_takes_long() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
     let aws = home.path().join(".aws");
     fs::create_dir(&aws).unwrap();
@@ -131,7 +119,7 @@ fn p107_a_line_comes_once_and_only_where_it_takes_long() {
             format!("[profile p]\ncredential_process={process}\n"),
         )
         .unwrap();
-        let plugin = without_keys(exec(&sandbox)).env("AWS_PROFILE", "p");
+        let plugin = exec(&sandbox).without_keys().env("AWS_PROFILE", "p");
         plugin.env("HOME", home.path()).run(b"")
     };
     let finished = run("3.3");

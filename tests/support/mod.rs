@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{AgentConfig, Config, Document, Record, Sandbox, SessionConfig, Started};
+use sandbox::{AgentConfig, Config, Document, Record, Sandbox, Sender, SessionConfig, Started};
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
@@ -36,6 +36,20 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// A sandbox with the defaults.
 pub fn sandbox() -> Sandbox {
     Sandbox::start(Config::default()).expect("a sandbox")
+}
+
+/// A sandbox that requires signatures of API calls and of the websocket's upgrade.
+pub fn strict_sandbox() -> Sandbox {
+    Sandbox::start(Config::strict()).expect("a sandbox")
+}
+
+/// All input that the agent took, in one piece; needs [`Record::Payloads`].
+pub fn input(started: &Started) -> Vec<u8> {
+    let frames = started.session.frames();
+    let data = frames
+        .iter()
+        .filter(|frame| frame.is_data(Sender::Client, 1));
+    data.flat_map(|frame| frame.payload.clone()).collect()
 }
 
 /// A session whose shell has the prompt `ready> `, which is easy to find. Payloads are recorded.

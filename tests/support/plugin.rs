@@ -127,6 +127,13 @@ impl Plugin {
         self
     }
 
+    /// Unsets the variables of credentials: they come from elsewhere.
+    pub fn without_keys(self) -> Self {
+        self.without("AWS_ACCESS_KEY_ID")
+            .without("AWS_SECRET_ACCESS_KEY")
+            .without("AWS_SESSION_TOKEN")
+    }
+
     /// Stdin.
     pub fn stdin(mut self, io: Io) -> Self {
         self.streams[0] = io;

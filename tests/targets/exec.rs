@@ -15,6 +15,12 @@ fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
+/// A command on `web-1` and `web-2`.
+fn exec_on_both(sandbox: &Sandbox, command: &[&str]) -> Plugin {
+    let options = ["exec", "--target", "web-1", "--target", "web-2", "--"];
+    own(sandbox, &[&options, command].concat())
+}
+
 #[test]
 fn a_command_on_a_pty() {
     let sandbox = sandbox(three());
@@ -76,15 +82,9 @@ fn a_command_on_the_pty_of_a_container() {
 #[test]
 fn several_targets_each_line_with_its_target() {
     let sandbox = sandbox(three());
-    let finished = own(
+    let finished = exec_on_both(
         &sandbox,
         &[
-            "exec",
-            "--target",
-            "web-1",
-            "--target",
-            "web-2",
-            "--",
             "sh",
             "-c",
             "echo one; echo two; echo three >&2; printf last",
@@ -149,13 +149,7 @@ fn one_that_is_not_reached_does_not_stop_the_others() {
 fn the_exit_code_is_the_highest() {
     let sandbox = sandbox(three());
     sandbox.fail_next("ssm:StartSession", 1, Failure::throttled());
-    let finished = own(
-        &sandbox,
-        &[
-            "exec", "--target", "web-1", "--target", "web-2", "--", "sh", "-c", "exit 7",
-        ],
-    )
-    .run(b"");
+    let finished = exec_on_both(&sandbox, &["sh", "-c", "exit 7"]).run(b"");
     assert_eq!(finished.code(), 7, "{finished:?}");
     assert!(
         finished.stderr.contains("web-1: exit code 7"),
@@ -275,15 +269,9 @@ fn more_than_fifty_are_for_run() {
 fn signals_end_all_sessions() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let sandbox = sandbox(three());
-        let running = own(
+        let running = exec_on_both(
             &sandbox,
             &[
-                "exec",
-                "--target",
-                "web-1",
-                "--target",
-                "web-2",
-                "--",
                 "sh",
                 "-c",
                 "trap '' INT; echo go; while :; do sleep 1; done",
@@ -312,14 +300,9 @@ fn signals_end_all_sessions() {
 fn a_reader_that_goes_ends_all_and_one_that_is_slow_keeps_no_signal_waiting() {
     for (signal, code) in [(None, 0), (Some(Signal::TERM), 143)] {
         let sandbox = sandbox(three());
-        let running = own(
-            &sandbox,
-            &[
-                "exec", "--target", "web-1", "--target", "web-2", "--", "yes",
-            ],
-        )
-        .stdout(Io::HeldPipe)
-        .spawn();
+        let running = exec_on_both(&sandbox, &["yes"])
+            .stdout(Io::HeldPipe)
+            .spawn();
         // Nearly as much as a pipe takes in pieces of any size.
         running.wait_for_held(30_000);
         match signal {

@@ -13,16 +13,14 @@ mod list;
 mod names;
 mod ssh;
 
-use sandbox::{Check, Config, Event, Sandbox, Target, TargetState, Task};
+use sandbox::{Config, Event, Sandbox, Target, TargetState, Task};
 use support::{Io, Plugin};
 
 /// A sandbox that requires signatures, with these targets.
 fn sandbox(targets: Vec<Target>) -> Sandbox {
     Sandbox::start(Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
         targets,
-        ..Config::default()
+        ..Config::strict()
     })
     .expect("a sandbox")
 }

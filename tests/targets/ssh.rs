@@ -13,14 +13,12 @@ use crate::port_support::ssh::{Ssh, run};
 /// An sshd that takes only keys that were pushed, on the node `web-1`.
 fn ssh() -> Ssh {
     Ssh::with(|path| Config {
-        api_signatures: Check::Required,
-        upgrade_signatures: Check::Required,
         targets: vec![Target::new(1, "web-1")],
         authorized_keys: Some(AuthorizedKeys {
             path: path.to_owned(),
             lifetime: Duration::from_secs(60),
         }),
-        ..Config::default()
+        ..Config::strict()
     })
 }
 

@@ -17,6 +17,7 @@ mod multiplexer;
 mod mux;
 mod mux_event;
 mod outgoing;
+mod port_poll;
 mod reactor;
 mod socket;
 mod stdio;
@@ -39,6 +40,7 @@ pub use listen::ListenAddress;
 pub(crate) use listen::{BindError, Bound, Listener};
 pub(crate) use multiplexer::Multiplexer;
 pub(crate) use mux_event::MuxEvent;
+pub(crate) use port_poll::{PortPoll, WAKER};
 pub(crate) use socket::{Peer, Socket, Unread};
 pub(crate) use version::{can_multiplex, wants_keepalive};
 

@@ -1,29 +1,26 @@
 //! What every thread of local connections stands on: its sleep, its listeners, and what it is told and tells.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 
 use super::accept::Acceptor;
 use super::events::{PortEvent, PortOrder};
 use super::listen::Listener;
+use super::port_poll::{PortPoll, WAKER};
 use super::socket::{Peer, Socket};
 use crate::datachannel::End;
 use crate::error::Error;
 use crate::waker::MailboxReceiver;
 
 /// Connections have odd tokens, as streams have odd numbers; so everything else has even ones.
-const WAKER: Token = Token(0);
 const FIRST_LISTENER: usize = 2;
 
 /// Waits for all that a thread of local connections can wait for.
 pub(super) struct Reactor {
-    poll: Poll,
-    orders: MailboxReceiver<PortOrder>,
+    poll: PortPoll<PortOrder>,
     /// `None` when nobody is let in any more.
     acceptor: Option<Acceptor>,
     /// What was ordered, last.
@@ -44,16 +41,10 @@ impl Reactor {
         orders: MailboxReceiver<PortOrder>,
         events: Sender<PortEvent>,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        poll.registry().register(
-            &mut SourceFd(&orders.as_fd().as_raw_fd()),
-            WAKER,
-            Interest::READABLE,
-        )?;
+        let poll = PortPoll::new(orders)?;
         listener.register(poll.registry(), |index| Token(FIRST_LISTENER + 2 * index))?;
         Ok(Self {
             poll,
-            orders,
             acceptor: Some(Acceptor::new(listener)),
             is_stopped: false,
             is_connected: true,
@@ -82,17 +73,7 @@ impl Reactor {
         is_busy: bool,
         until: Option<Instant>,
     ) -> io::Result<()> {
-        // Who wakes it meanwhile need not ring: it looks again.
-        let timeout = if is_busy || !self.orders.wake_receiver().arm() {
-            Some(Duration::ZERO)
-        } else {
-            until.map(|at| at.saturating_duration_since(Instant::now()))
-        };
-        match self.poll.poll(polled, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        self.orders.wake_receiver().disarm();
+        self.poll.wait(polled, is_busy, until)?;
         for readiness in &*polled {
             let Token(token) = readiness.token();
             if readiness.token() != WAKER
@@ -102,7 +83,7 @@ impl Reactor {
                 acceptor.set_ready((token - FIRST_LISTENER) / 2);
             }
         }
-        for order in self.orders.posts() {
+        for order in self.poll.orders() {
             match order {
                 PortOrder::Stop => self.is_stopped = true,
                 PortOrder::Disconnected => self.is_connected = false,

@@ -78,6 +78,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The default, with signatures required of everything: of API calls and of the websocket's upgrade.
+    pub fn strict() -> Self {
+        Self {
+            upgrade_signatures: Check::Required,
+            ..Self::default()
+        }
+    }
+}
+
 /// A key pair for signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {

@@ -7,24 +7,23 @@ mod negotiate;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 
 use super::destination::Destination;
 use super::messages::{ForwardOrder, ForwardReport, Statistics};
 use super::socks::Negotiation;
 use super::standing::{ForwardSession, RouteId, SessionNumber};
-use crate::session::port::{Acceptor, EndedEarly, Listener, MuxEvent, Peer, Socket, Unread};
+use crate::session::port::{
+    Acceptor, EndedEarly, Listener, MuxEvent, Peer, PortPoll, Socket, Unread, WAKER,
+};
 use crate::smux::StreamId;
 use crate::waker::{MailboxReceiver, Waker};
 
-const WAKER: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
 /// Sockets of one listener: no host has more addresses here.
 const LISTENER_SOCKETS: usize = 64;
@@ -89,8 +88,7 @@ enum Owner {
 
 /// The thread's state.
 pub(super) struct PortThread {
-    poll: Poll,
-    orders: MailboxReceiver<ForwardOrder>,
+    poll: PortPoll<ForwardOrder>,
     waker: Waker,
     locals: Vec<ListeningPort>,
     routes: Vec<PortRoute>,
@@ -116,12 +114,7 @@ impl PortThread {
         reports: Sender<ForwardReport>,
         statistics: Arc<Statistics>,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        poll.registry().register(
-            &mut SourceFd(&orders.as_fd().as_raw_fd()),
-            WAKER,
-            Interest::READABLE,
-        )?;
+        let poll = PortPoll::new(orders)?;
         let mut routes = Vec::new();
         let mut accepting = Vec::new();
         for (index, (mut listener, destination)) in locals.into_iter().enumerate() {
@@ -144,7 +137,6 @@ impl PortThread {
         Ok(Self {
             next_token: FIRST_LISTENER + accepting.len() * LISTENER_SOCKETS,
             poll,
-            orders,
             waker,
             locals: accepting,
             routes,
@@ -187,17 +179,7 @@ impl PortThread {
             is_busy |= self.work(now);
             self.handle_timeouts(now);
             let until = self.next_timeout();
-            // Until it is armed again a wake-up costs no system call: the state is looked at first.
-            let timeout = if is_busy || !self.orders.wake_receiver().arm() {
-                Some(Duration::ZERO)
-            } else {
-                until.map(|at| at.saturating_duration_since(Instant::now()))
-            };
-            match self.poll.poll(&mut polled, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            self.orders.wake_receiver().disarm();
+            self.poll.wait(&mut polled, is_busy, until)?;
             self.note(&polled);
         }
     }
@@ -238,7 +220,7 @@ impl PortThread {
     }
 
     fn carry_out_orders(&mut self, now: Instant) {
-        let orders: Vec<_> = self.orders.posts().collect();
+        let orders: Vec<_> = self.poll.orders().collect();
         for order in orders {
             match order {
                 ForwardOrder::Stop => self.is_stopped = true,
