@@ -203,7 +203,7 @@ fn what_keeps_a_command_from_beginning_is_said_on_stderr_alone() {
 
 #[test]
 fn a_person_is_told_once_why_no_session_begins() {
-    let sandbox = strict();
+    let sandbox = strict_sandbox();
     let running = own(&sandbox, "start-session", &[])
         .env("AWS_SECRET_ACCESS_KEY", "wrong")
         .terminal()
