@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the examples of README.md against the sandbox, and compares what they show with what is written there.
+"""Runs the examples of README.md and docs/commands.md against the sandbox, and compares what they show with what is written there.
 
     tests/readme/check.py [FOLDER-OF-THE-BINARIES [FILE…]]
 
@@ -43,7 +43,7 @@ ANY = "…"
 #: Of a program.
 FIRST_LINE = re.compile(r"(#|//) (?P<name>\w+)\.(py|rs)\n")
 #: Lines that come in any order among themselves: a forward is ready, a target answers.
-ANY_ORDER = re.compile(r"(\S+ -> |(web|db|node)-\d: )")
+ANY_ORDER = re.compile(r"(\S+ -> |(session-manager-plugin: )?(web|db|node)-\d: )")
 
 #: What changes from run to run, and what takes its place on both sides.
 PLACEHOLDERS = {
@@ -272,7 +272,10 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
 def main() -> None:
     """Everything; exit code 1 when something is wrong."""
     binaries = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "debug"
-    files = [pathlib.Path(name) for name in sys.argv[2:]] or [TOP / "README.md"]
+    files = [pathlib.Path(name) for name in sys.argv[2:]] or [
+        TOP / "README.md",
+        TOP / "docs/commands.md",
+    ]
     right = [check(file, binaries) for file in files]
     if not all(right):
         sys.exit(1)
