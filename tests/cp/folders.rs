@@ -155,3 +155,62 @@ fn many_small_files_share_sessions() {
     assert_eq!(ground.sessions(), 2);
     assert_tree(&ground.here("many"), &ground.here("back"));
 }
+
+#[test]
+fn permissions_and_times_are_kept_of_what_travels_together() {
+    let ground = Ground::new();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::create_dir(ground.here("tree")).expect("a folder");
+    for index in 0..8_u32 {
+        let path = ground.here(format!("tree/{index}"));
+        fs::write(&path, index.to_string()).expect("a file");
+        let mode = fs::Permissions::from_mode(0o600 | index);
+        fs::set_permissions(&path, mode).expect("a mode");
+        let file = fs::File::open(&path);
+        file.and_then(|file| file.set_modified(old))
+            .expect("a time");
+    }
+    let here = |name: &str| ground.here(name).into_os_string();
+    for operands in [
+        ["-rp".into(), here("tree"), ground.at("kept")],
+        ["-rp".into(), ground.at("kept"), here("kept")],
+        ["-r".into(), here("tree"), ground.at("new")],
+        ["-r".into(), ground.at("kept"), here("new")],
+    ] {
+        ground.copy(operands);
+    }
+    let found = |path: std::path::PathBuf| {
+        let found = fs::metadata(&path).expect("a file");
+        (
+            found.mode() & 0o777,
+            found.modified().expect("a time") == old,
+        )
+    };
+    for index in 0..8_u32 {
+        for root in [ground.far("kept"), ground.here("kept")] {
+            assert_eq!(found(root.join(index.to_string())), (0o600 | index, true));
+        }
+        // As a new file has them.
+        for root in [ground.far("new"), ground.here("new")] {
+            assert_eq!(
+                found(root.join(index.to_string())),
+                (0o600 | index & 0o755, false)
+            );
+        }
+    }
+    // What is there keeps its permissions, and a link that is there stays one.
+    for root in [ground.far("new"), ground.here("new")] {
+        fs::set_permissions(root.join("1"), fs::Permissions::from_mode(0o640)).expect("a mode");
+    }
+    fs::rename(ground.far("new/2"), ground.far("elsewhere")).expect("to move it");
+    symlink("../elsewhere", ground.far("new/2")).expect("a link");
+    // Into the folder itself: it is there.
+    ground.copy(["-r".into(), here("tree/."), ground.at("new")]);
+    ground.copy(["-r".into(), ground.at("kept/."), here("new")]);
+    for root in [ground.far("new"), ground.here("new")] {
+        assert_eq!(found(root.join("1")), (0o640, false));
+    }
+    let link = fs::symlink_metadata(ground.far("new/2")).expect("a link");
+    assert!(link.is_symlink());
+    assert_same(&ground.far("elsewhere"), &ground.here("tree/2"));
+}

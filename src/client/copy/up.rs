@@ -23,9 +23,9 @@ const LONGEST: u64 = 32 << 20;
 const WORTH_A_SESSION: u64 = 16 << 20;
 /// The data of a frame, in bytes.
 const FRAME: usize = 256 * 1024;
-/// What may be ahead of what the far side has written, of all sessions together, and of each.
-const AHEAD: u64 = 8 << 20;
-const MOST_AHEAD: u64 = 4 << 20;
+/// What may be ahead of what the far side has written, in bytes: of all sessions together, and of each however many there are.
+const AHEAD: u64 = 4 << 20;
+const LEAST_AHEAD: u64 = 512 << 10;
 
 /// What exists at a path of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl<'a> Uploader<'a> {
         let mut is_at_end = false;
         while !is_at_end || ahead > 0 {
             let reply = match remote.try_next()? {
-                None if is_at_end || ahead >= MOST_AHEAD => Some(remote.next(SILENCE)?),
+                None if is_at_end || ahead >= AHEAD => Some(remote.next(SILENCE)?),
                 reply => reply,
             };
             if let Some(reply) = reply {
@@ -222,7 +222,7 @@ impl<'a> Uploader<'a> {
             to,
             plan: Mutex::new(plan),
             failure: Mutex::default(),
-            most_ahead: (AHEAD / sessions).clamp(1 << 20, MOST_AHEAD),
+            most_ahead: (AHEAD / sessions).max(LEAST_AHEAD),
         };
         let hash = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
