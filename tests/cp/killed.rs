@@ -130,6 +130,17 @@ fn whatever_is_killed_fifty_times_the_next_call_completes() {
     kill_at_random(&Ground::with_kms(), seed + 1, 50);
 }
 
+/// What the agent had sent by then comes again at 10 kB a second: minutes, where a new session takes seconds.
+#[test]
+fn a_connection_that_breaks_at_the_beginning_costs_seconds() {
+    for ground in [Ground::new(), Ground::with_kms()] {
+        let bytes = random(6, 6_000_000);
+        fs::write(ground.far("file"), &bytes).expect("a file");
+        fs::write(ground.here("file"), &bytes).expect("a file");
+        kill(&ground, Victim::Network, true, 1);
+    }
+}
+
 #[test]
 fn whatever_is_killed_at_random_the_next_call_completes() {
     kill_at_random(&Ground::new(), 5, 6);

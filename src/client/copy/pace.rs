@@ -48,12 +48,12 @@ impl Pace {
         self.began + WINDOW
     }
 
-    /// Whether the session is slow now.
-    pub(super) fn is_stalled(&mut self, now: Instant) -> bool {
+    /// Whether the session is slow now, and was fast or had its connection broken since it began: that may happen before it was fast.
+    pub(super) fn is_stalled(&mut self, now: Instant, was_broken: bool) -> bool {
         if now < self.next_look() {
             return false;
         }
-        let is_stalled = self.was_fast && self.bytes < SLOW;
+        let is_stalled = (self.was_fast || was_broken) && self.bytes < SLOW;
         self.restart(now);
         is_stalled
     }
@@ -76,9 +76,12 @@ mod tests {
             (0, true),
         ] {
             pace.note(bytes);
-            assert!(!pace.is_stalled(now + WINDOW / 2));
+            assert!(!pace.is_stalled(now + WINDOW / 2, true));
             now += WINDOW;
-            assert_eq!(pace.is_stalled(now), expected, "{bytes}");
+            assert_eq!(pace.is_stalled(now, false), expected, "{bytes}");
         }
+        let mut pace = Pace::new(now);
+        pace.note(10_000);
+        assert!(pace.is_stalled(now + WINDOW, true));
     }
 }

@@ -304,7 +304,7 @@ impl RemoteScript {
             if silence < READING
                 && let Some(pace) = &mut self.pace
             {
-                if pace.is_stalled(now) {
+                if pace.is_stalled(now, self.channel.status().reconnects > 0) {
                     return Err(CopyError::Broken("the session has stalled".to_owned()));
                 }
                 until = until.min(pace.next_look());

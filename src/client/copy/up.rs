@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::context::{Copied, CopyContext};
 use super::digest::{self, Hash, HashKind, Hasher};
@@ -26,6 +27,8 @@ const FRAME: usize = 256 * 1024;
 /// What may be ahead of what the far side has written, in bytes: of all sessions together, and of each however many there are.
 const AHEAD: u64 = 4 << 20;
 const LEAST_AHEAD: u64 = 512 << 10;
+/// What answers so late is far away: twice as much is on its way then, and in memory.
+const FAR: Duration = Duration::from_millis(100);
 
 /// What exists at a path of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,8 +203,13 @@ impl<'a> Uploader<'a> {
             Some(main) => main,
             None => start(context)?,
         };
+        let asked = Instant::now();
         remote.order(&format!("open {} -", name(to)))?;
         let length = size(&mut remote)?;
+        let ahead = match asked.elapsed() < FAR {
+            true => AHEAD,
+            false => AHEAD * 2,
+        };
         let good = compare(&mut remote, source, kind, length)?;
         let is_good = |index: u64| {
             let index = usize::try_from(index).unwrap_or(usize::MAX);
@@ -222,7 +230,7 @@ impl<'a> Uploader<'a> {
             to,
             plan: Mutex::new(plan),
             failure: Mutex::default(),
-            most_ahead: (AHEAD / sessions).max(LEAST_AHEAD),
+            most_ahead: (ahead / sessions).clamp(LEAST_AHEAD, AHEAD),
         };
         let hash = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
@@ -457,7 +465,7 @@ fn wrote(remote: &RemoteScript, reply: Reply) -> Result<u64, CopyError> {
 }
 
 /// `!yes`, or why not.
-fn answer(remote: &mut RemoteScript, silence: std::time::Duration) -> Result<(), CopyError> {
+fn answer(remote: &mut RemoteScript, silence: Duration) -> Result<(), CopyError> {
     let line = remote.line(silence)?;
     match line.strip_prefix("no ") {
         Some(reason) => Err(CopyError::of_refusal(reason)),
