@@ -63,7 +63,7 @@
 //! |---|---|---|
 //! | messages sent and not acknowledged | the window: 8 messages to 2 MiB of frames, or twice what the path carries, at most 16 MiB; a message counts 1 KiB at least; keystrokes 64 messages more | senders wait |
 //! | of these, what is sent whatever the window says: handshake, challenge, sizes, flags | 64 messages, 1 MiB; one size | the session ends; the newest size wins |
-//! | how far numbers run ahead of the oldest unacknowledged message | 32,768 | senders wait |
+//! | how far numbers run ahead of the oldest unacknowledged message | 16,384 | senders wait |
 //! | flags and sizes kept until the session has begun | one of each kind | the newest wins |
 //! | acknowledgements that wait to be sent | 256 batches of 64 to the acknowledge thread, 64 batches of frames back, and 1,024 that are repeated | not acknowledged now, the agent sends it again |
 //! | messages that came too early | 20 MiB, each counted as 1 KiB at least and with 200 bytes on top; 131,072 numbers ahead | neither kept nor acknowledged |

@@ -22,7 +22,7 @@ const INTERACTIVE_RESERVE: usize = 64;
 /// Control messages that may be unacknowledged, and the bytes of their frames: they never wait, so they must not pile up.
 pub(super) const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
-const MAXIMUM_SPAN: usize = 32_768;
+const MAXIMUM_SPAN: usize = 16_384;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
