@@ -219,7 +219,7 @@ impl Session {
         ) {
             self.channel.resize(Size {
                 cols: columns,
-                rows: rows,
+                rows,
             });
         }
     }

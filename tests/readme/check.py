@@ -27,7 +27,7 @@ import time
 from dataclasses import dataclass
 
 from playground import PROMPT as SESSION_PROMPT
-from playground import WEB_PORT, Playground, free_port
+from playground import WEB_PORT, Playground, end_at_signals, free_port
 from typist import Typist
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -271,6 +271,7 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
 
 def main() -> None:
     """Everything; exit code 1 when something is wrong."""
+    end_at_signals()
     binaries = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "debug"
     files = [pathlib.Path(name) for name in sys.argv[2:]] or [
         TOP / "README.md",

@@ -205,8 +205,15 @@ class Playground:
         return [str(self.binaries / "sandbox"), "--quiet", *TARGETS, "exec", "--", *words]
 
 
+def end_at_signals() -> None:
+    """What was started is ended and what was made is removed when TERM or HUP comes, too."""
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def main() -> int:
     """Runs the command in this terminal."""
+    end_at_signals()
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     with Playground(pathlib.Path(sys.argv[1])) as playground:

@@ -17,7 +17,7 @@ import time
 
 from check import PATIENCE_S, PROMPT, TARGET, TOP, comparable
 from playground import PROMPT as SESSION_PROMPT
-from playground import Playground
+from playground import Playground, end_at_signals
 from screen import Screen
 from svg import picture
 from typist import Typist
@@ -117,6 +117,7 @@ def has_outage(recorded: Record) -> bool:
 
 def main() -> None:
     """Records, or compares."""
+    end_at_signals()
     words = sys.argv[1:]
     is_check = "--check" in words
     words = [word for word in words if word != "--check"]
