@@ -100,6 +100,16 @@ impl fmt::Debug for StartSessionResponse {
 }
 
 /// What runs at the far end of a [`Session`].
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use session_manager_plugin::SessionKind;
+///
+/// assert_eq!(client.shell(&target)?.kind(), SessionKind::Shell);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionKind {

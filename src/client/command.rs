@@ -296,6 +296,15 @@ fn run(
 ///
 /// Both streams want to be read, in two threads or one after the other where one of them is short: a command whose output nobody takes
 /// waits. [`Exec::output`] and [`wait`](Self::wait) see to that by themselves.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// let command = client.exec(&target, ["sh", "-c", "exit 7"]).spawn()?;
+/// assert_eq!(command.wait()?, Some(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RemoteCommand {
     /// Where its stdin is written to, if that is [piped](Stdin::piped). Drop it for the end.

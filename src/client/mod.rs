@@ -79,6 +79,19 @@ pub struct ClientOptions {
 ///
 /// One network, one chain of credentials and one clock for all of them. Cheap to clone, and for use from any thread: clones share all of
 /// it. A client holds no thread and no connection between calls; what it started lives as long as its own handle.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// use session_manager_plugin::Client;
+///
+/// let client = Client::builder()
+///     .region("eu-central-1")
+/// #   .variables(sandbox.environment())
+///     .build()?;
+/// let target = client.target("i-0123456789abcdef0")?;
+/// assert!(client.exec(&target, ["true"]).output()?.is_success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     state: Arc<ClientState>,

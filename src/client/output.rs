@@ -37,6 +37,19 @@ impl Output {
 
 /// One stream of a command's output. It ends when the command has, or is lost:
 /// [`RemoteCommand::wait`](crate::RemoteCommand::wait) tells which.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use std::io::{BufRead, BufReader};
+///
+/// let mut count = client.exec(&target, ["seq", "3"]).spawn()?;
+/// let stdout = count.stdout.take().expect("a stream");
+/// let lines: Vec<String> = BufReader::new(stdout).lines().collect::<Result<_, _>>()?;
+/// assert_eq!(lines, ["1", "2", "3"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct OutputReader {
     pieces: Receiver<Bytes>,

@@ -3,6 +3,22 @@
 use super::failure::ClientError;
 
 /// What happens to a [`Session`](crate::Session) besides what is read from it.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use session_manager_plugin::SessionEvent;
+/// use std::time::Duration;
+///
+/// let shell = client.shell(&target)?;
+/// match shell.event(Duration::from_millis(1)) {
+///     Some(SessionEvent::Ended(end)) => println!("it has ended: {end:?}"),
+///     Some(event) => println!("{event:?}"),
+///     None => println!("it goes on"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEvent {
@@ -20,6 +36,23 @@ pub enum SessionEvent {
 }
 
 /// How a [`Session`](crate::Session) ended.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use session_manager_plugin::SessionEnd;
+/// use std::io::Write;
+/// use std::time::Duration;
+///
+/// let mut shell = client.shell(&target)?;
+/// shell.write_all(b"exit\n")?;
+/// match shell.wait(Duration::from_secs(60)) {
+///     Some(SessionEnd::Closed { message, .. }) => println!("it has ended {message}"),
+///     other => return Err(format!("{other:?}").into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEnd {

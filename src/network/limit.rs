@@ -11,6 +11,16 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Ends the waits of every [`Limit`] made with it, at once and for good. Cheap to clone.
+///
+/// ```
+/// use session_manager_plugin::Cancel;
+///
+/// let cancel = Cancel::new()?;
+/// let elsewhere = cancel.clone();
+/// std::thread::spawn(move || elsewhere.cancel()).join().expect("a thread");
+/// assert!(cancel.is_cancelled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Cancel(Arc<CancelState>);
 

@@ -205,3 +205,28 @@ fn the_public_api_is_what_is_kept() {
         found.display()
     );
 }
+
+#[test]
+fn every_public_type_has_an_example() {
+    let names = names(&fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let mut found = Vec::new();
+    sources(&root().join("src/client"), &mut found);
+    sources(&root().join("src/network"), &mut found);
+    let mut without: Vec<&String> = names.iter().collect();
+    for file in found {
+        let text = fs::read_to_string(file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let is_type = line.starts_with("pub struct ") || line.starts_with("pub enum ");
+            let mut words = line.split(|c: char| !c.is_alphanumeric()).skip(2);
+            let name = words.next().unwrap_or_default();
+            let above = lines[..at].iter().rev();
+            let mut above =
+                above.take_while(|line| line.starts_with("///") || line.starts_with('#'));
+            if is_type && above.any(|line| line.starts_with("/// ```")) {
+                without.retain(|known| *known != name);
+            }
+        }
+    }
+    assert!(without.is_empty(), "without an example: {without:?}");
+}

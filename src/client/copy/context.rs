@@ -49,6 +49,19 @@ pub struct CopyOptions {
 }
 
 /// A file that was copied, hash compared.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// # let folder = tempfile::tempdir()?;
+/// # let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+/// # std::fs::write(&here, "a file")?;
+/// let copied = client.copy(&target).upload(&here, &there)?;
+/// assert_eq!(copied.bytes, 6);
+/// assert!(copied.sha256.is_some_and(|digits| digits.starts_with("7365d029")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {
     /// Its size.

@@ -9,6 +9,16 @@ use crate::host::bare;
 const LONGEST_HOST: usize = 253;
 
 /// A port of the target, or of a host that it reaches.
+///
+/// ```
+/// use session_manager_plugin::ForwardEvent;
+///
+/// fn tell(event: &ForwardEvent) {
+///     if let ForwardEvent::Refused { destination, .. } = event {
+///         eprintln!("nobody listens on port {} of {destination}", destination.port());
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
     host: Option<String>,

@@ -6,6 +6,23 @@ use super::destination::Destination;
 use crate::client::failure::ClientError;
 
 /// Something that happened to a forward or a session.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use session_manager_plugin::ForwardEvent;
+///
+/// let forward = client.forward(&target).remote("localhost", 5432).start()?;
+/// for event in forward.events() {
+///     match event {
+///         ForwardEvent::SessionStarted { session, .. } => println!("{session}"),
+///         ForwardEvent::Ready { .. } => break,
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardEvent {

@@ -4,6 +4,14 @@ use crate::aws::api::Node;
 use crate::sanitise;
 
 /// A target that StartSession takes.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// assert_eq!((target.id(), target.label()), ("i-0123456789abcdef0", "i-0123456789abcdef0"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub(super) id: String,
