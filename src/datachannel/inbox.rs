@@ -181,12 +181,14 @@ mod tests {
         let (websocket, _wake_receiver) = waker().unwrap();
         let inbox = Inbox::new(websocket);
         inbox.limit(1 << 20);
-        let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 19]));
-        inbox.push(&mut vec![payload.clone(), payload.clone()], 1 << 20);
+        let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 400_000]));
+        inbox.push(&mut vec![payload.clone(); 3], 1 << 20);
         assert!(!inbox.is_open());
         inbox.limit(8 << 20);
         assert!(inbox.is_open());
         inbox.limit(1 << 20);
+        assert!(!inbox.is_open());
+        assert_eq!(inbox.receive(None), Some(payload.clone()));
         assert!(!inbox.is_open());
         assert_eq!(inbox.receive(None), Some(payload));
         assert!(inbox.is_open());
