@@ -253,14 +253,14 @@ impl ForwardShow {
             self.reconnects
         );
         if raw::in_foreground() {
-            // The last column stays free: some terminals wrap when it is written.
+            // Three columns stay free: some terminals wrap when the last is written, and an echoed ^C is to stand on the same line.
             let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
             let width = if width == 0 {
                 USUAL_WIDTH
             } else {
                 width.into()
             };
-            print::to_stderr(&format!("\r{line:.0$}\x1b[K", width - 1));
+            print::to_stderr(&format!("\r{line:.0$}\x1b[K", width.saturating_sub(3)));
             self.status_stands = true;
         }
     }
