@@ -307,7 +307,8 @@ class Wheel(support.Folder):
         self.pip("install", "--no-index", package("session_manager_plugin_rs-*x86_64.whl"))
         listed = self.pip("list", "--format=freeze").decode().split()
         self.assertEqual(
-            [each for each in listed if "==" in each and PACKAGE in each], [f"{PACKAGE}==0.1.0"]
+            [each for each in listed if "==" in each and PACKAGE in each],
+            [f"{PACKAGE}=={Release('x86_64').version}"],
         )
         script = (
             "import socket, sys; from session_manager_plugin import forward, run\n"
