@@ -100,6 +100,7 @@ mod api;
 mod bell;
 mod certificates;
 mod config;
+mod credentials;
 pub mod faults;
 mod gateway;
 mod http;
@@ -116,6 +117,7 @@ mod threads;
 
 pub use api::Failure;
 pub use config::*;
+pub use credentials::{Credentials, Secrets};
 pub use proxy::{ProxyBehaviour, ProxyConfig, ProxyKind};
 pub use record::{Event, Frame, MAX_FRAMES, Sender};
 pub use sandbox::{Sandbox, Started, private_file};

@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::api::{self, Failure, Issued, Pushed};
 use crate::certificates::Certificates;
-use crate::config::{Config, Credentials, Secrets, SessionConfig};
+use crate::config::{Config, SessionConfig};
+use crate::credentials::{Credentials, Secrets};
 use crate::gateway::{Gateway, Socket};
 use crate::kms::Kms;
 use crate::proxy::{self, ProxyConfig};

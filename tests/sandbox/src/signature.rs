@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use session_manager_plugin::internals::aws::{sigv4, time};
 
-use crate::config::Credentials;
+use crate::credentials::Credentials;
 use crate::http::Request;
 use crate::sandbox::Shared;
 use crate::threads::lock;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ApiError, error};
-use crate::config::Credentials;
+use crate::credentials::Credentials;
 use crate::http::{Request, Response, pairs};
 use crate::sandbox::{Sandbox, Shared};
 use crate::threads::lock;
