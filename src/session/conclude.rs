@@ -8,8 +8,8 @@ use crossbeam_channel::{at, bounded, never, select};
 use super::announce::Announcer;
 use super::context::{JOIN_TIMEOUT, SessionContext, spawn};
 use super::ending::{
-    Command, Ending, EndingFacts, Leaving, OutputTarget, RemoteEnd, Stage, Text, TextStream,
-    Verdict, Written, decide, is_deadly, unwritable,
+    Command, Ending, EndingFacts, Leaving, RemoteEnd, Stage, TextStream, Written, decide,
+    is_deadly, unwritable,
 };
 use crate::datachannel::End;
 use crate::error::Error;
@@ -120,22 +120,10 @@ pub(crate) fn give_up(announcer: &Announcer, error: Error) -> u8 {
     if let Some((_, text)) = &verdict.text {
         announcer.say(&announcer.text(text));
     }
-    complain(announcer, &verdict);
-    verdict.code
-}
-
-/// What went wrong, on stderr; nothing where the last words have just said it on the same terminal.
-fn complain(announcer: &Announcer, verdict: &Verdict) {
-    let said = match &verdict.text {
-        Some((TextStream::Stdout, Text::CannotStart(reason))) => Some(reason),
-        _ => None,
-    };
     for error in &verdict.errors {
-        let is_said = said == Some(error) && announcer.place() == OutputTarget::Stdout;
-        if !(is_said && print::is_one_terminal()) {
-            announcer.complain(error);
-        }
+        announcer.complain(error);
     }
+    verdict.code
 }
 
 /// Says what is to be said; the exit code.
@@ -161,7 +149,9 @@ fn tell(context: &SessionContext, outcome: &SessionOutcome) -> u8 {
             context.announcer.say(&text);
         }
     }
-    complain(&context.announcer, &verdict);
+    for error in &verdict.errors {
+        context.announcer.complain(error);
+    }
     code
 }
 

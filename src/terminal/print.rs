@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::fs::fstat;
-use rustix::termios::isatty;
-
 use super::bounded_write::{WRITE_TIMEOUT, draw, write};
 use super::{raw, status_line};
 use crate::sanitise;
@@ -19,15 +16,6 @@ pub fn to_stdout(text: &str) {
 pub fn to_stderr(text: &str) {
     status_line::hide();
     draw(text);
-}
-
-/// Whether stdout and stderr are the same terminal: who sees the one sees the other.
-pub fn is_one_terminal() -> bool {
-    let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
-    let device = |file| fstat(file).map(|status| status.st_rdev);
-    isatty(stdout)
-        && isatty(stderr)
-        && matches!((device(stdout), device(stderr)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// A line of the log on stderr: at once, or not at all.
