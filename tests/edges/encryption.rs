@@ -10,7 +10,7 @@ use session_manager_plugin::internals::encryption::Encrypter;
 use session_manager_plugin::internals::message::PayloadType;
 
 use super::gateway::{assert_modest, watch};
-use crate::support::gateway::{Answer, Gateway, Peer, Received, Sender, agents_key};
+use crate::support::gateway::{Answer, Gateway, PONG, Peer, Received, Sender, agents_key};
 use crate::support::{Finished, Plugin, wait_until};
 
 fn shell() -> Value {
@@ -224,6 +224,9 @@ fn p80_three_thousand_requests_are_one() {
                 }
                 peer.request(&[shell(), kms])?;
             }
+            // Its pong follows what was read before it.
+            peer.ping(b"all")?;
+            while peer.read_frame()?.opcode != PONG {}
             sent.store(true, Ordering::SeqCst);
             let response = peer.wait_for(PayloadType::HandshakeResponse)?;
             notes.note(&response);
