@@ -174,7 +174,7 @@ fn a_forward_outlives_its_sessions_and_tells_of_them() {
     assert_eq!(again.kind(), library::ErrorKind::Local, "{again}");
     let address = forward.local_addr();
     forward.stop().unwrap();
-    assert!(sandbox.sessions().is_empty());
+    wait_for_no_session(&sandbox);
     assert!(TcpStream::connect(address).is_err());
     assert!(matches!(
         events.into_iter().last(),
