@@ -26,9 +26,9 @@ sandbox:
 	cargo build --locked --workspace
 	tests/readme/playground.py $(OUT)/debug "$${SHELL:-/bin/sh}"
 
-# All tests. Most of them wait for somebody: more at a time than there are cores.
+# All tests.
 test: venv test-tools
-	RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),4) tests/default-signals cargo test --locked --workspace --no-fail-fast
+	tests/default-signals cargo test --locked --workspace --no-fail-fast
 
 # What the tests drive: the AWS CLI, and programs that talk through sessions.
 venv: $(OUT)/venv/.complete

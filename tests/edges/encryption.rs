@@ -88,6 +88,11 @@ fn found_out(
     script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> Heard {
     let (gateway, heard) = listening(script);
+    assert_found_out(what, &gateway);
+    heard
+}
+
+fn assert_found_out(what: &str, gateway: &Gateway) {
     let plugin = gateway.plugin().terminal().spawn();
     plugin.wait();
     plugin.wait_for_raw(false);
@@ -97,7 +102,6 @@ fn found_out(
     assert!(!shown.contains("leaked"), "{what}: {shown}");
     assert!(shown.contains("safe"), "{what}: {shown}");
     assert_eq!(gateway.api.count("TerminateSession"), 1, "{what}");
-    heard
 }
 
 #[test]
@@ -148,10 +152,23 @@ fn p79_the_challenge_answers_nothing_but_the_one_challenge() {
         challenge_with(peer, &captured).map(drop)
     });
     assert_eq!(responses(&heard), 0);
-    let heard = found_out("before the key", |peer| {
+    let was_read = Arc::new(AtomicBool::new(false));
+    let read = Arc::clone(&was_read);
+    let (gateway, heard) = listening(move |peer| {
         peer.request(&[shell(), Sender::kms()])?;
-        challenge(peer, &agents_key(), &[7; 64]).map(drop)
+        challenge(peer, &agents_key(), &[7; 64])?;
+        peer.ping(b"read")?;
+        while peer.read_frame().is_ok_and(|frame| frame.opcode != PONG) {}
+        read.store(true, Ordering::SeqCst);
+        Ok(())
     });
+    gateway.api.on("GenerateDataKey", move |_| {
+        wait_until("the challenge to be read", || {
+            was_read.load(Ordering::SeqCst)
+        });
+        Answer::error(500, "InternalServerError", "too late")
+    });
+    assert_found_out("before the key", &gateway);
     assert_eq!(responses(&heard), 0);
     let heard = found_out("in a clear session", |peer| {
         peer.start("Standard_Stream")?;

@@ -183,13 +183,21 @@ fn p104_after_an_escape_nothing_of_the_queue_reaches_the_local_shell() {
         .spawn();
     plugin.terminal.wait_for("go");
     plugin.wait_for_raw(true);
-    plugin.type_in(b"\r~");
-    wait_for_input(&started, b"\r");
-    plugin.type_in(b".");
-    // It has seen the escape, and has not ended yet: what is written now is in the queue, and more waits behind it.
-    std::thread::sleep(Duration::from_millis(15));
-    plugin.type_in(&b"rest of the paste\r".repeat(2000));
-    plugin.terminal.wait_for("local");
+    let taken = || started.session.frames().len();
+    while !plugin.terminal.text().contains("local") {
+        let before = taken();
+        plugin.type_in(b"\r~");
+        wait_until("a newline to go out", || taken() > before);
+        plugin.type_in(b".");
+        // It has seen the escape, and has not ended yet: what is written now is in the queue, and more waits behind it. Where it was too
+        // slow to see it, all of this is a paste that goes out.
+        std::thread::sleep(Duration::from_millis(15));
+        let before = taken();
+        plugin.type_in(&b"rest of the paste\r".repeat(2000));
+        wait_until("an end, or a paste", || {
+            plugin.terminal.text().contains("local") || taken() > before + 30
+        });
+    }
     plugin.type_in(b"typed\n");
     plugin.terminal.wait_for("ran: typed");
     assert!(
