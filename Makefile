@@ -28,7 +28,9 @@ sandbox:
 
 # All tests.
 test: venv test-tools
-	tests/default-signals cargo test --locked --workspace --no-fail-fast
+	tests/default-signals cargo --config 'target."cfg(unix)".runner = "$(CURDIR)/tests/runner"' \
+	  test --locked --workspace --no-fail-fast --lib --bins --tests --examples
+	tests/default-signals cargo test --locked --workspace --no-fail-fast --doc
 
 # What the tests drive: the AWS CLI, and programs that talk through sessions.
 venv: $(OUT)/venv/.complete
@@ -71,7 +73,7 @@ recording:
 
 PYTHON_CHECKS := $(OUT)/tools/python-checks/bin
 PYTHON_CONFIG := packaging/python/pyproject.toml
-PYTHON_SOURCES := packaging/python tests/python tests/readme packaging/packages packaging/tests packaging/bill.py packaging/size.py
+PYTHON_SOURCES := packaging/python tests/python tests/readme packaging/packages packaging/tests packaging/bill.py packaging/size.py tests/runner
 
 # Formatting, lints and types of Python.
 check-python: venv
