@@ -256,7 +256,10 @@ fn programs_reconnect_when_their_session_has_ended_and_others_do_not_see_it() {
     // Those of ssh, curl and of SOCKS as well.
     set.curl();
     for remote in [set.ssh.port(), set.web.port(), set.web_of_socks.port()] {
-        set.session(remote).terminate("");
+        let session = set.session(remote);
+        session.terminate("");
+        // The program has been told.
+        assert!(session.wait_for_disconnection(crate::support::TIMEOUT));
     }
     set.ssh_carries(&pattern(16, 1000));
     set.curl();
