@@ -115,6 +115,75 @@ fn several_are_listed_and_none_is_taken() {
 }
 
 #[test]
+fn a_tag_is_had_and_not_a_name_in_every_command() {
+    let mut targets = three();
+    for target in &mut targets {
+        target.tags.push(("Fleet".into(), "sand box".into()));
+    }
+    let sandbox = sandbox(targets);
+    let said = |arguments: &[&str], tag: &str| {
+        let finished = own(&sandbox, arguments)
+            .env("SSM_PLUGIN_TARGET", tag)
+            .run(b"");
+        (
+            format!("{}{}", finished.stdout, finished.stderr),
+            finished.code(),
+        )
+    };
+    let commands: [(&[&str], &str); 8] = [
+        (&["start-session"], ""),
+        (&["exec", "--", "true"], ""),
+        (&["exec", "-t", "--", "true"], ""),
+        (&["port-forward", "0:80"], ""),
+        (&["ssh-proxy"], ""),
+        (&["run", "--", "true"], ""),
+        (&["doctor"], ""),
+        (&["cp", "TAG:/etc/hostname", "-"], "TAG"),
+    ];
+    for (command, place) in commands {
+        for (tag, parts, code) in [
+            (
+                "tag:Fleet=sand box",
+                ["2 nodes have the tag Fleet=sand box, one of them", &*id(2)],
+                2,
+            ),
+            (
+                "tag:Fleet=\u{1b}[31mred",
+                [
+                    "no node that is online has the tag Fleet=",
+                    "[31mred; looked",
+                ],
+                1,
+            ),
+        ] {
+            let words: Vec<String> = command
+                .iter()
+                .map(|word| {
+                    if place.is_empty() {
+                        (*word).to_owned()
+                    } else {
+                        word.replace(place, tag)
+                    }
+                })
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let (text, found) = said(&words, tag);
+            for part in parts {
+                assert!(text.contains(part), "{words:?}: {part:?} in {text:?}");
+            }
+            assert!(
+                !text.contains("called \"tag") && !text.contains('\u{1b}'),
+                "{words:?}: {text:?}"
+            );
+            // The doctor's is for any problem.
+            let code = if command == ["doctor"] { 1 } else { code };
+            assert_eq!(found, code, "{words:?}: {text:?}");
+        }
+    }
+    assert_eq!(started_on(&sandbox), [""; 0]);
+}
+
+#[test]
 fn where_systems_manager_may_not_be_asked_ec2_is() {
     let sandbox = sandbox(three());
     sandbox.fail_next(

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use super::TargetName;
 use crate::aws::ApiError;
 use crate::aws::api::Node;
 use crate::client::failure::{ClientError, ErrorKind};
 use crate::error::Error;
+use crate::sanitise;
 
 /// How many nodes a text names; `list` shows all.
 const MOST_NAMED: usize = 10;
@@ -57,15 +59,16 @@ impl TargetError {
         }
     }
 
-    pub(super) fn several(name: &str, nodes: &[Node]) -> Self {
+    pub(super) fn several(name: &TargetName, nodes: &[Node]) -> Self {
         let lines: String = nodes
             .iter()
             .take(MOST_NAMED)
             .map(|node| format!("\n  {}", Named(node)))
             .collect();
         Self::Several(format!(
-            "{} nodes are called {name:?}, one of them is to be named by its id:{lines}{}",
+            "{} nodes {}, one of them is to be named by its id:{lines}{}",
             nodes.len(),
+            meant_by(name, "are", "have"),
             more(nodes.len(), "\n  ")
         ))
     }
@@ -86,10 +89,10 @@ impl From<TargetError> for ClientError {
 }
 
 /// What was looked at, and what is there instead.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotFound {
     /// What was looked for.
-    pub name: String,
+    pub name: TargetName,
     /// The look-ups, in words.
     pub lookups: Vec<String>,
     /// Nodes that have the name and are not online.
@@ -107,8 +110,8 @@ impl fmt::Display for NotFound {
         };
         write!(
             formatter,
-            "no node that is online is called {:?}",
-            self.name
+            "no node that is online {}",
+            meant_by(&self.name, "is", "has")
         )?;
         write!(formatter, "; looked at {}", self.lookups.join(", then at "))?;
         if !self.offline.is_empty() {
@@ -124,6 +127,17 @@ impl fmt::Display for NotFound {
         } else {
             write!(formatter, "; online are {}", list(&self.others))
         }
+    }
+}
+
+/// What a node does that has the name: it is called so, or has the tag.
+fn meant_by(name: &TargetName, is: &str, has: &str) -> String {
+    match name {
+        TargetName::Tag { key, value } => {
+            let tag = sanitise::line_within(&format!("{key}={value}"), 100);
+            format!("{has} the tag {tag}")
+        }
+        _ => format!("{is} called {:?}", name.to_string()),
     }
 }
 

@@ -7,21 +7,21 @@
 
 use std::net::IpAddr;
 
+use super::TargetName;
 use super::error::{NotFound, TargetError};
 use super::resolved::Target;
 use crate::aws::api::{InstanceFilter, Node, NodeFilter, Nodes, PingStatus};
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 
-/// Nodes that have a tag.
+/// Nodes that have a tag, which is the target's name.
 pub(super) fn by_tag(
     api: &Api,
-    key: &str,
-    value: &str,
+    target: &TargetName,
+    (key, value): (&str, &str),
     limit: &Limit,
 ) -> Result<Target, TargetError> {
-    let name = format!("tag:{key}={value}");
-    let mut search = NodeSearch::new(api, &name, limit);
+    let mut search = NodeSearch::new(api, target, limit);
     let found = search.tagged(key, value)?;
     match search.choose(found)? {
         Some(target) => Ok(target),
@@ -33,8 +33,13 @@ pub(super) fn by_tag(
 }
 
 /// Nodes with this name of any kind.
-pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, TargetError> {
-    let mut search = NodeSearch::new(api, name, limit);
+pub(super) fn by_name(
+    api: &Api,
+    target: &TargetName,
+    name: &str,
+    limit: &Limit,
+) -> Result<Target, TargetError> {
+    let mut search = NodeSearch::new(api, target, limit);
     let address: Option<IpAddr> = name.parse().ok();
     if address.is_none() {
         let found = search.tagged("Name", name)?;
@@ -56,20 +61,20 @@ pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, Ta
     if is_all || !known_to_ec2 {
         let rest = search.rest(first.next)?;
         seen.extend(rest);
-        let found = search.called(&seen);
+        let found = search.called(name, &seen);
         if let Some(target) = search.choose(found)? {
             return Ok(target);
         }
     }
     if known_to_ec2 {
-        let found = search.in_ec2(address)?;
+        let found = search.in_ec2(name, address)?;
         if let Some(target) = search.choose(found)? {
             return Ok(target);
         }
         if !is_all {
             // A hybrid node may have it.
             seen = search.all()?;
-            let found = search.called(&seen);
+            let found = search.called(name, &seen);
             if let Some(target) = search.choose(found)? {
                 return Ok(target);
             }
@@ -91,7 +96,7 @@ fn is_denied(error: &ApiError) -> bool {
 /// One search, and what it has seen.
 struct NodeSearch<'a> {
     api: &'a Api,
-    name: &'a str,
+    target: &'a TargetName,
     limit: &'a Limit,
     lookups: Vec<String>,
     offline: Vec<Node>,
@@ -99,10 +104,10 @@ struct NodeSearch<'a> {
 }
 
 impl<'a> NodeSearch<'a> {
-    fn new(api: &'a Api, name: &'a str, limit: &'a Limit) -> Self {
+    fn new(api: &'a Api, target: &'a TargetName, limit: &'a Limit) -> Self {
         Self {
             api,
-            name,
+            target,
             limit,
             lookups: Vec::new(),
             offline: Vec::new(),
@@ -155,24 +160,24 @@ impl<'a> NodeSearch<'a> {
     }
 
     /// Nodes whose own name or address is this.
-    fn called(&mut self, nodes: &[Node]) -> Vec<Node> {
+    fn called(&mut self, name: &str, nodes: &[Node]) -> Vec<Node> {
         let count = nodes.len();
         self.note(format!(
             "computers' names, hybrid nodes' names and private addresses of {count} managed nodes"
         ));
-        let is_called = |node: &&Node| is_called(node, self.name);
+        let is_called = |node: &&Node| is_called(node, name);
         nodes.iter().filter(is_called).cloned().collect()
     }
 
     /// Instances whose private address or DNS name at EC2 is this.
-    fn in_ec2(&mut self, address: Option<IpAddr>) -> Result<Vec<Node>, TargetError> {
+    fn in_ec2(&mut self, name: &str, address: Option<IpAddr>) -> Result<Vec<Node>, TargetError> {
         let (filter, what) = match address {
             Some(_) => ("private-ip-address", "private addresses"),
             None => ("private-dns-name", "private DNS names"),
         };
         let found = match self
             .api
-            .ec2_instances(&[InstanceFilter::new(filter, self.name)], self.limit)
+            .ec2_instances(&[InstanceFilter::new(filter, name)], self.limit)
         {
             Err(error) if is_denied(&error) => {
                 self.note(format!("{what} in EC2 ({error})"));
@@ -207,10 +212,10 @@ impl<'a> NodeSearch<'a> {
         let (mut online, offline): (Vec<Node>, Vec<Node>) =
             found.into_iter().partition(Node::is_online);
         match (online.pop(), online.is_empty()) {
-            (Some(node), true) => Ok(Some(Target::of_node(node, self.name))),
+            (Some(node), true) => Ok(Some(Target::of_node(node, &self.target.to_string()))),
             (Some(node), false) => {
                 online.push(node);
-                Err(TargetError::several(self.name, &online))
+                Err(TargetError::several(self.target, &online))
             }
             (None, _) => {
                 self.offline.extend(offline);
@@ -230,7 +235,7 @@ impl<'a> NodeSearch<'a> {
 
     fn not_found(self) -> TargetError {
         TargetError::NotFound(Box::new(NotFound {
-            name: crate::sanitise::line_within(self.name, 100),
+            name: self.target.clone(),
             lookups: self.lookups,
             offline: self.offline,
             others: self.others,
