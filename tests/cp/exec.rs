@@ -101,6 +101,59 @@ fn a_command_may_end_before_its_input() {
 }
 
 #[test]
+fn a_target_that_is_not_connected_yet_is_waited_for() {
+    let ground = Ground::new();
+    let target = sandbox::Target::new(1, "web");
+    let id = target.id.clone();
+    ground.sandbox.add_target(target);
+    for name in [&*id, "web"] {
+        let set = |state| {
+            let change = |target: &mut sandbox::Target| target.state = state;
+            ground.sandbox.change_target(&id, change);
+        };
+        let run = |wait: &[&str]| {
+            let arguments = [&["exec", "-i", "--target", name], wait, &["--", "cat"]].concat();
+            Plugin::bare(arguments).with_api(&ground.sandbox)
+        };
+        set(sandbox::TargetState::ConnectionLost);
+        // What is told is the same, whoever waits and for how long; nothing of stdin is lost by it.
+        for wait in [&[][..], &["--wait=1"]] {
+            let finished = run(wait).run(b"kept");
+            assert_ne!(finished.code(), 0, "{finished:?}");
+            assert!(finished.stderr.contains("not connected"), "{finished:?}");
+        }
+        let plugin = run(&["--wait=60"]).spawn();
+        plugin.type_in(b"typed before ");
+        plugin.stderr.wait_for("waiting for it, up to 60 s");
+        plugin.type_in(b"and while it waited");
+        set(sandbox::TargetState::Online);
+        plugin.close_stdin();
+        let finished = plugin.finish();
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        assert_eq!(finished.stdout, "typed before and while it waited");
+        assert_eq!(
+            finished.stderr.matches("waiting for it").count(),
+            1,
+            "{finished:?}"
+        );
+    }
+    // A wait that nobody needs says nothing, and one that is given up ends at once.
+    let plugin = |wait: &str| {
+        let arguments = ["exec", "-i", wait, "--target", &id, "--", "cat"];
+        Plugin::bare(arguments).with_api(&ground.sandbox)
+    };
+    assert_ends(&plugin("--wait").run(b"at once"), 0, "at once", "");
+    ground.sandbox.change_target(&id, |target| {
+        target.state = sandbox::TargetState::ConnectionLost;
+    });
+    let plugin = plugin("--wait").spawn();
+    plugin.stderr.wait_for("waiting for it, up to 300 s");
+    plugin.signal(Signal::INT);
+    assert_eq!(plugin.finish().code(), 130);
+    ground.assert_all_ended();
+}
+
+#[test]
 fn tar_goes_through_a_pipe() {
     let ground = Ground::new();
     fs::create_dir(ground.here("tree")).expect("a folder");

@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
+
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 

@@ -267,10 +267,14 @@ impl Chain {
             return Ok((found, CredentialsSource::Instance));
         }
         // Without a profile it knows no more than we do, and it takes a second to start.
-        if section.is_some()
-            && let Some(found) = process::aws_cli(&search, name)?
-        {
-            return Ok((found, CredentialsSource::AwsCli(name.to_owned())));
+        if section.is_some() {
+            match process::aws_cli(&search, name) {
+                Ok(Some(found)) => return Ok((found, CredentialsSource::AwsCli(name.to_owned()))),
+                Err(CredentialsError::Cancelled) => return Err(CredentialsError::Cancelled),
+                // The profile is what is wrong.
+                Err(error) => log::info!("{error}"),
+                Ok(None) => {}
+            }
         }
         Err(match section {
             Some(_) if named.is_some() => profile::empty(&search, name),

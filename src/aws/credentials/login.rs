@@ -63,16 +63,39 @@ pub(super) fn find(search: &CredentialSearch<'_>, name: &str, profile: &Section)
     if lasts(REFRESH_WINDOW) {
         return Ok(kept);
     }
-    if let Some(renewed) = process::aws_cli(search, name)? {
-        return Ok(Some(renewed));
-    }
+    let why = match process::aws_cli(search, name) {
+        Ok(Some(renewed)) => return Ok(Some(renewed)),
+        Ok(None) => None,
+        Err(CredentialsError::Cancelled) => return Err(CredentialsError::Cancelled),
+        Err(error) => {
+            log::info!("{error}");
+            Some(error)
+        }
+    };
     if lasts(Duration::ZERO) {
         return Ok(kept);
     }
-    Err(CredentialsError::Failed(format!(
-        "the session of `aws login` of profile {name} is missing or has expired: run `aws login --profile {name}` (its credentials last for 15 \
-         minutes; `aws configure export-credentials --profile {name}` renews them, and is run here where the AWS CLI is on the PATH)"
-    )))
+    let over = format!("the session of `aws login` of profile {name} is missing or has expired");
+    let login = format!("run `aws login --profile {name}`");
+    Err(match why {
+        // The network may be away for it as for us.
+        Some(CredentialsError::Temporary {
+            reason,
+            is_answer,
+            may_ask,
+        }) => CredentialsError::Temporary {
+            reason: format!("{over}, and {reason}; {login}"),
+            is_answer,
+            may_ask,
+        },
+        Some(CredentialsError::Failed(reason)) => {
+            CredentialsError::Failed(format!("{over}, and {reason}; {login}"))
+        }
+        _ => CredentialsError::Failed(format!(
+            "{over}: {login} (its credentials last for 15 minutes; `aws configure export-credentials --profile {name}` renews them, and is \
+             run here where the AWS CLI is on the PATH)"
+        )),
+    })
 }
 
 fn credentials(keys: &LoginKeys) -> Option<Credentials> {

@@ -44,7 +44,8 @@ pub(super) fn credential_process(
     run(search, &words, PROCESS_TIME, &what)
 }
 
-/// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there or finds nothing either.
+/// The AWS CLI, where it is installed: it knows sources that we do not. None if it is not there; its own words where it finds nothing
+/// either.
 pub(super) fn aws_cli(search: &CredentialSearch<'_>, profile: &str) -> Found {
     let path = search.environment.bytes("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(path).map(|directory| directory.join("aws"));
@@ -64,19 +65,8 @@ pub(super) fn aws_cli(search: &CredentialSearch<'_>, profile: &str) -> Found {
         .into_iter()
         .chain(arguments.map(OsString::from))
         .collect::<Vec<_>>();
-    match run(
-        search,
-        &words,
-        AWS_CLI_TIME,
-        "`aws configure export-credentials`",
-    ) {
-        Ok(found) => Ok(Some(found)),
-        Err(CredentialsError::Cancelled) => Err(CredentialsError::Cancelled),
-        Err(error) => {
-            log::info!("{error}");
-            Ok(None)
-        }
-    }
+    let what = "`aws configure export-credentials`";
+    run(search, &words, AWS_CLI_TIME, what).map(Some)
 }
 
 fn run(

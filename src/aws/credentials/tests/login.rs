@@ -73,3 +73,64 @@ fn the_aws_cli_renews_it() {
     let user = user.with("PATH", &path);
     assert_eq!(key(user.find(Some("P"))), "ASIANEW");
 }
+
+#[test]
+fn where_the_aws_cli_fails_its_words_are_told() {
+    let user = user();
+    user.write(FILE, &token("2020-01-01T00:00:00Z"));
+    let path = format!("{}:/usr/bin:/bin", user.path("bin").display());
+    let user = user.with("PATH", &path);
+    for (script, told) in [
+        (
+            "printf 'Your session has \\033[31mexpired\\n' >&2; exit 255",
+            "exit status: 255: Your session has",
+        ),
+        (
+            "echo '{\"Version\": 1, \"SecretAccessKey\": \"SECRET\"'",
+            "printed no credentials",
+        ),
+        ("yes SECRET", "prints too much"),
+    ] {
+        user.program("bin/aws", script);
+        let error = user.error(Some("P"));
+        assert!(error.contains(told), "{error}");
+        assert!(error.contains("run `aws login --profile P`"), "{error}");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+    // As long as they last, those at hand do.
+    let soon = SystemTime::now() + Duration::from_secs(60);
+    let soon = humantime::format_rfc3339_seconds(soon).to_string();
+    user.write(FILE, &token(&soon));
+    assert_eq!(key(user.find(Some("P"))), "ASIALOGIN");
+}
+
+#[test]
+fn p67_an_aws_cli_without_a_network_is_no_denial() {
+    let user = user();
+    user.write(FILE, &token("2020-01-01T00:00:00Z"));
+    let path = format!("{}:/usr/bin:/bin", user.path("bin").display());
+    let user = user.with("PATH", &path);
+    user.program("bin/aws", "echo Could not connect >&2; exit 255");
+    let error = user.find(Some("P")).unwrap_err();
+    assert!(
+        matches!(error, CredentialsError::Temporary { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn p26_an_aws_cli_that_hangs_is_stopped() {
+    let user = user();
+    user.write(FILE, &token("2020-01-01T00:00:00Z"));
+    let path = format!("{}:/usr/bin:/bin", user.path("bin").display());
+    let user = user.with("PATH", &path);
+    user.program("bin/aws", "echo $$ > \"$HOME/pid\"; exec sleep 1000");
+    let limit = Limit::within(Duration::from_millis(500));
+    let error = call(Chain::look, &user.chain(Some("P")), &limit).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("took too long"), "{text}");
+    assert!(text.contains("run `aws login --profile P`"), "{text}");
+    if let Ok(pid) = fs::read_to_string(user.path("pid")) {
+        assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists());
+    }
+}
