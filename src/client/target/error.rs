@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::TargetName;
 use crate::aws::ApiError;
 use crate::aws::api::Node;
 use crate::client::failure::{ClientError, ErrorKind};
@@ -59,7 +58,7 @@ impl TargetError {
         }
     }
 
-    pub(super) fn several(name: &TargetName, nodes: &[Node]) -> Self {
+    pub(super) fn several(sought: &Sought, nodes: &[Node]) -> Self {
         let lines: String = nodes
             .iter()
             .take(MOST_NAMED)
@@ -68,7 +67,7 @@ impl TargetError {
         Self::Several(format!(
             "{} nodes {}, one of them is to be named by its id:{lines}{}",
             nodes.len(),
-            meant_by(name, "are", "have"),
+            sought.verb("are", "have"),
             more(nodes.len(), "\n  ")
         ))
     }
@@ -92,7 +91,7 @@ impl From<TargetError> for ClientError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotFound {
     /// What was looked for.
-    pub name: TargetName,
+    pub sought: Sought,
     /// The look-ups, in words.
     pub lookups: Vec<String>,
     /// Nodes that have the name and are not online.
@@ -111,7 +110,7 @@ impl fmt::Display for NotFound {
         write!(
             formatter,
             "no node that is online {}",
-            meant_by(&self.name, "is", "has")
+            self.sought.verb("is", "has")
         )?;
         write!(formatter, "; looked at {}", self.lookups.join(", then at "))?;
         if !self.offline.is_empty() {
@@ -130,14 +129,32 @@ impl fmt::Display for NotFound {
     }
 }
 
-/// What a node does that has the name: it is called so, or has the tag.
-fn meant_by(name: &TargetName, is: &str, has: &str) -> String {
-    match name {
-        TargetName::Tag { key, value } => {
-            let tag = sanitise::line_within(&format!("{key}={value}"), 100);
-            format!("{has} the tag {tag}")
+/// What is looked for among the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// This name, of any kind.
+    Name(String),
+    /// This tag, as `KEY=VALUE`.
+    Tag(String),
+}
+
+impl Sought {
+    /// What a node does that was looked for: it is called so, or has the tag.
+    fn verb(&self, is: &str, has: &str) -> String {
+        match self {
+            Self::Name(name) => format!("{is} called {:?}", sanitise::line_within(name, 100)),
+            Self::Tag(tag) => format!("{has} the tag {}", sanitise::line_within(tag, 100)),
         }
-        _ => format!("{is} called {:?}", name.to_string()),
+    }
+}
+
+/// As a target's name.
+impl fmt::Display for Sought {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => formatter.write_str(name),
+            Self::Tag(tag) => write!(formatter, "tag:{tag}"),
+        }
     }
 }
 

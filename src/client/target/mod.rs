@@ -6,7 +6,7 @@ pub(super) mod reach;
 mod resolved;
 mod tasks;
 
-pub use error::{NotFound, TargetError};
+pub use error::{NotFound, Sought, TargetError};
 pub use resolved::{Target, TaskContainer};
 
 use std::fmt;
@@ -111,8 +111,8 @@ impl TargetName {
                 name,
                 container,
             } => tasks::find(api, cluster, name, container.as_deref(), limit),
-            Self::Tag { key, value } => nodes::by_tag(api, self, (key, value), limit),
-            Self::Name(name) => nodes::by_name(api, self, name, limit),
+            Self::Tag { key, value } => nodes::by_tag(api, key, value, limit),
+            Self::Name(name) => nodes::by_name(api, name, limit),
         }
     }
 }

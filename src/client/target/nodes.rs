@@ -7,21 +7,20 @@
 
 use std::net::IpAddr;
 
-use super::TargetName;
-use super::error::{NotFound, TargetError};
+use super::error::{NotFound, Sought, TargetError};
 use super::resolved::Target;
 use crate::aws::api::{InstanceFilter, Node, NodeFilter, Nodes, PingStatus};
 use crate::aws::{Api, ApiError};
 use crate::network::Limit;
 
-/// Nodes that have a tag, which is the target's name.
+/// Nodes that have a tag.
 pub(super) fn by_tag(
     api: &Api,
-    target: &TargetName,
-    (key, value): (&str, &str),
+    key: &str,
+    value: &str,
     limit: &Limit,
 ) -> Result<Target, TargetError> {
-    let mut search = NodeSearch::new(api, target, limit);
+    let mut search = NodeSearch::new(api, Sought::Tag(format!("{key}={value}")), limit);
     let found = search.tagged(key, value)?;
     match search.choose(found)? {
         Some(target) => Ok(target),
@@ -33,13 +32,8 @@ pub(super) fn by_tag(
 }
 
 /// Nodes with this name of any kind.
-pub(super) fn by_name(
-    api: &Api,
-    target: &TargetName,
-    name: &str,
-    limit: &Limit,
-) -> Result<Target, TargetError> {
-    let mut search = NodeSearch::new(api, target, limit);
+pub(super) fn by_name(api: &Api, name: &str, limit: &Limit) -> Result<Target, TargetError> {
+    let mut search = NodeSearch::new(api, Sought::Name(name.to_owned()), limit);
     let address: Option<IpAddr> = name.parse().ok();
     if address.is_none() {
         let found = search.tagged("Name", name)?;
@@ -96,7 +90,7 @@ fn is_denied(error: &ApiError) -> bool {
 /// One search, and what it has seen.
 struct NodeSearch<'a> {
     api: &'a Api,
-    target: &'a TargetName,
+    sought: Sought,
     limit: &'a Limit,
     lookups: Vec<String>,
     offline: Vec<Node>,
@@ -104,10 +98,10 @@ struct NodeSearch<'a> {
 }
 
 impl<'a> NodeSearch<'a> {
-    fn new(api: &'a Api, target: &'a TargetName, limit: &'a Limit) -> Self {
+    fn new(api: &'a Api, sought: Sought, limit: &'a Limit) -> Self {
         Self {
             api,
-            target,
+            sought,
             limit,
             lookups: Vec::new(),
             offline: Vec::new(),
@@ -212,10 +206,10 @@ impl<'a> NodeSearch<'a> {
         let (mut online, offline): (Vec<Node>, Vec<Node>) =
             found.into_iter().partition(Node::is_online);
         match (online.pop(), online.is_empty()) {
-            (Some(node), true) => Ok(Some(Target::of_node(node, &self.target.to_string()))),
+            (Some(node), true) => Ok(Some(Target::of_node(node, &self.sought.to_string()))),
             (Some(node), false) => {
                 online.push(node);
-                Err(TargetError::several(self.target, &online))
+                Err(TargetError::several(&self.sought, &online))
             }
             (None, _) => {
                 self.offline.extend(offline);
@@ -235,7 +229,7 @@ impl<'a> NodeSearch<'a> {
 
     fn not_found(self) -> TargetError {
         TargetError::NotFound(Box::new(NotFound {
-            name: self.target.clone(),
+            sought: self.sought.clone(),
             lookups: self.lookups,
             offline: self.offline,
             others: self.others,
