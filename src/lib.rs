@@ -45,7 +45,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Client::copy`] carries files, [`Client::shell`] opens a shell, and [`Client::attach`] takes over a session that an AWS SDK started.
+//! A [forward](ForwardBuilder) may have several local addresses, be a socket in the file system, or speak SOCKS5. [`Client::copy`] carries
+//! files and folders, [`Client::shell`] opens a shell, and [`Client::attach`] takes over a session that an AWS SDK started.
 //! `docs/examples/redis.rs` in the sources asks a Redis server behind a node.
 //!
 //! # Threads
@@ -144,13 +145,13 @@ mod smux;
 mod terminal;
 mod waker;
 
-pub use client::copy::Copied;
-pub use client::forward::{Destination, ForwardEvent};
+pub use client::copy::{Copied, CopyProgress, EntryOutcome, RemoteKind};
+pub use client::forward::{Destination, ForwardEvent, ForwardStatistics, LocalAddress};
 pub use client::target::Target;
 pub use client::{
-    Cancel, Client, ClientBuilder, ClientError, ErrorKind, Exec, Fault, Forward, ForwardBuilder,
-    ForwardEvents, Output, OutputReader, RemoteCommand, Session, SessionEnd, SessionEvent,
-    SessionKind, StartSessionResponse, Stdin, Stream, Transfer,
+    Cancel, Client, ClientBuilder, ClientError, CopiedFolder, Copying, ErrorKind, Exec, Fault,
+    Forward, ForwardBuilder, ForwardEvents, Output, OutputReader, RemoteCommand, Session,
+    SessionEnd, SessionEvent, SessionKind, StartSessionResponse, Stdin, Stream, Transfer,
 };
 
 /// Which level of the protocol we speak: the version of the original that this program matches. It is in `--version`, where the AWS CLI

@@ -187,20 +187,11 @@ const BESIDE_THE_LIBRARY: [&str; 14] = [
 
 #[test]
 fn our_own_commands_use_nothing_below_the_library() {
-    let sources = Sources::read();
     let mut others = BTreeSet::new();
-    for (module, tokens) in &sources.texts {
-        if module[0] != "commands" {
-            continue;
-        }
-        for (_, path) in paths(tokens) {
-            let Some(full) = sources.full(module, &path) else {
-                continue;
-            };
-            let is_allowed = full[0] == "client" || BESIDE_THE_LIBRARY.contains(&full[0].as_str());
-            if !is_allowed {
-                others.insert(format!("{} uses {}", module.join("::"), full.join("::")));
-            }
+    for (module, full) in used_by_commands(&Sources::read()) {
+        let is_allowed = full[0] == "client" || BESIDE_THE_LIBRARY.contains(&full[0].as_str());
+        if !is_allowed {
+            others.insert(format!("{} uses {}", module.join("::"), full.join("::")));
         }
     }
     let others: Vec<_> = others.into_iter().collect();
@@ -209,4 +200,222 @@ fn our_own_commands_use_nothing_below_the_library() {
         "below the library:\n{}",
         others.join("\n")
     );
+}
+
+/// What other programs cannot use of `client`, by the command that uses it. Each row says why; a row that nothing uses is an error, too.
+///
+/// Names of targets are read with the command line (`TargetName`).
+const NOT_EXPORTED: [(&str, &[&str]); 9] = [
+    // What is told on the way, and what secrets are kept out of the log, is the process's; a session by the contract is run by `session`.
+    (
+        "surroundings",
+        &[
+            "ClientOptions",
+            "RawSession",
+            "channel",
+            "notices",
+            "terminate",
+        ],
+    ),
+    // One session with the process's own stdin, stdout and terminal, as the contract has it; the key for ssh; tasks of ECS.
+    (
+        "session",
+        &[
+            "ApiError",
+            "Limit",
+            "RawSession",
+            "StartRequest",
+            "TargetError",
+            "api",
+            "container",
+            "execute",
+            "reach",
+            "settings",
+            "terminate",
+        ],
+    ),
+    // Ctrl-C goes to the commands, and a second one ends their sessions. With `-i` both streams are written in the order in which they
+    // come, which two readers do not tell.
+    (
+        "exec",
+        &[
+            "Copier",
+            "CopyError",
+            "CopyOptions",
+            "DataChannel",
+            "Limit",
+            "OutputPiece",
+            "OutputStream",
+            "TargetError",
+            "TargetName",
+            "TerminateSession",
+            "Urgency",
+            "channel",
+            "command_line",
+            "reach",
+            "session",
+            "start_command",
+            "terminate",
+        ],
+    ),
+    // With `--wait` a name is looked up until it is there.
+    ("cp", &["TargetError", "reach"]),
+    // One select over events, signals and the command.
+    ("port_forward", &["LocalForward", "TargetName", "receiver"]),
+    // AWS's own calls, for which there are SDKs: the library is about sessions.
+    (
+        "list",
+        &[
+            "Api",
+            "ApiError",
+            "InstanceFilter",
+            "Limit",
+            "Node",
+            "NodeFilter",
+            "api",
+        ],
+    ),
+    (
+        "run",
+        &[
+            "Api",
+            "ApiError",
+            "CommandInvocation",
+            "CommandInvocations",
+            "CommandOutput",
+            "CommandSummary",
+            "CommandTarget",
+            "Limit",
+            "Node",
+            "NodeFilter",
+            "Nodes",
+            "SendCommand",
+            "TargetError",
+            "TargetName",
+            "api",
+            "container",
+        ],
+    ),
+    ("refusal", &["ApiError"]),
+    // It looks at each part by itself: settings, credentials, proxies, the way, the target.
+    (
+        "doctor",
+        &[
+            "Api",
+            "ApiError",
+            "ApiOptions",
+            "Configured",
+            "ConnectError",
+            "CredentialsError",
+            "FoundCredentials",
+            "Limit",
+            "Network",
+            "Node",
+            "NodeFilter",
+            "Probe",
+            "ProxySettings",
+            "StartRequest",
+            "TargetError",
+            "TargetName",
+            "Trust",
+            "container",
+            "node",
+        ],
+    ),
+];
+
+#[test]
+fn our_own_commands_use_what_others_can_use() {
+    let sources = Sources::read();
+    let exported = exported();
+    let internal = internal_functions(&sources);
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, full) in used_by_commands(&sources) {
+        let name = full[1..]
+            .iter()
+            .find(|part| part.starts_with(char::is_uppercase))
+            .or(full.last());
+        if full[0] == "client"
+            && let (Some(command), Some(name)) = (module.get(1), name)
+            && !exported.contains(name)
+        {
+            used.entry(command.clone())
+                .or_default()
+                .insert(name.clone());
+        }
+    }
+    for (module, tokens) in &sources.texts {
+        let Some(command) = module.get(1).filter(|_| module[0] == "commands") else {
+            continue;
+        };
+        for call in tokens.windows(3) {
+            if call[0] == "." && call[2] == "(" && internal.contains(&call[1]) {
+                used.entry(command.clone())
+                    .or_default()
+                    .insert(call[1].clone());
+            }
+        }
+    }
+    let allowed: BTreeMap<String, BTreeSet<String>> = NOT_EXPORTED
+        .iter()
+        .map(|(command, names)| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            ((*command).to_owned(), names.collect())
+        })
+        .collect();
+    assert_eq!(used, allowed);
+}
+
+/// Which paths our commands use, from the root of the crate.
+fn used_by_commands(sources: &Sources) -> Vec<(Module, Vec<String>)> {
+    let commands = sources
+        .texts
+        .iter()
+        .filter(|(module, _)| module[0] == "commands");
+    commands
+        .flat_map(|(module, tokens)| {
+            let paths = paths(tokens).into_iter();
+            let full = paths.filter_map(|(_, path)| sources.full(module, &path));
+            full.map(|full| (module.clone(), full)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The names that `src/lib.rs` makes public of `client`.
+fn exported() -> BTreeSet<String> {
+    let lib = sources::tokens(&fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let names = paths(&lib).into_iter();
+    let names: BTreeSet<_> = names
+        .filter(|(kind, path)| *kind == sources::Kind::PublicUse && path[0] == "client")
+        .filter_map(|(_, path)| path.last().cloned())
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    names
+}
+
+/// The functions of `client` that this crate alone may call, but for those that have the name of a public one.
+fn internal_functions(sources: &Sources) -> BTreeSet<String> {
+    let (mut internal, mut public) = (BTreeSet::new(), BTreeSet::new());
+    for (_, tokens) in sources
+        .texts
+        .iter()
+        .filter(|(module, _)| module[0] == "client")
+    {
+        for at in 3..tokens.len() {
+            if tokens[at - 1] != "fn" {
+                continue;
+            }
+            let before = &tokens[..at - 1];
+            let before = before.strip_suffix(&["const".to_owned()]).unwrap_or(before);
+            let name = tokens[at].clone();
+            if before.ends_with(&["pub".to_owned()]) {
+                public.insert(name);
+            } else if before.ends_with(&["(", "crate", ")"].map(str::to_owned)) {
+                internal.insert(name);
+            }
+        }
+    }
+    // Errors become exit codes everywhere; the others are names of methods of the commands' own types, too.
+    public.extend(["into_error", "of", "run"].map(str::to_owned));
+    &internal - &public
 }

@@ -6,8 +6,8 @@ use super::attach::{Session, StartSessionResponse};
 use super::builder::ClientBuilder;
 use super::command::Exec;
 use super::failure::{ClientError, ErrorKind};
-use super::forward::Destination;
-use super::forwarding::ForwardBuilder;
+use super::forward::{Destination, ForwardTarget};
+use super::forward_builder::ForwardBuilder;
 use super::stream::{self, Stream};
 use super::target::{Target, TargetName};
 use super::transfer::Transfer;
@@ -173,7 +173,27 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn forward(&self, target: &Target) -> ForwardBuilder {
-        ForwardBuilder::new(self, target)
+        ForwardBuilder::new(self, ForwardTarget::Id(target.id().to_owned()))
+    }
+
+    /// A [forward](Self::forward) whose target is looked up by its name whenever a session is started: it goes on when another node has the
+    /// name, after a replacement for one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a text that is no name. Whether there is such a target shows when the forward is started.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config {
+    /// #     targets: vec![sandbox::Target::new(1, "web-1")],
+    /// #     ..sandbox::Config::default()
+    /// # })?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// let forward = client.forward_by_name("web-1")?.remote("localhost", 5432).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn forward_by_name(&self, name: &str) -> Result<ForwardBuilder, ClientError> {
+        let name = TargetName::parse(name)?;
+        Ok(ForwardBuilder::new(self, ForwardTarget::Named(name)))
     }
 
     /// A connection to a port that the target reaches, without a local port. `localhost` is the target itself. Each stream is a session of
@@ -309,7 +329,12 @@ impl Client {
 
     /// Of one call that begins now.
     pub(super) fn limit(&self) -> Limit {
-        let limit = Limit::within(self.timeout);
+        self.limit_with(Duration::ZERO)
+    }
+
+    /// Of one call that begins now, and may take so much more.
+    pub(super) fn limit_with(&self, more: Duration) -> Limit {
+        let limit = Limit::within(bounded(self.timeout.saturating_add(more)));
         match &self.cancel {
             Some(cancel) => limit.or_cancelled(cancel),
             None => limit,

@@ -83,6 +83,8 @@ pub enum ErrorKind {
     OutputTooLong,
     /// The target has no such file.
     FileNotFound,
+    /// The path is a folder's, and a file's was expected.
+    IsDirectory,
     /// The target's user may not do that to the file.
     FileDenied,
     /// What arrived is not what was sent, or the file changed meanwhile.
@@ -124,6 +126,7 @@ impl ErrorKind {
     pub const fn fault(self) -> Fault {
         match self {
             Self::InvalidInput
+            | Self::IsDirectory
             | Self::Configuration
             | Self::TargetNotFound
             | Self::TargetAmbiguous
@@ -163,6 +166,7 @@ impl ErrorKind {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::InvalidInput => "correct the argument",
+            Self::IsDirectory => "copy it as a folder",
             Self::Configuration => "correct the setting that the text names",
             Self::Credentials => "log in again, or name a profile that has credentials",
             Self::Denied => "have the action allowed that the text names",
@@ -342,6 +346,7 @@ impl From<ClientError> for io::Error {
             ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
             ErrorKind::Denied | ErrorKind::FileDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::FileNotFound => io::ErrorKind::NotFound,
+            ErrorKind::IsDirectory => io::ErrorKind::IsADirectory,
             ErrorKind::ConnectionRefused => io::ErrorKind::ConnectionRefused,
             ErrorKind::TimedOut => io::ErrorKind::TimedOut,
             ErrorKind::SessionEnded | ErrorKind::SessionLost => io::ErrorKind::ConnectionAborted,

@@ -1,16 +1,14 @@
 //! Files to and from a target.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Client;
-use super::copy::{Copied, Copier, CopyError, CopyOptions, MOST_SESSIONS};
+use super::copy::{Copied, CopyOptions, CopyProgress, EntryOutcome, MOST_SESSIONS};
+use super::copying::{CopiedFolder, Copying};
 use super::failure::ClientError;
 use super::target::Target;
 use super::watch::bounded;
-use super::watch::watch;
-use crate::network::{Cancel, Stop};
 
 /// How many sessions a large file is worth unless somebody says otherwise.
 const SESSIONS: usize = 4;
@@ -34,12 +32,13 @@ const SESSIONS: usize = 4;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "nothing is copied before `upload` or `download`"]
+#[must_use = "nothing is copied before `upload`, `download` and the like"]
 pub struct Transfer {
     client: Client,
     target: Target,
     options: CopyOptions,
     timeout: Option<Duration>,
+    progress: CopyProgress,
 }
 
 impl Transfer {
@@ -54,6 +53,7 @@ impl Transfer {
                 reason: None,
             },
             timeout: None,
+            progress: CopyProgress::default(),
         }
     }
 
@@ -75,10 +75,21 @@ impl Transfer {
         self
     }
 
-    /// How long one file may take. Without it as long as bytes come.
+    /// How long a target is waited for, at the beginning, that is not connected. Without it that is an error at once.
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.options.wait = Some(bounded(time));
+        self
+    }
+
+    /// How long the copy of a file or a folder may take, or all from [`begin`](Self::begin) on. Without it as long as bytes come.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// How far all copies of this transfer are.
+    pub fn progress(&self) -> CopyProgress {
+        self.progress.clone()
     }
 
     /// A local file to one of the target's, which is replaced when all of it is there.
@@ -91,8 +102,7 @@ impl Transfer {
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
     ) -> Result<Copied, ClientError> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        self.run(|copier| copier.uploader().file(from, to))
+        self.once(|copying| copying.upload(from, to))
     }
 
     /// A file of the target's to a local one, which is replaced when all of it is there.
@@ -105,36 +115,74 @@ impl Transfer {
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
     ) -> Result<Copied, ClientError> {
-        let (from, to) = (from.as_ref(), to.as_ref());
-        self.run(|copier| copier.download(from, to))
+        self.once(|copying| copying.download(from, to))
     }
 
-    fn run(
+    /// What is in a local folder, into one of the target's, which is made if there is none. `tell` hears of each entry.
+    ///
+    /// # Errors
+    /// What ends the copy as a whole. An entry that is not copied does not: the result counts them.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (site, there) = (folder.path().join("site"), folder.path().join("there"));
+    /// # std::fs::create_dir_all(site.join("images"))?;
+    /// # std::fs::write(site.join("index.html"), "<p>")?;
+    /// # std::fs::write(site.join("images/1.png"), "PNG")?;
+    /// let copied = client.copy(&target).upload_folder(&site, &there, |entry| println!("{entry:?}"))?;
+    /// assert_eq!((copied.files, copied.bytes), (2, 6));
+    /// assert!(copied.is_complete());
+    /// # assert_eq!(std::fs::read(there.join("images/1.png"))?, b"PNG");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn upload_folder(
         &self,
-        copy: impl FnOnce(&Copier) -> Result<Copied, CopyError>,
-    ) -> Result<Copied, ClientError> {
-        let no_resources = |error| ClientError::resources(&error);
-        let cancel = Cancel::new().map_err(no_resources)?;
-        let why = Arc::new(OnceLock::<Stop>::new());
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        tell: impl FnMut(EntryOutcome),
+    ) -> Result<CopiedFolder, ClientError> {
+        self.once(|copying| copying.upload_folder(from, to, tell))
+    }
+
+    /// What is in a folder of the target's, into a local one, which is made if there is none. `tell` hears of each entry. Nothing that the
+    /// target names leads out of the folder.
+    ///
+    /// # Errors
+    /// As [`upload_folder`](Self::upload_folder), and [`FileNotFound`](crate::ErrorKind::FileNotFound) where there is no such folder.
+    pub fn download_folder(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        tell: impl FnMut(EntryOutcome),
+    ) -> Result<CopiedFolder, ClientError> {
+        self.once(|copying| copying.download_folder(from, to, tell))
+    }
+
+    /// Begins to copy many things, one after the other, in sessions that they share. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Local`](crate::ErrorKind::Local) when the system gives no thread or descriptor.
+    pub fn begin(&self) -> Result<Copying, ClientError> {
         let deadline = self.timeout.map(|time| Instant::now() + bounded(time));
-        let (end, tell) = (cancel.clone(), Arc::clone(&why));
-        let watched = watch(deadline, self.client.cancel(), move |stop| {
-            // Set once.
-            let _ = tell.set(stop);
-            end.cancel();
-        });
-        let _watched = watched.map_err(no_resources)?;
-        let copier = Copier::new(
+        Copying::begin(
             &self.client,
             self.target.id(),
             self.options.clone(),
-            &cancel,
-        )?;
-        let result = copy(&copier);
-        copier.finish();
-        result.map_err(|error| match why.get() {
-            Some(stop) => ClientError::stopped(*stop, "copying"),
-            None => error.into(),
-        })
+            &self.progress,
+            deadline,
+        )
+    }
+
+    fn once<T>(
+        &self,
+        copy: impl FnOnce(&mut Copying) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let mut copying = self.begin()?;
+        let result = copy(&mut copying);
+        copying.finish();
+        result
     }
 }

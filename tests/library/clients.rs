@@ -5,9 +5,10 @@ use std::thread;
 
 use sandbox::{Config, Credentials, Sandbox};
 use session_manager_plugin::{
-    Cancel, Client, ClientBuilder, ClientError, ErrorKind, Exec, Forward, ForwardBuilder,
-    ForwardEvent, ForwardEvents, Output, OutputReader, RemoteCommand, Session, SessionEnd,
-    SessionEvent, StartSessionResponse, Stdin, Stream, Target, Transfer,
+    Cancel, Client, ClientBuilder, ClientError, CopiedFolder, CopyProgress, Copying, EntryOutcome,
+    ErrorKind, Exec, Forward, ForwardBuilder, ForwardEvent, ForwardEvents, ForwardStatistics,
+    LocalAddress, Output, OutputReader, RemoteCommand, Session, SessionEnd, SessionEvent,
+    StartSessionResponse, Stdin, Stream, Target, Transfer,
 };
 
 use super::{client, echo, node, ping, sandbox, wait_for_no_session, wait_until};
@@ -20,12 +21,18 @@ const _: () = {
     is_send_and_sync::<Client>();
     is_send_and_sync::<ClientBuilder>();
     is_send_and_sync::<ClientError>();
+    is_send_and_sync::<CopiedFolder>();
+    is_send_and_sync::<CopyProgress>();
+    is_send_and_sync::<Copying>();
+    is_send_and_sync::<EntryOutcome>();
     is_send_and_sync::<OutputReader>();
     is_send_and_sync::<Exec>();
     is_send_and_sync::<Forward>();
     is_send_and_sync::<ForwardBuilder>();
     is_send_and_sync::<ForwardEvent>();
     is_send_and_sync::<ForwardEvents>();
+    is_send_and_sync::<ForwardStatistics>();
+    is_send_and_sync::<LocalAddress>();
     is_send_and_sync::<Output>();
     is_send_and_sync::<RemoteCommand>();
     is_send_and_sync::<Session>();

@@ -153,7 +153,7 @@ fn settings_and_arguments() {
             .remote("a", 1)
             .start()
     };
-    is(local("localhost:1"), ErrorKind::InvalidInput);
+    is(local("localhost"), ErrorKind::InvalidInput);
     is(local("127.0.0.1"), ErrorKind::InvalidInput);
     // No address of this machine.
     is(local("192.0.2.1:0"), ErrorKind::Local);

@@ -2,7 +2,9 @@
 
 mod clients;
 mod commands;
+mod copies;
 mod errors;
+mod forwards;
 mod public_api;
 mod published;
 mod redis;

@@ -172,7 +172,7 @@ fn a_forward_outlives_its_sessions_and_tells_of_them() {
         .start()
         .unwrap_err();
     assert_eq!(again.kind(), library::ErrorKind::Local, "{again}");
-    let address = forward.local_addr();
+    let address = forward.local_addr().clone();
     forward.stop().unwrap();
     wait_for_no_session(&sandbox);
     assert!(TcpStream::connect(address).is_err());

@@ -8,30 +8,52 @@ use std::time::{Duration, SystemTime};
 use super::digest;
 use super::remote::Starter;
 
-/// How far the copy is. Read by the thread that shows it.
+/// How far copies are, for another thread: see [`Transfer::progress`](crate::Transfer::progress). Clones count the same.
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// # let folder = tempfile::tempdir()?;
+/// # let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+/// # std::fs::write(&here, vec![7; 100_000])?;
+/// let copy = client.copy(&target);
+/// let progress = copy.progress();
+/// let copying = std::thread::spawn(move || copy.upload(&here, &there));
+/// while !copying.is_finished() {
+///     println!("{} of {} bytes", progress.carried(), progress.total());
+///     std::thread::sleep(std::time::Duration::from_millis(50));
+/// }
+/// assert_eq!(progress.carried(), 100_000);
+/// # assert_eq!(copying.join().unwrap()?.bytes, 100_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct CopyProgress(Arc<CopyCounters>);
+
 #[derive(Debug, Default)]
-pub struct Progress {
+struct CopyCounters {
     carried: AtomicU64,
     total: AtomicU64,
 }
 
-impl Progress {
-    /// Bytes that are there, those of earlier calls included.
+impl CopyProgress {
+    /// Bytes that have arrived, and those that an interrupted copy had left there.
     pub fn carried(&self) -> u64 {
-        self.carried.load(Ordering::Relaxed)
+        self.0.carried.load(Ordering::Relaxed)
     }
 
-    /// Bytes of all that is known of.
+    /// Bytes of all that is known of: it grows while a folder is looked through.
     pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+        self.0.total.load(Ordering::Relaxed)
     }
 
     pub(super) fn carry(&self, bytes: u64) {
-        self.carried.fetch_add(bytes, Ordering::Relaxed);
+        self.0.carried.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Ordering::Relaxed);
+        self.0.total.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -84,7 +106,7 @@ impl Copied {
 pub(super) struct CopyContext {
     pub(super) starter: Starter,
     pub(super) options: CopyOptions,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: CopyProgress,
 }
 
 impl CopyContext {

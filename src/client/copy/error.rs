@@ -22,7 +22,7 @@ pub enum CopyError {
     #[error("no such file or directory on the target")]
     Missing,
     /// The path is a folder's, and a file's was expected.
-    #[error("it is a directory (-r copies directories)")]
+    #[error("it is a directory")]
     Directory,
     /// Neither a file nor a folder.
     #[error("it is neither a file nor a directory")]
@@ -98,7 +98,8 @@ impl From<CopyError> for ClientError {
             CopyError::Broken(_) => ErrorKind::SessionLost,
             CopyError::Cancelled => ErrorKind::Cancelled,
             CopyError::Missing => ErrorKind::FileNotFound,
-            CopyError::Directory | CopyError::Special => ErrorKind::InvalidInput,
+            CopyError::Directory => ErrorKind::IsDirectory,
+            CopyError::Special => ErrorKind::InvalidInput,
             CopyError::Denied => ErrorKind::FileDenied,
             CopyError::Tool(_) => ErrorKind::ToolMissing,
             CopyError::Changed | CopyError::Different => ErrorKind::FileDiffers,

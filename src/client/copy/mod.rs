@@ -14,6 +14,7 @@ mod digest;
 mod down;
 mod error;
 mod fed;
+mod kind;
 mod local_file;
 mod pace;
 mod part;
@@ -27,19 +28,20 @@ mod up;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
-pub use context::{Copied, CopyOptions, Progress};
+pub use context::{Copied, CopyOptions, CopyProgress};
 pub use error::CopyError;
 pub use fed::OutputStream;
+pub use kind::RemoteKind;
 pub use tree::EntryOutcome;
-pub use up::{FarKind, Uploader};
+pub use up::Uploader;
 
 use crate::client::Client;
 use crate::network::Cancel;
 use context::CopyContext;
 use remote::{Ender, Starter};
+use up::UploadSession;
 
 /// The most sessions at a time.
 pub const MOST_SESSIONS: usize = 16;
@@ -47,6 +49,8 @@ pub const MOST_SESSIONS: usize = 16;
 /// Copies files to and from one target.
 pub struct Copier {
     context: CopyContext,
+    /// Of uploads, for the next one.
+    session: Option<UploadSession>,
     ender: Ender,
 }
 
@@ -73,15 +77,17 @@ impl Copier {
                     ender: ender.sender(),
                 },
                 options,
-                progress: Arc::default(),
+                progress: CopyProgress::default(),
             },
+            session: None,
             ender,
         })
     }
 
-    /// How far it is.
-    pub fn progress(&self) -> &Arc<Progress> {
-        &self.context.progress
+    /// The same, which counts here.
+    pub fn counting(mut self, progress: &CopyProgress) -> Self {
+        self.context.progress = progress.clone();
+        self
     }
 
     /// A file of the target's to a local one, which is replaced when all of it is there. A relative path begins in the home over there.
@@ -119,9 +125,18 @@ impl Copier {
         tree::download(&self.context, from, to, tell)
     }
 
-    /// Uploads, in sessions that several files share.
-    pub fn uploader(&self) -> Uploader<'_> {
-        Uploader::new(&self.context)
+    /// Uploads, in a session that the next uploads share.
+    ///
+    /// # Errors
+    /// What `work` gives.
+    pub fn upload<T>(
+        &mut self,
+        work: impl FnOnce(&mut Uploader<'_>) -> Result<T, CopyError>,
+    ) -> Result<T, CopyError> {
+        let mut uploader = Uploader::new(&self.context, self.session.take());
+        let result = work(&mut uploader);
+        self.session = uploader.into_session();
+        result
     }
 
     /// Runs a command whose stdin is what is read from a descriptor, to its end: these words, as they are. `take` gets what it prints. Its
@@ -140,7 +155,7 @@ impl Copier {
 
     /// Waits until all sessions are ended, a few seconds at most.
     pub fn finish(self) {
-        drop(self.context);
+        drop((self.session, self.context));
         self.ender.finish();
     }
 }

@@ -12,6 +12,7 @@ use super::context::{Copied, CopyContext};
 use super::digest::{self, Hash, HashKind, Hasher};
 use super::down::{again, piece};
 use super::error::CopyError;
+use super::kind::RemoteKind;
 use super::local_file::LocalFile;
 use super::plan::{Plan, Range, Ticket};
 use super::remote::{READING, RemoteScript, SILENCE, Way};
@@ -30,32 +31,27 @@ const LEAST_AHEAD: u64 = 512 << 10;
 /// What answers so late is far away: twice as much is on its way then, and in memory.
 const FAR: Duration = Duration::from_millis(100);
 
-/// What exists at a path of the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FarKind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-    /// Something else.
-    Special,
-    /// Nothing.
-    Nothing,
-}
-
 /// Uploads files one after the other.
 pub struct Uploader<'a> {
     pub(super) context: &'a CopyContext,
-    /// The session that orders go to, and which hash its target can make.
-    main: Option<(RemoteScript, HashKind)>,
+    main: Option<UploadSession>,
 }
 
+/// The session that orders go to, and which hash its target can make.
+pub(super) type UploadSession = (RemoteScript, HashKind);
+
 impl<'a> Uploader<'a> {
-    pub(super) fn new(context: &'a CopyContext) -> Self {
+    /// In the session of an earlier one, if there was one.
+    pub(super) fn new(context: &'a CopyContext, session: Option<UploadSession>) -> Self {
         Self {
             context,
-            main: None,
+            main: session,
         }
+    }
+
+    /// The session that is left, for the next one.
+    pub(super) fn into_session(self) -> Option<UploadSession> {
+        self.main
     }
 
     /// The session that orders go to.
@@ -77,16 +73,16 @@ impl<'a> Uploader<'a> {
     ///
     /// # Errors
     /// See [`CopyError`].
-    pub fn kind(&mut self, path: &Path) -> Result<FarKind, CopyError> {
+    pub fn kind(&mut self, path: &Path) -> Result<RemoteKind, CopyError> {
         self.retry(|uploader| {
             let (remote, _) = uploader.main()?;
             remote.order(&format!("kind {}", name(path)))?;
             let line = remote.line(SILENCE)?;
             Ok(match line.as_str() {
-                "kind file" => FarKind::File,
-                "kind folder" => FarKind::Folder,
-                "kind special" => FarKind::Special,
-                "kind none" => FarKind::Nothing,
+                "kind file" => RemoteKind::File,
+                "kind folder" => RemoteKind::Folder,
+                "kind special" => RemoteKind::Special,
+                "kind none" => RemoteKind::Nothing,
                 _ => return Err(remote.garbled()),
             })
         })
@@ -299,7 +295,7 @@ pub(super) fn kept(context: &CopyContext, facts: FileFacts) -> FileFacts {
 }
 
 /// A session that takes orders.
-fn start(context: &CopyContext) -> Result<(RemoteScript, HashKind), CopyError> {
+fn start(context: &CopyContext) -> Result<UploadSession, CopyError> {
     let mut remote = RemoteScript::start(&context.starter, Way::Terminal, script::up())?;
     let kind = remote.begin()?;
     Ok((remote, kind))

@@ -1,7 +1,6 @@
 //! Messages to the port thread and from it.
 
 use std::io;
-use std::sync::atomic::AtomicU64;
 
 use super::destination::Destination;
 use super::standing::{RouteId, SessionNumber};
@@ -67,17 +66,4 @@ pub(super) enum ForwardReport {
     Complaint(String),
     /// The thread cannot go on.
     Broken(io::Error),
-}
-
-/// What is shown while it goes on; changed by the thread alone.
-#[derive(Debug, Default)]
-pub struct Statistics {
-    /// Local connections that a session carries.
-    pub connections: AtomicU64,
-    /// Bytes to the remote, of all connections so far.
-    pub sent: AtomicU64,
-    /// Bytes from the remote.
-    pub received: AtomicU64,
-    /// Established sessions.
-    pub sessions: AtomicU64,
 }

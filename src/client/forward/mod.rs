@@ -15,6 +15,7 @@ mod route;
 mod socks;
 mod standing;
 mod start;
+mod statistics;
 mod supervisor;
 
 use std::sync::Arc;
@@ -25,11 +26,11 @@ pub use crate::session::port::ListenAddress;
 pub use destination::{BadDestination, Destination};
 pub use event::ForwardEvent;
 pub use local::LocalAddress;
-pub use messages::Statistics;
-pub use options::{ForwardOptions, LocalForward, Resolve, Unresolved};
+pub use options::{ForwardOptions, ForwardTarget, LocalForward};
 #[doc(hidden)]
 pub use socks::negotiate;
 pub(in crate::client) use start::start_for;
+pub use statistics::ForwardStatistics;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -38,6 +39,7 @@ use crate::sanitise;
 use crate::session::port::{BindError, Bound, Listener};
 use crate::waker::mailbox;
 use port::PortThread;
+use statistics::Counters;
 use supervisor::Supervisor;
 
 /// Forwards that are open.
@@ -46,7 +48,7 @@ pub struct Forwarding {
     events: Receiver<ForwardEvent>,
     control: Sender<()>,
     locals: Vec<LocalAddress>,
-    statistics: Arc<Statistics>,
+    counters: Arc<Counters>,
 }
 
 impl Client {
@@ -64,7 +66,7 @@ impl Client {
             locals.push(local(&forward.local, listener.bound()));
             bound.push((listener, forward.remote.clone()));
         }
-        let statistics = Arc::<Statistics>::default();
+        let counters = Arc::<Counters>::default();
         let (sender, events) = unbounded();
         let (control, orders_to_stop) = bounded(1);
         let run = || {
@@ -76,13 +78,8 @@ impl Client {
                 options.sessions.max(1)
             };
             let waker = mailbox.waker().clone();
-            let thread = PortThread::new(
-                bound,
-                most,
-                (orders, waker),
-                reports,
-                Arc::clone(&statistics),
-            )?;
+            let thread =
+                PortThread::new(bound, most, (orders, waker), reports, Arc::clone(&counters))?;
             let on_demand = options.on_demand;
             let cancel = Cancel::new()?;
             let supervisor = Supervisor::new(
@@ -107,7 +104,7 @@ impl Client {
             events,
             control,
             locals,
-            statistics,
+            counters,
         })
     }
 }
@@ -124,8 +121,8 @@ impl Forwarding {
     }
 
     /// What goes through.
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+    pub fn statistics(&self) -> ForwardStatistics {
+        self.counters.read()
     }
 
     /// Closes ports and connections, and ends the sessions, within 5 seconds. That it is done is told as [`ForwardEvent::Ended`].

@@ -1,24 +1,51 @@
 //! What is to be forwarded, and how.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::destination::Destination;
 use crate::client::Client;
 use crate::client::failure::ClientError;
+use crate::client::target::{TargetError, TargetName};
+use crate::error::Meaning;
 use crate::network::Limit;
 use crate::session::port::ListenAddress;
 
-/// Finds the id of the target, whenever a session is started: another node may have its name by then.
-pub type Resolve = dyn Fn(&Client, &Limit) -> Result<String, Unresolved> + Send + Sync;
+/// Where sessions are started.
+#[derive(Debug, Clone)]
+pub enum ForwardTarget {
+    /// Always there.
+    Id(String),
+    /// On what has this name when a session is started: another node may have it by then.
+    Named(TargetName),
+}
 
 /// Why the target was not found.
 #[derive(Debug, Clone)]
-pub struct Unresolved {
+pub(super) struct Unresolved {
     /// In words for the user.
     pub error: ClientError,
     /// Whether there may be one later.
     pub is_temporary: bool,
+}
+
+impl ForwardTarget {
+    /// Its id now.
+    pub(super) fn resolve(&self, client: &Client, limit: &Limit) -> Result<String, Unresolved> {
+        let name = match self {
+            Self::Id(id) => return Ok(id.clone()),
+            Self::Named(name) => name,
+        };
+        match name.resolve(client.api(), limit) {
+            Ok(target) => Ok(target.id().to_owned()),
+            Err(error) => Err(Unresolved {
+                is_temporary: match &error {
+                    TargetError::Api(error) => error.failure().meaning == Meaning::Temporary,
+                    error => error.is_temporary(),
+                },
+                error: error.into(),
+            }),
+        }
+    }
 }
 
 /// One local address, and where its connections go.
@@ -31,10 +58,10 @@ pub struct LocalForward {
 }
 
 /// What is to be forwarded, and how.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ForwardOptions {
     /// The target.
-    pub target: Arc<Resolve>,
+    pub target: ForwardTarget,
     /// At least one.
     pub forwards: Vec<LocalForward>,
     /// Over how many sessions the connections of each destination are spread, at most.

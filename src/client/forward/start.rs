@@ -1,12 +1,10 @@
 //! Starts one session for a destination, in a thread of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::destination::Destination;
-use super::options::{ForwardOptions, Unresolved};
-
+use super::options::{ForwardOptions, ForwardTarget, Unresolved};
 use crate::aws::{ApiError, StartRequest};
 use crate::client::failure::{ClientError, ErrorKind};
 use crate::client::target::Target;
@@ -48,7 +46,10 @@ pub(super) fn start(
     limit: &Limit,
 ) -> Result<Ready, StartFailure> {
     let limit = limit.at_most(START_TIMEOUT);
-    let target = (options.target)(client, &limit).map_err(StartFailure::of_target)?;
+    let target = options
+        .target
+        .resolve(client, &limit)
+        .map_err(StartFailure::of_target)?;
     let request = request(&target, destination, local_port, options.reason.clone());
     let asked = Asked::new(request.document_name.as_deref(), &request.parameters);
     let session = client
@@ -80,9 +81,8 @@ pub(in crate::client) fn start_for(
     destination: &Destination,
     limit: &Limit,
 ) -> Result<Ready, ClientError> {
-    let id = target.id().to_owned();
     let options = ForwardOptions {
-        target: Arc::new(move |_, _| Ok(id.clone())),
+        target: ForwardTarget::Id(target.id().to_owned()),
         forwards: Vec::new(),
         sessions: 1,
         on_demand: false,

@@ -91,6 +91,22 @@ impl TargetName {
         Ok(Self::Name(text.to_owned()))
     }
 
+    /// As it was given.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Id(text) | Self::Name(text) => text.clone(),
+            Self::Task {
+                cluster,
+                name,
+                container,
+            } => {
+                let container = container.iter().map(|container| format!("/{container}"));
+                format!("ecs:{cluster}/{name}{}", container.collect::<String>())
+            }
+            Self::Tag { key, value } => format!("tag:{key}={value}"),
+        }
+    }
+
     /// The id, where it is one: nothing needs to be looked up.
     pub fn id(&self) -> Option<&str> {
         match self {
@@ -120,19 +136,7 @@ impl TargetName {
 /// As it may be shown.
 impl fmt::Display for TargetName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Id(text) | Self::Name(text) => text.clone(),
-            Self::Task {
-                cluster,
-                name,
-                container,
-            } => {
-                let container = container.iter().map(|container| format!("/{container}"));
-                format!("ecs:{cluster}/{name}{}", container.collect::<String>())
-            }
-            Self::Tag { key, value } => format!("tag:{key}={value}"),
-        };
-        formatter.write_str(&sanitise::line_within(&text, 100))
+        formatter.write_str(&sanitise::line_within(&self.text(), 100))
     }
 }
 

@@ -1,11 +1,17 @@
 //! Which file is copied to which path, by the rules of cp(1), and the result of each.
 
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::write_all::write_all;
 use crate::cli::CpOrder;
-use crate::client::copy::{Copied, Copier, CopyError, EntryOutcome, FarKind, Uploader};
+use crate::client::copy::{Copied, EntryOutcome, RemoteKind};
+use crate::client::{ClientError, Copying, ErrorKind};
+
+/// What is said of a directory where a file was expected.
+const HOW_DIRECTORIES: &str = "(-r copies directories)";
 
 /// What happened to one path.
 pub(super) enum Event {
@@ -14,7 +20,7 @@ pub(super) enum Event {
     /// Something was passed over.
     Skipped(PathBuf),
     /// Something was not copied.
-    Failed(PathBuf, CopyError),
+    Failed(PathBuf, String),
 }
 
 /// The result of all copies.
@@ -33,45 +39,54 @@ pub(super) fn can_go_on(order: &CpOrder) -> bool {
 
 /// Copies all of it.
 pub(super) fn run(
-    copier: &Copier,
+    copying: &mut Copying,
     order: &CpOrder,
     recursive: bool,
     tell: &mut dyn FnMut(Event),
 ) -> Summary {
     let mut teller = Teller { tell, failed: 0 };
-    match order {
+    let result = match order {
         CpOrder::Down { from, to, .. } => match to {
-            Some(to) => down(copier, from, to, recursive, &mut teller),
+            Some(to) => down(copying, from, to, recursive, &mut teller),
             None => {
                 let path = &from[0];
-                let result = copier
-                    .download_to(path, &mut |bytes| write_all(rustix::stdio::stdout(), bytes));
-                teller.file(path, result.map(|_| None));
+                let result = copying.download_to(path, Stdout);
+                teller.file(path, result.map(|_| None))
             }
         },
-        CpOrder::Up { from, to, .. } => {
-            let mut uploader = copier.uploader();
-            match from {
-                Some(from) => up(&mut uploader, from, to, recursive, &mut teller),
-                None => {
-                    let result = place(&mut uploader, Path::new("-"), to, false)
-                        .and_then(|to| uploader.stream(rustix::stdio::stdin(), &to));
-                    teller.file(Path::new("-"), result.map(Some));
+        CpOrder::Up { from, to, .. } => match from {
+            Some(from) => up(copying, from, to, recursive, &mut teller),
+            None => {
+                let path = Path::new("-");
+                match place(copying, path, to, false) {
+                    Ok(to) => {
+                        let result = copying.upload_from(rustix::stdio::stdin(), to);
+                        teller.file(path, result.map(Some))
+                    }
+                    Err(why) => teller.not_placed(path, why),
                 }
             }
-        }
+        },
+    };
+    if result.is_break() {
+        log::info!("copying was interrupted");
     }
     Summary {
         failed: teller.failed,
     }
 }
 
-fn down(copier: &Copier, from: &[PathBuf], to: &Path, recursive: bool, teller: &mut Teller<'_>) {
+fn down(
+    copying: &mut Copying,
+    from: &[PathBuf],
+    to: &Path,
+    recursive: bool,
+    teller: &mut Teller<'_>,
+) -> ControlFlow<()> {
     let is_folder = to.is_dir();
     if !is_folder && (from.len() > 1 || ends_with_slash(to)) {
-        let error = CopyError::Local("it is no directory".to_owned());
-        teller.failed(to, error);
-        return;
+        teller.complain(to, "it is no directory".to_owned());
+        return ControlFlow::Continue(());
     }
     for path in from {
         let to = match path.file_name() {
@@ -79,77 +94,75 @@ fn down(copier: &Copier, from: &[PathBuf], to: &Path, recursive: bool, teller: &
             _ => to.to_owned(),
         };
         if recursive {
-            let result = copier.download_folder(path, &to, &mut |entry| {
-                teller.entry(path, entry);
-            });
+            let result = copying.download_folder(path, &to, |entry| teller.entry(path, entry));
             match result {
-                Ok(()) => continue,
+                // Each entry was reported already.
+                Ok(_) => continue,
                 // No folder.
-                Err(CopyError::Missing) => {}
-                Err(CopyError::Cancelled) => return teller.failed(path, CopyError::Cancelled),
+                Err(error) if error.kind() == ErrorKind::FileNotFound => {}
                 Err(error) => {
-                    teller.failed(path, error);
+                    teller.failed(path, &error)?;
                     continue;
                 }
             }
         }
-        match copier.download(path, &to) {
-            Err(CopyError::Cancelled) => return teller.failed(path, CopyError::Cancelled),
-            result => teller.file(path, result.map(Some)),
-        }
+        let result = copying.download(path, &to);
+        teller.file(path, result.map(Some))?;
     }
+    ControlFlow::Continue(())
 }
 
 fn up(
-    uploader: &mut Uploader<'_>,
+    copying: &mut Copying,
     from: &[PathBuf],
     to: &Path,
     recursive: bool,
     teller: &mut Teller<'_>,
-) {
+) -> ControlFlow<()> {
     for path in from {
         let is_folder = path.is_dir();
         if is_folder && !recursive {
-            teller.failed(path, CopyError::Directory);
+            teller.complain(path, format!("it is a directory {HOW_DIRECTORIES}"));
             continue;
         }
         if let Err(error) = path.metadata() {
-            let error = CopyError::Local(error.to_string());
-            teller.failed(path, error);
+            teller.complain(path, error.to_string());
             continue;
         }
-        let result = place(uploader, path, to, from.len() > 1).and_then(|to| {
-            if is_folder {
-                let told = uploader.folder(path, &to, &mut |entry| teller.entry(path, entry));
-                told.map(|()| None)
-            } else {
-                uploader.file(path, &to).map(Some)
+        let to = match place(copying, path, to, from.len() > 1) {
+            Ok(to) => to,
+            Err(why) => {
+                teller.not_placed(path, why)?;
+                continue;
             }
-        });
-        match result {
-            Err(CopyError::Cancelled) => return teller.failed(path, CopyError::Cancelled),
-            // Each entry was reported already.
-            Ok(None) => {}
-            result => teller.file(path, result),
-        }
+        };
+        let result = if is_folder {
+            // Each entry is reported.
+            let told = copying.upload_folder(path, &to, |entry| teller.entry(path, entry));
+            told.map(|_| None)
+        } else {
+            copying.upload(path, &to).map(Some)
+        };
+        teller.file(path, result)?;
     }
+    ControlFlow::Continue(())
 }
 
 /// The path on the target: inside the destination if that is a folder there, otherwise the destination itself.
 fn place(
-    uploader: &mut Uploader<'_>,
+    copying: &mut Copying,
     from: &Path,
     to: &Path,
     must_be_folder: bool,
-) -> Result<PathBuf, CopyError> {
-    match uploader.kind(to)? {
-        FarKind::Folder => match from.file_name() {
+) -> Result<PathBuf, NotPlaced> {
+    match copying.kind(to).map_err(NotPlaced::Unknown)? {
+        RemoteKind::Folder => match from.file_name() {
             Some(name) if from != Path::new("-") => Ok(to.join(name)),
             None => Ok(to.to_owned()),
-            Some(_) => Err(CopyError::Far("the destination is a directory".to_owned())),
+            Some(_) => Err(NotPlaced::Unfit("the destination is a directory")),
         },
         _ if must_be_folder || ends_with_slash(to) => {
-            Err(CopyError::Far("the destination is no directory".to_owned()))
+            Err(NotPlaced::Unfit("the destination is no directory"))
         }
         _ => Ok(to.to_owned()),
     }
@@ -159,6 +172,28 @@ fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 
+/// Why there is no path on the target.
+enum NotPlaced {
+    /// What is there could not be asked.
+    Unknown(ClientError),
+    /// What is there does not fit.
+    Unfit(&'static str),
+}
+
+/// Ours, however slow its reader is.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_all(rustix::stdio::stdout(), bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Counts what failed.
 struct Teller<'a> {
     tell: &'a mut dyn FnMut(Event),
@@ -166,17 +201,42 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn file(&mut self, path: &Path, result: Result<Option<Copied>, CopyError>) {
+    fn file(
+        &mut self,
+        path: &Path,
+        result: Result<Option<Copied>, ClientError>,
+    ) -> ControlFlow<()> {
         match result {
             Ok(Some(copied)) => (self.tell)(Event::File(path.to_owned(), copied)),
             Ok(None) => {}
-            Err(error) => self.failed(path, error),
+            Err(error) => return self.failed(path, &error),
         }
+        ControlFlow::Continue(())
     }
 
-    fn failed(&mut self, path: &Path, error: CopyError) {
+    fn failed(&mut self, path: &Path, error: &ClientError) -> ControlFlow<()> {
+        match error.kind() {
+            ErrorKind::Cancelled => {
+                self.failed += 1;
+                return ControlFlow::Break(());
+            }
+            ErrorKind::IsDirectory => self.complain(path, format!("{error} {HOW_DIRECTORIES}")),
+            _ => self.complain(path, error.to_string()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn not_placed(&mut self, path: &Path, why: NotPlaced) -> ControlFlow<()> {
+        match why {
+            NotPlaced::Unknown(error) => return self.failed(path, &error),
+            NotPlaced::Unfit(text) => self.complain(path, format!("on the target: {text}")),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn complain(&mut self, path: &Path, text: String) {
         self.failed += 1;
-        (self.tell)(Event::Failed(path.to_owned(), error));
+        (self.tell)(Event::Failed(path.to_owned(), text));
     }
 
     fn entry(&mut self, root: &Path, entry: EntryOutcome) {
@@ -187,7 +247,10 @@ impl Teller<'_> {
         match entry {
             EntryOutcome::File(below, copied) => (self.tell)(Event::File(path(below), copied)),
             EntryOutcome::Skipped(below) => (self.tell)(Event::Skipped(path(below))),
-            EntryOutcome::Failed(below, error) => self.failed(&path(below), error),
+            EntryOutcome::Failed(below, error) => {
+                // What was interrupted says so itself, at its end.
+                let _ = self.failed(&path(below), &error);
+            }
         }
     }
 }

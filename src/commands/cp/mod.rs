@@ -1,5 +1,5 @@
-//! `cp`: files to and from a target. What carries them is [`client::copy`](crate::client::copy); here are stdin, stdout, signals, what the
-//! user sees, and the exit code.
+//! `cp`: files to and from a target. What carries them is [`Transfer`](crate::Transfer); here are stdin, stdout, signals, what the user
+//! sees, and the exit code.
 //!
 //! It needs `ssm:StartSession` (with the documents AWS-StartNonInteractiveCommand and AWS-StartInteractiveCommand),
 //! `ssmmessages:OpenDataChannel` and `ssm:TerminateSession`.
@@ -14,9 +14,8 @@ use crossbeam_channel::{after, bounded, never, select, unbounded};
 
 use super::Surroundings;
 use crate::cli::{Cp, CpOrder};
-use crate::client::Cancel;
-use crate::client::copy::{Copier, CopyOptions};
 use crate::client::target::TargetError;
+use crate::client::{Cancel, ClientError};
 use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::terminal::print;
@@ -36,21 +35,27 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let client = around.client(&cp.starting.account)?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
     let wait = cp.starting.wait();
-    let options = CopyOptions {
-        sessions: cp.sessions,
-        preserve: cp.preserve,
-        wait,
-        reason: cp.starting.reason.clone(),
-    };
     let (CpOrder::Down { target, .. } | CpOrder::Up { target, .. }) = &order;
     // Signals end the program meanwhile: there is nothing to clean up.
     let (target, ()) = client
         .reach(target, wait, |_, _| Ok(()))
         .map_err(TargetError::into_error)?;
     let signals = around.catch_signals()?;
-    let copier = Copier::new(&client, target.id(), options, &cancel)
-        .map_err(|error| Error::Start(error.to_string()))?;
-    let mut show = Show::new(cp, copier.progress());
+    let mut transfer = client
+        .with_cancel(&cancel)
+        .copy(&target)
+        .sessions(cp.sessions);
+    if cp.preserve {
+        transfer = transfer.preserve();
+    }
+    if let Some(wait) = wait {
+        transfer = transfer.wait(wait);
+    }
+    if let Some(reason) = &cp.starting.reason {
+        transfer = transfer.reason(reason);
+    }
+    let mut copying = transfer.begin().map_err(ClientError::into_error)?;
+    let mut show = Show::new(cp, transfer.progress());
     let (sender, events) = unbounded();
     let (finished, done) = bounded(1);
     let recursive = cp.recursive;
@@ -62,9 +67,9 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
                 // After a signal the receiver is gone.
                 let _ = sender.send(event);
             };
-            let summary = copying::run(&copier, &order, recursive, &mut tell);
+            let summary = copying::run(&mut copying, &order, recursive, &mut tell);
             drop(sender);
-            copier.finish();
+            copying.finish();
             let _ = finished.send(summary);
         })
         .map_err(|error| out_of_resources(&error))?;

@@ -1,7 +1,6 @@
 //! What the user sees of a copy: one status line on a terminal, a line for what failed, or JSON.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::termios::isatty;
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::copying::Event;
 use crate::cli::Cp;
-use crate::client::copy::{CopyError, Progress};
+use crate::client::copy::CopyProgress;
 use crate::sanitise;
 use crate::terminal::print;
 
@@ -20,17 +19,17 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Show {
     is_json: bool,
     has_line: bool,
-    progress: Arc<Progress>,
+    progress: CopyProgress,
     /// When the first byte came, and how many bytes an earlier call had copied.
     since: Option<(Instant, u64)>,
 }
 
 impl Show {
-    pub(super) fn new(cp: &Cp, progress: &Arc<Progress>) -> Self {
+    pub(super) fn new(cp: &Cp, progress: CopyProgress) -> Self {
         Self {
             is_json: cp.json,
             has_line: !cp.json && !cp.quiet && isatty(rustix::stdio::stderr()),
-            progress: Arc::clone(progress),
+            progress,
             since: None,
         }
     }
@@ -68,8 +67,7 @@ impl Show {
                     self.line(&path, &format!("skipped: {message}"));
                 }
             }
-            Event::Failed(_, CopyError::Cancelled) => {}
-            Event::Failed(path, error) => self.line(&path, &error.to_string()),
+            Event::Failed(path, why) => self.line(&path, &why),
         }
     }
 

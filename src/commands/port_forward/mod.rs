@@ -3,20 +3,17 @@
 mod child;
 mod show;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, at, never, select};
 
 use super::Surroundings;
 use crate::cli::PortForward;
-use crate::client::ClientError;
-use crate::client::forward::{
-    ForwardEvent, ForwardOptions, Forwarding, LocalForward, Resolve, Unresolved,
-};
-use crate::client::target::{TargetError, TargetName};
-use crate::error::{Error, Meaning};
-use crate::session::port::raise_open_files;
+use crate::client::forward::{ForwardEvent, LocalAddress, LocalForward};
+use crate::client::target::TargetName;
+use crate::client::{Client, ClientError, Forward, ForwardBuilder};
+use crate::error::Error;
+use crate::session::port::{ListenAddress, raise_open_files};
 use crate::terminal::signals::{Signal, Signals};
 use child::Child;
 use show::ForwardShow;
@@ -36,7 +33,7 @@ pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Er
     let forwards = command.forwards(around.settings.local_host.as_deref())?;
     let name = command.connection.target(&around.environment)?;
     let mut show = ForwardShow::new(command, &name.to_string(), &forwards, around);
-    let code = match begin(command, around, forwards, name, &mut show) {
+    let code = match begin(command, around, &forwards, &name, &mut show) {
         Err(error @ Error::OldAgent(_)) if command.can_be_session() => return Err(error),
         Err(error) => {
             show.failed(&error);
@@ -51,8 +48,8 @@ pub(super) fn run(command: &PortForward, around: &Surroundings) -> Result<u8, Er
 fn begin(
     command: &PortForward,
     around: &Surroundings,
-    forwards: Vec<LocalForward>,
-    name: TargetName,
+    forwards: &[LocalForward],
+    name: &TargetName,
     show: &mut ForwardShow,
 ) -> Result<u8, Error> {
     let client = around.client(&command.connection.starting.account)?;
@@ -63,20 +60,14 @@ fn begin(
         let caught = signals.catch(&[Signal::Stop]);
         caught.map_err(|error| crate::session::out_of_resources(&error))?;
     }
-    let forwarding = client.open_forwards(ForwardOptions {
-        target: resolver(name),
-        forwards,
-        sessions: command.sessions(),
-        on_demand: command.on_demand,
-        once: command.is_once(),
-        wait: command.connection.starting.wait(),
-        reason: command.connection.starting.reason.clone(),
-    })?;
-    show.locals(&forwarding);
+    let forward = builder(&client, command, forwards, name)
+        .and_then(ForwardBuilder::open)
+        .map_err(ClientError::into_error)?;
+    show.locals(forward.locals());
     ForwardRun {
         command,
         around,
-        forwarding,
+        forward,
         signals,
         show,
         child: None,
@@ -87,27 +78,53 @@ fn begin(
     .run()
 }
 
-/// Finds the target whenever a session is started.
-fn resolver(name: TargetName) -> Arc<Resolve> {
-    Arc::new(
-        move |client, limit| match name.resolve(client.api(), limit) {
-            Ok(target) => Ok(target.id().to_owned()),
-            Err(error) => Err(Unresolved {
-                is_temporary: match &error {
-                    TargetError::Api(error) => error.failure().meaning == Meaning::Temporary,
-                    error => error.is_temporary(),
-                },
-                error: error.into(),
-            }),
-        },
-    )
+/// All that the command line says of them.
+fn builder(
+    client: &Client,
+    command: &PortForward,
+    forwards: &[LocalForward],
+    name: &TargetName,
+) -> Result<ForwardBuilder, ClientError> {
+    let starting = &command.connection.starting;
+    let mut builder = client
+        .forward_by_name(&name.text())?
+        .sessions(command.sessions());
+    if command.on_demand {
+        builder = builder.on_demand();
+    }
+    if command.is_once() {
+        builder = builder.once();
+    }
+    if let Some(wait) = starting.wait() {
+        builder = builder.wait(wait);
+    }
+    if let Some(reason) = &starting.reason {
+        builder = builder.reason(reason);
+    }
+    for (index, forward) in forwards.iter().enumerate() {
+        if index > 0 {
+            builder = builder.and();
+        }
+        builder = match &forward.local {
+            ListenAddress::Port(port, None) => builder.local_port(*port),
+            ListenAddress::Port(port, Some(host)) => {
+                builder.local(LocalAddress::Port(host.clone(), *port))
+            }
+            ListenAddress::Unix(path) => builder.local_socket(path),
+        };
+        builder = match &forward.remote {
+            Some(remote) => builder.remote(remote.host().unwrap_or("localhost"), remote.port()),
+            None => builder.socks(),
+        };
+    }
+    Ok(builder)
 }
 
 /// The state of the command.
 struct ForwardRun<'a> {
     command: &'a PortForward,
     around: &'a Surroundings,
-    forwarding: Forwarding,
+    forward: Forward,
     signals: Signals,
     show: &'a mut ForwardShow,
     child: Option<Child>,
@@ -121,8 +138,8 @@ struct ForwardRun<'a> {
 
 impl ForwardRun<'_> {
     fn run(mut self) -> Result<u8, Error> {
-        self.unready = self.forwarding.locals().len();
-        let events = self.forwarding.events().clone();
+        self.unready = self.forward.locals().len();
+        let events = self.forward.events().receiver().clone();
         let signals = self.signals.incoming().clone();
         loop {
             let ended: Receiver<u8> = self
@@ -152,7 +169,7 @@ impl ForwardRun<'_> {
                     self.child = None;
                     self.stop(code.unwrap_or(1));
                 }
-                recv(status) -> _ => self.show.status(self.forwarding.statistics()),
+                recv(status) -> _ => self.show.status(&self.forward.statistics()),
                 recv(deadline) -> _ => return self.give_up(),
             }
         }
@@ -165,7 +182,7 @@ impl ForwardRun<'_> {
         }
         self.unready = self.unready.saturating_sub(1);
         if self.unready == 0 && !self.command.command.is_empty() && self.code.is_none() {
-            let locals = self.forwarding.locals();
+            let locals = self.forward.locals();
             match Child::start(&self.command.command, locals, &self.around.environment) {
                 Ok(child) => self.child = Some(child),
                 Err((code, why)) => {
@@ -216,7 +233,7 @@ impl ForwardRun<'_> {
         self.code.get_or_insert(code);
         self.deadline = Some(Instant::now() + STOP_TIMEOUT);
         self.show.stop();
-        self.forwarding.stop();
+        self.forward.close();
     }
 
     /// Something has not ended within its time.
@@ -235,7 +252,10 @@ impl ForwardRun<'_> {
     /// Waits for the end of the sessions, and for nothing else.
     fn run_to_end(self, code: u8) -> Result<u8, Error> {
         let deadline = self.deadline.unwrap_or_else(Instant::now);
-        while let Ok(event) = self.forwarding.events().recv_deadline(deadline) {
+        let events = self.forward.events();
+        while let Some(event) =
+            events.next_within(deadline.saturating_duration_since(Instant::now()))
+        {
             match event {
                 ForwardEvent::Ended(_) => break,
                 event => self.show.event(&event),

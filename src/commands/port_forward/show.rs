@@ -1,6 +1,5 @@
 //! What the user sees of forwards: a line when each is ready, notices, a status line on a terminal; or JSON.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustix::termios::tcgetwinsize;
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::Surroundings;
 use super::super::json::error as error_object;
 use crate::cli::PortForward;
-use crate::client::forward::{ForwardEvent, Forwarding, LocalAddress, LocalForward, Statistics};
+use crate::client::forward::{ForwardEvent, ForwardStatistics, LocalAddress, LocalForward};
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
@@ -69,8 +68,8 @@ impl ForwardShow {
     }
 
     /// Where the forwards listen.
-    pub(super) fn locals(&mut self, forwarding: &Forwarding) {
-        self.locals = forwarding.locals().to_vec();
+    pub(super) fn locals(&mut self, locals: &[LocalAddress]) {
+        self.locals = locals.to_vec();
     }
 
     /// Shows what happened.
@@ -233,9 +232,8 @@ impl ForwardShow {
     }
 
     /// Writes the status line.
-    pub(super) fn status(&mut self, statistics: &Statistics) {
-        let read = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
-        let (sent, received) = (read(&statistics.sent), read(&statistics.received));
+    pub(super) fn status(&mut self, statistics: &ForwardStatistics) {
+        let (sent, received) = (statistics.sent, statistics.received);
         let total = sent.saturating_add(received);
         let now = Instant::now();
         let seconds = now
@@ -246,10 +244,10 @@ impl ForwardShow {
         self.last = (now, total);
         let line = format!(
             "connections {}, sent {}, received {}, {rate}/s, sessions {}, reconnects {}",
-            read(&statistics.connections),
+            statistics.connections,
             bytes(as_f64(sent)),
             bytes(as_f64(received)),
-            read(&statistics.sessions),
+            statistics.sessions,
             self.reconnects
         );
         if raw::in_foreground() {

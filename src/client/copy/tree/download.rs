@@ -54,14 +54,14 @@ pub(in super::super) fn download(
         let entry = match copied {
             Ok(copied) => EntryOutcome::File(path, copied),
             Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-            Err(error) => EntryOutcome::Failed(path, error),
+            Err(error) => EntryOutcome::Failed(path, error.into()),
         };
         (receiver.tell)(entry);
     }
     // What is in them is there by now; the innermost first.
     for (path, facts) in receiver.folders.iter().rev() {
         if let Err(error) = receiver.root.keep(path, *facts) {
-            (receiver.tell)(EntryOutcome::Failed(path.clone(), error));
+            (receiver.tell)(EntryOutcome::Failed(path.clone(), error.into()));
         }
     }
     Ok(())
@@ -139,13 +139,15 @@ impl Receiver<'_> {
                     let (facts, path) = described(&remote, rest)?;
                     let made = self.root.folder(&path);
                     self.keep(path.clone(), facts)?;
-                    made.err().map(|error| EntryOutcome::Failed(path, error))
+                    made.err()
+                        .map(|error| EntryOutcome::Failed(path, error.into()))
                 }
                 "link" => {
                     let (name, target) = rest.split_once(' ').ok_or_else(|| remote.garbled())?;
                     let (name, target) = (path(name)?, path(target)?);
                     let made = self.root.link(&name, &target);
-                    made.err().map(|error| EntryOutcome::Failed(name, error))
+                    made.err()
+                        .map(|error| EntryOutcome::Failed(name, error.into()))
                 }
                 "file" => {
                     let (facts, path) = described(&remote, rest)?;
@@ -163,17 +165,17 @@ impl Receiver<'_> {
                                 large.push(path);
                                 None
                             }
-                            Err(error) => Some(EntryOutcome::Failed(path, error)),
+                            Err(error) => Some(EntryOutcome::Failed(path, error.into())),
                         }
                     } else {
                         Some(self.small(&mut remote, facts, path)?)
                     }
                 }
                 "special" => Some(EntryOutcome::Skipped(path(rest)?)),
-                "denied" => Some(EntryOutcome::Failed(path(rest)?, CopyError::Denied)),
+                "denied" => Some(EntryOutcome::Failed(path(rest)?, CopyError::Denied.into())),
                 // Of a folder, which was counted.
                 "shut" => {
-                    let shut = EntryOutcome::Failed(path(rest)?, CopyError::Denied);
+                    let shut = EntryOutcome::Failed(path(rest)?, CopyError::Denied.into());
                     match &mut batch {
                         Some(batch) => batch.told.push(shut),
                         None => (self.tell)(shut),
@@ -250,7 +252,7 @@ impl Receiver<'_> {
         self.context.progress.carry(bytes.len() as u64);
         Ok(match result {
             Ok(copied) => EntryOutcome::File(path, copied),
-            Err(error) => EntryOutcome::Failed(path, error),
+            Err(error) => EntryOutcome::Failed(path, error.into()),
         })
     }
 

@@ -141,7 +141,7 @@ impl Batch {
             };
             match written {
                 Ok((part, copied)) => self.files.push((path, part, copied)),
-                Err(error) => self.told.push(EntryOutcome::Failed(path, error)),
+                Err(error) => self.told.push(EntryOutcome::Failed(path, error.into())),
             }
         }
     }
@@ -171,12 +171,12 @@ impl Batch {
         for (path, part, copied) in self.files.drain(..) {
             self.told.push(match part.rename() {
                 Ok(()) => EntryOutcome::File(path, copied),
-                Err(error) => EntryOutcome::Failed(path, error),
+                Err(error) => EntryOutcome::Failed(path, error.into()),
             });
         }
         for (path, target) in self.links.drain(..) {
             if let Err(error) = root.link(&path, &target) {
-                self.told.push(EntryOutcome::Failed(path, error));
+                self.told.push(EntryOutcome::Failed(path, error.into()));
             }
         }
     }

@@ -94,7 +94,7 @@ fn upload(
             match kept {
                 Ok(()) => {}
                 Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-                Err(error) => tell(EntryOutcome::Failed(path.clone(), error)),
+                Err(error) => tell(EntryOutcome::Failed(path.clone(), error.into())),
             }
         }
     }
@@ -134,7 +134,7 @@ fn collect(
         Err(error) => {
             tell(EntryOutcome::Failed(
                 below.clone(),
-                CopyError::local(&full, &error),
+                CopyError::local(&full, &error).into(),
             ));
             return Ok(());
         }
@@ -149,19 +149,19 @@ fn collect(
                 Ok(target) => items.push((below.clone(), Item::Link(target))),
                 Err(error) => tell(EntryOutcome::Failed(
                     below.clone(),
-                    CopyError::local(&full, &error),
+                    CopyError::local(&full, &error).into(),
                 )),
             },
             Ok(found) if found.is_dir() && below.components().count() >= DEEPEST => {
                 let error = CopyError::Local("it is too deep".to_owned());
-                tell(EntryOutcome::Failed(below.clone(), error));
+                tell(EntryOutcome::Failed(below.clone(), error.into()));
             }
             Ok(found) if found.is_dir() => collect(root, below, items, tell)?,
             Ok(found) if found.is_file() => items.push((below.clone(), Item::File(found.len()))),
             Ok(_) => tell(EntryOutcome::Skipped(below.clone())),
             Err(error) => tell(EntryOutcome::Failed(
                 below.clone(),
-                CopyError::local(&full, &error),
+                CopyError::local(&full, &error).into(),
             )),
         }
         below.pop();
@@ -215,7 +215,7 @@ impl Sender<'_> {
                 let entry = match uploader.file(&full, &self.to.join(path)) {
                     Ok(copied) => EntryOutcome::File(path.clone(), copied),
                     Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
-                    Err(error) => EntryOutcome::Failed(path.clone(), error),
+                    Err(error) => EntryOutcome::Failed(path.clone(), error.into()),
                 };
                 (self.tell)(entry);
                 self.done = next + 1;
@@ -229,7 +229,7 @@ impl Sender<'_> {
                 });
                 if let Err(error) = added {
                     self.send_pack(uploader, &mut pending, next)?;
-                    (self.tell)(EntryOutcome::Failed(path.clone(), error));
+                    (self.tell)(EntryOutcome::Failed(path.clone(), error.into()));
                     self.done = next + 1;
                 } else if pack.is_full() {
                     self.send_pack(uploader, &mut pending, next + 1)?;
@@ -342,7 +342,7 @@ impl Sender<'_> {
                 Err(error) => {
                     // Told in its place, but nobody answers it.
                     self.settle(uploader, pending, 0, 0)?;
-                    (self.tell)(EntryOutcome::Failed(path.clone(), error));
+                    (self.tell)(EntryOutcome::Failed(path.clone(), error.into()));
                     self.is_done(index);
                 }
             },
@@ -383,7 +383,10 @@ impl Sender<'_> {
                     let path = self.items[index].0.clone();
                     match (word, copied) {
                         ("no", _) => {
-                            (self.tell)(EntryOutcome::Failed(path, CopyError::of_refusal(rest)));
+                            (self.tell)(EntryOutcome::Failed(
+                                path,
+                                CopyError::of_refusal(rest).into(),
+                            ));
                         }
                         (_, Some(copied)) => (self.tell)(EntryOutcome::File(path, copied)),
                         (_, None) => {}

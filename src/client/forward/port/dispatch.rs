@@ -192,7 +192,7 @@ impl PortThread {
         let peer = waiting.peer.name();
         let key = session.begin(id, waiting.forward, peer.clone(), token);
         self.owners.insert(token, Owner::Stream(key, id));
-        self.statistics.connections.fetch_add(1, Ordering::Relaxed);
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
         self.report(ForwardReport::Opened {
             key,
             forward: waiting.forward,
@@ -203,7 +203,7 @@ impl PortThread {
     /// Ends a session that carries nothing.
     pub(super) fn release(&mut self, index: usize) {
         let session = self.sessions.swap_remove(index);
-        self.statistics.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
         self.report(ForwardReport::Released { key: session.key });
     }
 

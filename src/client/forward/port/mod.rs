@@ -15,9 +15,10 @@ use crossbeam_channel::Sender;
 use mio::{Events, Interest, Token};
 
 use super::destination::Destination;
-use super::messages::{ForwardOrder, ForwardReport, Statistics};
+use super::messages::{ForwardOrder, ForwardReport};
 use super::socks::Negotiation;
 use super::standing::{ForwardSession, RouteId, SessionNumber};
+use super::statistics::Counters;
 use crate::session::port::{
     Acceptor, EndedEarly, Listener, MuxEvent, Peer, PortPoll, Socket, Unread, WAKER,
 };
@@ -98,7 +99,7 @@ pub(super) struct PortThread {
     owners: HashMap<Token, Owner>,
     next_token: usize,
     reports: Sender<ForwardReport>,
-    statistics: Arc<Statistics>,
+    counters: Arc<Counters>,
     is_stopped: bool,
 }
 
@@ -112,7 +113,7 @@ impl PortThread {
         most: usize,
         (orders, waker): (MailboxReceiver<ForwardOrder>, Waker),
         reports: Sender<ForwardReport>,
-        statistics: Arc<Statistics>,
+        counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let poll = PortPoll::new(orders)?;
         let mut routes = Vec::new();
@@ -145,7 +146,7 @@ impl PortThread {
             clients: HashMap::new(),
             owners: HashMap::new(),
             reports,
-            statistics,
+            counters,
             is_stopped: false,
         })
     }
@@ -247,7 +248,7 @@ impl PortThread {
                         is_expendable,
                         now,
                     ));
-                    self.statistics.sessions.fetch_add(1, Ordering::Relaxed);
+                    self.counters.sessions.fetch_add(1, Ordering::Relaxed);
                     self.routes[route].starting -= 1;
                     self.dispatch(route, now);
                 }
@@ -347,7 +348,7 @@ impl PortThread {
                 None => index += 1,
                 Some(end) => {
                     let session = self.sessions.swap_remove(index);
-                    self.statistics.sessions.fetch_sub(1, Ordering::Relaxed);
+                    self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
                     self.report(ForwardReport::Ended {
                         key: session.key,
                         end,
@@ -363,8 +364,8 @@ impl PortThread {
     fn tell(&mut self, index: usize, now: Instant) {
         let session = &mut self.sessions[index];
         let (sent, received) = session.moved();
-        self.statistics.sent.fetch_add(sent, Ordering::Relaxed);
-        self.statistics
+        self.counters.sent.fetch_add(sent, Ordering::Relaxed);
+        self.counters
             .received
             .fetch_add(received, Ordering::Relaxed);
         let key = session.key;
@@ -377,7 +378,7 @@ impl PortThread {
                         continue;
                     };
                     self.owners.remove(&connection.token);
-                    self.statistics.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.counters.connections.fetch_sub(1, Ordering::Relaxed);
                     self.report(ForwardReport::Closed {
                         key,
                         forward: connection.forward,
