@@ -5,6 +5,7 @@
 //! | while something is awaited | 10 s | 10 s more |
 //! | idle | 30 s | 15 s more |
 //! | after a change of the system's routes or addresses, and after a sleep of the machine | none | 3 s |
+//! | after one that leads new connections elsewhere | 0.2 s | 1.3 s more |
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +23,10 @@ const IDLE: Rule = Rule {
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 /// How long a probe may be, which goes out because the path may be another.
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
+/// Where new connections would begin at another address, this one is most likely dead. What was under way when that came about is given a
+/// moment, so that the answer is none to a ping of before.
+const MOVED_PAUSE: Duration = Duration::from_millis(200);
+const MOVED_ANSWER: Duration = Duration::from_millis(1300);
 /// What comes within this after a probe may have been under way before the path changed; only the pong counts.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 /// A burst of changes is one probe, and so are several of them in a row.
@@ -119,6 +124,16 @@ impl Liveness {
                 is_probe: true,
             });
         }
+    }
+
+    /// The system would make a new connection from another address than this one has: the path is another, and this connection is likely
+    /// to be without one.
+    pub fn path_moved(&mut self, now: Instant) {
+        self.wanted = Some(Wanted {
+            at: now + MOVED_PAUSE,
+            answer: MOVED_ANSWER,
+            is_probe: true,
+        });
     }
 
     /// Reading begins again after a time in which nothing could be received.

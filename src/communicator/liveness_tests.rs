@@ -161,6 +161,20 @@ fn p72_a_change_of_the_path_is_answered_in_three_seconds_and_a_burst_is_one_ping
 }
 
 #[test]
+fn p72_where_new_connections_go_elsewhere_the_answer_is_due_sooner() {
+    let mut harness = Harness::standing();
+    harness.path_changed();
+    assert_eq!(harness.check_now(false), LivenessAction::Ping);
+    // One change is many, and only the last may say so. The answer to the ping before is none to this.
+    let moved = harness.now();
+    harness.liveness.path_moved(moved);
+    harness.pong();
+    let end = moved.duration_since(harness.start.0).as_secs() + 30;
+    harness.run_until(end, false);
+    assert!(harness.now() < moved + Duration::from_millis(1600));
+}
+
+#[test]
 fn p24_p72_after_a_sleep_the_answer_is_due_in_three_seconds() {
     let mut harness = Harness::standing();
     assert_eq!(harness.run_until(10, false), []);

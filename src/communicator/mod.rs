@@ -3,7 +3,6 @@
 mod dial;
 mod liveness;
 mod metered;
-mod routes;
 mod stream_url;
 
 use std::io;
@@ -21,11 +20,11 @@ pub use liveness::{Liveness, LivenessAction};
 pub use stream_url::StreamUrl;
 
 use crate::error::{Failure, Meaning};
+use crate::network::{PathWatch, SocketPath};
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::waker::{WakeReceiver, timespec};
 use metered::Metered;
-use routes::RouteWatch;
 
 /// Near one TLS record: measured, larger and smaller ones are slower.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -53,8 +52,6 @@ pub struct Connection {
     blocked: bool,
     /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
     large: Option<Bytes>,
-    /// None where the system does not tell of changes.
-    routes: Option<RouteWatch>,
 }
 
 /// What was read.
@@ -136,7 +133,6 @@ impl Connection {
             redactor,
             blocked: false,
             large: None,
-            routes: RouteWatch::open(),
         }
     }
 
@@ -277,14 +273,15 @@ impl Connection {
         self.blocked
     }
 
-    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed,
-    /// or the time has come.
+    /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed
+    /// (if `path` is watched), or the time has come.
     ///
     /// # Errors
     /// When the system refuses, which it does not.
     pub fn wait(
         &self,
         wake_receiver: &WakeReceiver,
+        path: Option<&PathWatch>,
         reading: bool,
         until: Instant,
     ) -> io::Result<Woken> {
@@ -293,10 +290,8 @@ impl Connection {
         events.set(PollFlags::OUT, self.blocked);
         let mut descriptors = Vec::with_capacity(3);
         descriptors.push(PollFd::new(wake_receiver, PollFlags::IN));
-        let routes_at = self.routes.as_ref().map(|routes| {
-            descriptors.push(PollFd::new(routes, PollFlags::IN));
-            descriptors.len() - 1
-        });
+        descriptors.extend(path.map(|path| PollFd::new(path, PollFlags::IN)));
+        let path_at = descriptors.len() - 1;
         let socket_at = descriptors.len();
         // A descriptor without events still reports a hang-up: left out, or it would spin.
         if !events.is_empty() {
@@ -309,8 +304,7 @@ impl Connection {
             Ok(_) | Err(rustix::io::Errno::INTR) => {
                 let is_ready = |descriptor: &PollFd<'_>| !descriptor.revents().is_empty();
                 let is_ready_at = |at: usize| descriptors.get(at).is_some_and(is_ready);
-                let by_routes = routes_at.is_some_and(is_ready_at)
-                    && self.routes.as_ref().is_some_and(RouteWatch::take_change);
+                let by_routes = is_ready_at(path_at) && path.is_some_and(PathWatch::take_change);
                 Ok(Woken {
                     by_waker: is_ready_at(0),
                     by_socket: is_ready_at(socket_at),
@@ -319,6 +313,11 @@ impl Connection {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the system would do with the connection, were it a new one.
+    pub fn path(&self) -> SocketPath {
+        SocketPath::of(self.websocket.get_ref().get_ref().tcp())
     }
 
     /// Says good-bye, as far as the socket takes it.

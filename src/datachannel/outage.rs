@@ -39,6 +39,13 @@ pub(super) const WORK: u32 = 20;
 /// However long the last connection or try took, the next dial comes within this.
 const LATEST: Duration = Duration::from_millis(500);
 
+/// After a change of the path the next try begins within this: an address and its route come one after the other.
+const PATH_SETTLES: Duration = Duration::from_millis(100);
+/// How far such a try is from the one before it; and how far such tries are apart, but for so many in a row.
+const PATH_GAP: Duration = Duration::from_millis(500);
+const PATH_GAP_LATER: Duration = Duration::from_secs(5);
+const PATH_TRIES: u32 = 5;
+
 /// How far dials are apart.
 #[derive(Debug, Clone, Copy)]
 struct Gap {
@@ -61,6 +68,8 @@ pub(super) struct Outage {
     pub(super) last_try: Option<Instant>,
     /// When the next one begins, once it was asked for.
     pub(super) next_try: Option<Instant>,
+    /// When a change of the path may bring a try forward without being one of [`PATH_TRIES`] in a row.
+    path_free_at: Instant,
     /// Whether the last connection carried [`WORK`], though it did not last.
     pub(super) worked: bool,
     /// Dials in a row that were refused, but for those that are excused.
@@ -105,6 +114,7 @@ impl Outage {
             tries: 0,
             last_try: None,
             next_try: None,
+            path_free_at: now,
             worked: false,
             refusals: 0,
             is_excused: false,
@@ -147,6 +157,24 @@ impl Outage {
         let at = at.min(self.until);
         self.next_try = Some(at);
         at
+    }
+
+    /// The path is another: what was not answered is tried again soon.
+    pub(super) fn path_changed(&mut self, now: Instant) {
+        let Some(next_try) = self.next_try else {
+            return;
+        };
+        let tries_left = self
+            .path_free_at
+            .checked_sub(PATH_GAP_LATER * (PATH_TRIES - 1));
+        let mut at = (now + PATH_SETTLES).max(tries_left.unwrap_or(now));
+        if let Some(last) = self.last_try {
+            at = at.max(last + PATH_GAP);
+        }
+        if at < next_try && !self.reasons.is_answer_last() {
+            self.path_free_at = self.path_free_at.max(now) + PATH_GAP_LATER;
+            self.next_try = Some(at);
+        }
     }
 
     /// When the user is told that the connection is broken.
@@ -194,6 +222,11 @@ impl Reasons {
         } else {
             self.unanswered = (self.unanswered.0.saturating_add(1), Some(reason));
         }
+    }
+
+    /// Whether what failed last was answered.
+    const fn is_answer_last(&self) -> bool {
+        self.answer.is_some() && self.unanswered.0 == 0
     }
 
     pub(super) const fn is_empty(&self) -> bool {

@@ -10,6 +10,9 @@
 //! | up to a minute | 3 to 8 s apart; about 1 s after a connection that was of use |
 //! | from then on | 5 to 20 s apart; about 5 s after one that was of use |
 //!
+//! A change of the system's routes or addresses brings the next try forward, unless the last one was answered: then there is a path, and it
+//! is the service that needs time. Such tries are bounded on their own, for machines whose routes change all the time.
+//!
 //! A try has less time than would keep the next one waiting beyond that, and full jitter is within these bounds: many clients that lose the
 //! same gateway must not come back in step.
 
@@ -171,6 +174,13 @@ impl Recovery {
     /// The user wants another connection at once, however soon that is after the last (`~r`).
     pub const fn hurry(&mut self) {
         self.is_hurried = true;
+    }
+
+    /// The system's routes or addresses have changed: what failed for want of a path may work now, and the next try begins soon.
+    pub fn path_changed(&mut self, now: Instant) {
+        if let Some(outage) = self.outage.as_mut().filter(|_| self.connection.is_none()) {
+            outage.path_changed(now);
+        }
     }
 
     /// Whether the present connection is to be given up for another.

@@ -94,6 +94,52 @@ fn p65_dials_are_paced_and_never_too_rare() {
     }
 }
 
+/// An outage of so many tries that nobody answered, a long one since; and the moment after the last of them.
+fn unanswered(tries: u32) -> (Recovery, Instant) {
+    let mut now = Instant::now();
+    let mut recovery = broken(now);
+    for _ in 0..tries {
+        now = now.max(recovery.next_try(1.0, now));
+        recovery.begin_try(now).unwrap();
+        recovery.resume_failed(&unreachable(), now).unwrap();
+    }
+    (recovery, now)
+}
+
+#[test]
+fn p72_a_change_of_the_path_brings_the_next_try_forward() {
+    let (mut recovery, mut now) = unanswered(20);
+    now += second(1);
+    assert!(recovery.next_try(1.0, now) > now + second(10));
+    recovery.path_changed(now);
+    let next = recovery.next_try(1.0, now);
+    assert!(next <= now + second(1), "{:?}", next - now);
+    // Where the service has answered, there is a path, and it wants time.
+    recovery.begin_try(next).unwrap();
+    recovery.resume_failed(&bye(), next).unwrap();
+    let planned = recovery.next_try(1.0, next);
+    recovery.path_changed(next);
+    assert_eq!(recovery.next_try(1.0, next), planned);
+}
+
+#[test]
+fn p65_a_path_that_changes_all_the_time_makes_no_storm() {
+    let (mut recovery, start) = unanswered(20);
+    let mut now = start;
+    let mut tries = 0;
+    while now < start + second(600) {
+        if recovery.next_try(1.0, now) <= now {
+            recovery.begin_try(now).unwrap();
+            recovery.resume_failed(&unreachable(), now).unwrap();
+            tries += 1;
+        }
+        now += Duration::from_millis(50);
+        recovery.next_try(1.0, now);
+        recovery.path_changed(now);
+    }
+    assert!((100..=126).contains(&tries), "{tries} in ten minutes");
+}
+
 #[test]
 fn p65_a_connection_that_answers_and_closes_changes_nothing() {
     for has_message in [false, true] {

@@ -11,7 +11,7 @@ use super::reconnect::{FirstTries, Recovery};
 use super::shared::ChannelState;
 use crate::communicator::{Broken, Connection, DialError, Dialer, StreamUrl};
 use crate::error::{Error, Failure, Meaning};
-use crate::network::{Cancel, ConnectError, Limit};
+use crate::network::{Cancel, ConnectError, Limit, PathWatch};
 use crate::random;
 use crate::secret::Secret;
 use crate::waker::WakeReceiver;
@@ -169,7 +169,8 @@ impl Reconnector {
             .map_or(Ok(None), |sign| sign(&self.stream_url, clock, limit))
     }
 
-    /// The next connection after one that broke. None when the session is being left meanwhile.
+    /// The next connection after one that broke. None when the session is being left meanwhile. What waits on a path that has changed
+    /// (where `path` is watched) begins afresh.
     ///
     /// # Errors
     /// How the session ends instead.
@@ -178,6 +179,7 @@ impl Reconnector {
         broken: &Broken,
         shared: &ChannelState,
         wake_receiver: &WakeReceiver,
+        path: Option<&PathWatch>,
     ) -> Result<Option<Connection>, End> {
         let failure = broken.failure();
         if self.resume.is_none() {
@@ -188,7 +190,7 @@ impl Reconnector {
         shared.or_end(broke)?;
         let mut was_denied = false;
         loop {
-            let limit = shared.wait_for_try(wake_receiver);
+            let limit = shared.wait_for_try(wake_receiver, path);
             if shared.cancel.is_cancelled() {
                 return Ok(None);
             }
@@ -257,22 +259,31 @@ impl Reconnector {
 
 impl ChannelState {
     /// Sleeps until the next try begins: when its time has come, or the user wants it. The end of all tries.
-    fn wait_for_try(&self, wake_receiver: &WakeReceiver) -> Limit {
+    fn wait_for_try(&self, wake_receiver: &WakeReceiver, path: Option<&PathWatch>) -> Limit {
         loop {
             let now = Instant::now();
+            let has_path_changed = path.is_some_and(PathWatch::take_change);
             let (at, until) = {
                 // Nobody needs to be told of this.
                 let mut sequence = self.sequence();
                 let recovery = sequence.recovery();
+                let planned = recovery.next_try(random::share(), now);
+                if has_path_changed {
+                    recovery.path_changed(now);
+                }
                 let at = recovery.next_try(random::share(), now);
+                if at < planned {
+                    log::info!("routes or addresses have changed: the next try begins at once");
+                }
                 (at, recovery.ends_at().unwrap_or(at))
             };
             let limit = Limit::until(until).or_cancelled(&self.cancel);
             if at <= now || self.cancel.is_cancelled() {
-                return limit;
+                return limit.or_path_gone(path);
             }
             if wake_receiver.arm() {
                 let mut woken = vec![PollFd::new(wake_receiver, PollFlags::IN)];
+                woken.extend(path.map(|path| PollFd::new(path, PollFlags::IN)));
                 let ended = limit.poll(&mut woken, Some(at - now)).is_err();
                 wake_receiver.disarm();
                 if ended {

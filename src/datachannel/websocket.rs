@@ -19,7 +19,7 @@ use super::{Delivery, ENCRYPTION_UNSUPPORTED, End, SequenceState, SessionKey};
 use crate::communicator::{Broken, Connection, Incoming, Liveness, LivenessAction};
 use crate::message::content::{KmsEncryptionParameters, OpenDataChannel, to_json};
 use crate::message::{Message, MessageType};
-use crate::network::Limit;
+use crate::network::{Limit, PathWatch, SocketPath};
 use crate::waker::WakeReceiver;
 
 /// The agent waits 15 s for the handshake's response.
@@ -71,6 +71,10 @@ pub(super) struct Driver {
     /// What was read for them, bytes.
     bytes_read: usize,
     pace: ReadPace,
+    /// Tells of changes of routes and addresses, over all connections.
+    path: Option<PathWatch>,
+    /// Where the present connection's path led at the last change.
+    socket_path: SocketPath,
 }
 
 /// Whether the session goes on.
@@ -103,6 +107,8 @@ impl Driver {
             received: Vec::new(),
             bytes_read: 0,
             pace: ReadPace::default(),
+            path: None,
+            socket_path: SocketPath::Same,
         }
     }
 
@@ -123,6 +129,8 @@ impl Driver {
             .reconnector
             .connect(&self.shared.cancel)
             .map_err(End::Failed)?;
+        // None where the system does not tell.
+        self.path = PathWatch::open();
         loop {
             let Err(broken) = self.drive(connection) else {
                 return Ok(());
@@ -132,9 +140,12 @@ impl Driver {
             if self.dispatch() == Flow::Over {
                 return Ok(());
             }
-            let reconnected =
-                self.reconnector
-                    .reconnect(&broken, &self.shared, &self.wake_receiver)?;
+            let reconnected = self.reconnector.reconnect(
+                &broken,
+                &self.shared,
+                &self.wake_receiver,
+                self.path.as_ref(),
+            )?;
             connection = match reconnected {
                 Some(connection) => connection,
                 None => return Ok(()),
@@ -156,6 +167,11 @@ impl Driver {
             sequence.set_reading_paused(!self.gate_is_open, now);
         });
         let mut liveness = Liveness::new(now, SystemTime::now());
+        // Of the time before, when there was no connection yet.
+        self.socket_path = SocketPath::Same;
+        if self.path.as_ref().is_some_and(PathWatch::take_change) {
+            self.path_changed(&connection, &mut liveness)?;
+        }
         // Whether it is worth a look: something may be there.
         let mut may_read = true;
         loop {
@@ -358,7 +374,7 @@ impl Driver {
     }
 
     /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
-    fn sleep(&self, connection: &Connection, liveness: &mut Liveness) -> Result<bool, Broken> {
+    fn sleep(&mut self, connection: &Connection, liveness: &mut Liveness) -> Result<bool, Broken> {
         let has_work = {
             let mut sequence = self.shared.sequence();
             // What was transmitted has timers.
@@ -378,7 +394,7 @@ impl Driver {
         let check_at = liveness.next_check(!self.gate_is_open);
         let until = gather_until.map_or(check_at, |at| at.min(check_at));
         let reads = self.gate_is_open && gather_until.is_none();
-        let woken = connection.wait(&self.wake_receiver, reads, until);
+        let woken = connection.wait(&self.wake_receiver, self.path.as_ref(), reads, until);
         self.wake_receiver.disarm();
         let woken = woken.map_err(|error| {
             Broken::new(format!(
@@ -386,10 +402,36 @@ impl Driver {
             ))
         })?;
         if woken.by_routes {
-            log::info!("routes or addresses have changed: is the other side still there?");
-            liveness.path_changed(Instant::now());
+            self.path_changed(connection, liveness)?;
         }
         Ok(woken.by_socket || gather_until.is_some_and(|at| at <= Instant::now()))
+    }
+
+    /// Routes or addresses have changed: whether the connection still has a path.
+    fn path_changed(
+        &mut self,
+        connection: &Connection,
+        liveness: &mut Liveness,
+    ) -> Result<(), Broken> {
+        let path = connection.path();
+        let before = std::mem::replace(&mut self.socket_path, path);
+        let now = Instant::now();
+        match path {
+            SocketPath::Gone => {
+                return Err(Broken::new("this machine's address is another one now"));
+            }
+            SocketPath::Elsewhere if before != path => {
+                log::info!(
+                    "new connections would take another path: is the other side still there?"
+                );
+                liveness.path_moved(now);
+            }
+            SocketPath::Elsewhere | SocketPath::Same => {
+                log::info!("routes or addresses have changed: is the other side still there?");
+                liveness.path_changed(now);
+            }
+        }
+        Ok(())
     }
 }
 

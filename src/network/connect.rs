@@ -17,6 +17,11 @@ use crate::error::Meaning;
 
 /// How long one address may try alone before the next is tried beside it (RFC 8305, section 5: "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// When all addresses are tried and none has answered for so long, they are tried afresh: the system repeats what got no answer ever more
+/// rarely, and a path that is there again would not be seen for seconds.
+const AFRESH: Duration = Duration::from_secs(1);
+/// Attempts at a time; of more the oldest are given up.
+const MOST_ATTEMPTS: usize = 8;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -230,16 +235,20 @@ fn race(addresses: &[SocketAddr], limit: &Limit) -> io::Result<TcpStream> {
     let mut waiting = addresses.iter();
     let mut attempts: Vec<mio::net::TcpStream> = Vec::new();
     let mut failure: Option<io::Error> = None;
-    let mut next_attempt = Some(Instant::now());
+    let mut next_attempt = Instant::now();
+    let mut all_are_tried = false;
     loop {
-        if next_attempt.is_some_and(|time| Instant::now() >= time) || attempts.is_empty() {
+        if Instant::now() >= next_attempt || attempts.is_empty() {
             match waiting.next() {
                 Some(address) => {
                     debug!("connecting to {address}");
+                    if attempts.len() == MOST_ATTEMPTS {
+                        attempts.remove(0);
+                    }
                     match mio::net::TcpStream::connect(*address) {
                         Ok(socket) => {
                             attempts.push(socket);
-                            next_attempt = Some(Instant::now() + ATTEMPT_DELAY);
+                            next_attempt = Instant::now() + ATTEMPT_DELAY;
                         }
                         Err(error) => failure = Some(worse(failure, error)),
                     }
@@ -249,15 +258,19 @@ fn race(addresses: &[SocketAddr], limit: &Limit) -> io::Result<TcpStream> {
                     let nothing = || io::Error::other("there is no address to try");
                     return Err(failure.unwrap_or_else(nothing));
                 }
-                None => next_attempt = None,
+                None => {
+                    all_are_tried = true;
+                    waiting = addresses.iter();
+                    next_attempt = Instant::now() + AFRESH - ATTEMPT_DELAY;
+                }
             }
         }
         let mut descriptors: Vec<PollFd<'_>> = attempts
             .iter()
             .map(|socket| PollFd::new(socket, PollFlags::OUT))
             .collect();
-        let time = next_attempt.map(|time| time.saturating_duration_since(Instant::now()));
-        limit.poll(&mut descriptors, time)?;
+        let time = next_attempt.saturating_duration_since(Instant::now());
+        limit.poll(&mut descriptors, Some(time))?;
         let ready = descriptors
             .iter()
             .position(|descriptor| !descriptor.revents().is_empty());
@@ -268,9 +281,12 @@ fn race(addresses: &[SocketAddr], limit: &Limit) -> io::Result<TcpStream> {
             Ok(None) => attempts.push(socket),
             Ok(Some(error)) | Err(error) => {
                 debug!("not connected: {error}");
+                if all_are_tried && attempts.is_empty() {
+                    return Err(worse(failure, error));
+                }
                 failure = Some(worse(failure, error));
                 // The next address need not wait any longer.
-                next_attempt = next_attempt.map(|_| Instant::now());
+                next_attempt = Instant::now();
             }
         }
     }

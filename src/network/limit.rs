@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::path_watch::PathWatch;
+
 /// Ends the waits of every [`Limit`] made with it, at once and for good. Cheap to clone.
 ///
 /// ```
@@ -98,6 +100,8 @@ impl Stop {
 pub struct Limit {
     deadline: Instant,
     cancel: Option<Cancel>,
+    /// What began on a path that is no more is given up, to begin afresh.
+    path: Option<PathWatch>,
 }
 
 impl Limit {
@@ -106,6 +110,7 @@ impl Limit {
         Self {
             deadline,
             cancel: None,
+            path: None,
         }
     }
 
@@ -126,7 +131,16 @@ impl Limit {
     pub fn at_most(&self, time: Duration) -> Self {
         Self {
             deadline: self.deadline.min(Instant::now() + time),
-            cancel: self.cancel.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The same, but no longer than a moment after the path has changed, where nothing comes from then on.
+    #[must_use]
+    pub fn or_path_gone(&self, path: Option<&PathWatch>) -> Self {
+        Self {
+            path: path.cloned(),
+            ..self.clone()
         }
     }
 
@@ -138,7 +152,9 @@ impl Limit {
         if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
             return Err(Stop::Cancelled);
         }
-        match self.deadline.checked_duration_since(Instant::now()) {
+        let gone_at = self.path.as_ref().and_then(PathWatch::gone_at);
+        let deadline = gone_at.map_or(self.deadline, |at| at.min(self.deadline));
+        match deadline.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => Err(Stop::TimedOut),
         }
@@ -193,13 +209,28 @@ impl Limit {
                 PollFlags::IN,
             ));
         }
+        if let Some(path) = &self.path {
+            descriptors.push(PollFd::new(path, PollFlags::IN));
+        }
         let result = poll(descriptors, timeout.as_ref());
+        let path_may_differ = self.path.is_some()
+            && descriptors
+                .last()
+                .is_some_and(|last| !last.revents().is_empty());
         descriptors.truncate(asked);
         match result {
             Err(rustix::io::Errno::INTR) | Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
         let ready = descriptors.iter().any(|one| !one.revents().is_empty());
+        if let Some(path) = &self.path {
+            if path_may_differ {
+                path.look();
+            }
+            if ready {
+                path.carries();
+            }
+        }
         if !ready {
             self.remaining()?;
         }

@@ -5,9 +5,11 @@ mod certificate;
 mod connect;
 mod limit;
 mod no_proxy;
+mod path_watch;
 mod probe;
 mod proxy;
 mod read_ahead;
+mod routes;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod tunnel;
 
 pub use connect::ConnectError;
 pub use limit::{Cancel, Limit, Stop};
+pub use path_watch::{PathWatch, SocketPath};
 pub use probe::Probe;
 pub use proxy::{Proxy, ProxySettings};
 pub use stream::{NetworkStream, WaitingStream};

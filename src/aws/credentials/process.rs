@@ -89,20 +89,19 @@ fn run(
         may_ask: true,
     };
     let _waiting = search.waiting(what, time);
-    let output =
-        output(search, words, &search.limit.at_most(time)).map_err(|error| {
-            match Stop::of(&error) {
-                Some(stop) => CredentialsError::stopped(stop, what),
-                None if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) =>
-                {
-                    CredentialsError::Failed(format!("{what} failed: {error}"))
-                }
-                None => failed(format!("failed: {error}")),
-            }
-        })?;
+    // It may be asking its user: whatever the path does, it is not started twice.
+    let limit = search.limit.at_most(time).or_path_gone(None);
+    let output = output(search, words, &limit).map_err(|error| match Stop::of(&error) {
+        Some(stop) => CredentialsError::stopped(stop, what),
+        None if matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        ) =>
+        {
+            CredentialsError::Failed(format!("{what} failed: {error}"))
+        }
+        None => failed(format!("failed: {error}")),
+    })?;
     // Its output is never shown: it may hold what we look for.
     let answer: Versioned = serde_json::from_slice(&output).map_err(|error| {
         failed(format!(
