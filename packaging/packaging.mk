@@ -51,9 +51,9 @@ MANUAL := $(OUT)/manual
 
 # Manual pages and shell completions, from the definition of the command line.
 manual:
-	packaging/debian-packages gcc libc6-dev libssl-dev pkg-config
+	packaging/debian-packages gcc libc6-dev make perl
 	rm -rf $(MANUAL)
-	OPENSSL_NO_VENDOR=1 cargo run --quiet --locked --example manual -- $(MANUAL)
+	cargo run --quiet --locked --example manual -- $(MANUAL)
 
 .PHONY: sbom licenses
 
