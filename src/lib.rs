@@ -145,7 +145,7 @@ mod smux;
 mod terminal;
 mod waker;
 
-pub use client::copy::{Copied, CopyProgress, EntryOutcome, RemoteKind};
+pub use client::copy::{Copied, CopyProgress, EntryOutcome, OutputStream, RemoteKind};
 pub use client::forward::{Destination, ForwardEvent, ForwardStatistics, LocalAddress};
 pub use client::target::Target;
 pub use client::{

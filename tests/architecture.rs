@@ -234,18 +234,13 @@ const NOT_EXPORTED: [(&str, &[&str]); 9] = [
             "terminate",
         ],
     ),
-    // Ctrl-C goes to the commands, and a second one ends their sessions. With `-i` both streams are written in the order in which they
-    // come, which two readers do not tell.
+    // Ctrl-C goes to the commands, and a second one ends their sessions.
     (
         "exec",
         &[
-            "Copier",
-            "CopyError",
-            "CopyOptions",
             "DataChannel",
             "Limit",
             "OutputPiece",
-            "OutputStream",
             "TargetError",
             "TargetName",
             "TerminateSession",

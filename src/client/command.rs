@@ -7,21 +7,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Client;
-use super::copy::{Copier, CopyError, CopyOptions, OutputStream};
+use super::copy::{Copier, CopyOptions, OutputStream};
 use super::exec::{OutputPiece, StartedCommand, quoted};
 use super::failure::{ClientError, ErrorKind};
 use super::output::{Output, OutputReader, collect};
+use super::pieces::{PieceSenders, Pieces};
 use super::stdin::{Stdin, StdinKind};
 use super::target::Target;
+use super::target::reach::INTERVAL;
 use super::watch::{Watch, bounded as bounded_time, watch};
+use crate::aws::ApiError;
 use crate::datachannel::SessionType;
 use crate::network::{Cancel, Limit, Stop};
 
 /// Pieces of output that wait for their reader, of each stream: behind a slow reader the command waits.
 const PIECES: usize = 64;
+/// The same of both streams together, which are taken as they come.
+const PIECES_TOGETHER: usize = 8;
 /// How much of each stream is collected unless somebody says otherwise, bytes.
 const OUTPUT_LIMIT: usize = 64 << 20;
 /// How long ending a session may take.
@@ -46,13 +51,14 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "nothing runs before `output` or `spawn`"]
+#[must_use = "nothing runs before `output`, `run` or `spawn`"]
 pub struct Exec {
     client: Client,
     target: Target,
     words: Vec<String>,
     stdin: Stdin,
     timeout: Option<Duration>,
+    wait: Option<Duration>,
     reason: Option<String>,
     limit: usize,
 }
@@ -65,6 +71,7 @@ impl Exec {
             words,
             stdin: Stdin::nothing(),
             timeout: None,
+            wait: None,
             reason: None,
             limit: OUTPUT_LIMIT,
         }
@@ -79,6 +86,12 @@ impl Exec {
     /// How long it may take, all in all. Without it the command may take as long as it likes, and only its start has the client's time.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a target is waited for, at the beginning, that is not connected. Without it that is an error at once.
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.wait = Some(bounded_time(time));
         self
     }
 
@@ -115,6 +128,44 @@ impl Exec {
         })
     }
 
+    /// Runs it to its end, and hands on what it prints as it comes, both streams in one order; its exit code. Where `take` fails, the
+    /// command is ended.
+    ///
+    /// # Errors
+    /// As [`output`](Self::output); [`ErrorKind::Local`] where `take` fails.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::OutputStream;
+    /// use std::io::Write;
+    ///
+    /// let status = client.exec(&target, ["make", "-C", "/srv/app"]).run(|stream, bytes| match stream {
+    ///     OutputStream::Stdout => std::io::stdout().write_all(bytes),
+    ///     OutputStream::Stderr => std::io::stderr().write_all(bytes),
+    /// })?;
+    /// assert_ne!(status, Some(0)); // There is no such folder.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run(
+        self,
+        mut take: impl FnMut(OutputStream, &[u8]) -> io::Result<()>,
+    ) -> Result<Option<i32>, ClientError> {
+        let (sender, pieces) = bounded(PIECES_TOGETHER);
+        let command = self.begin(PieceSenders::Together(sender))?;
+        for (stream, bytes) in pieces {
+            if let Err(error) = take(stream, &bytes) {
+                command.stop();
+                // Its session is to be ended as well.
+                let _ = command.wait();
+                let text = format!("cannot write ({error})");
+                return Err(ClientError::new(ErrorKind::Local, text));
+            }
+        }
+        command.wait()
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -139,6 +190,18 @@ impl Exec {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn spawn(self) -> Result<RemoteCommand, ClientError> {
+        let (to_stdout, stdout) = bounded(PIECES);
+        let (to_stderr, stderr) = bounded(PIECES);
+        let mut command = self.begin(PieceSenders::Apart {
+            stdout: to_stdout,
+            stderr: to_stderr,
+        })?;
+        command.stdout = Some(OutputReader::new(stdout));
+        command.stderr = Some(OutputReader::new(stderr));
+        Ok(command)
+    }
+
+    fn begin(self, to: PieceSenders) -> Result<RemoteCommand, ClientError> {
         let invalid = |text: &str| Err(ClientError::new(ErrorKind::InvalidInput, text));
         if self.words.is_empty() {
             return invalid("there is no command");
@@ -152,30 +215,28 @@ impl Exec {
             );
         }
         let deadline = self.timeout.map(|time| Instant::now() + bounded_time(time));
+        let limit = self.client.limit_with(self.wait.unwrap_or_default());
         let limit = match self.timeout {
-            Some(time) => self.client.limit().at_most(bounded_time(time)),
-            None => self.client.limit(),
+            Some(time) => limit.at_most(bounded_time(time)),
+            None => limit,
         };
         limit
             .remaining()
             .map_err(|stop| ClientError::stopped(stop, "the command"))?;
         if self.stdin.is_nothing() {
-            self.spawn_plain(&limit, deadline)
+            self.begin_plain(to, &limit, deadline)
         } else {
-            self.spawn_fed(deadline)
+            self.begin_fed(to, deadline)
         }
     }
 
-    fn spawn_plain(
+    fn begin_plain(
         self,
+        to: PieceSenders,
         limit: &Limit,
         deadline: Option<Instant>,
     ) -> Result<RemoteCommand, ClientError> {
-        let line = quoted(&self.words);
-        let started = self
-            .client
-            .start_command(&self.target, &line, self.reason.as_deref(), limit)
-            .map_err(|error| ClientError::from(error).within(limit))?;
+        let started = self.start_plain(limit)?;
         let begin = limit.clone();
         let started = Arc::new(started);
         let running = Arc::clone(&started);
@@ -187,10 +248,32 @@ impl Exec {
             result.map(|code| i32::try_from(code).ok())
         };
         let ender = CommandEnder::Session(started);
-        run(ender, deadline, self.client.cancel(), None, work)
+        start(to, ender, deadline, self.client.cancel(), None, work)
     }
 
-    fn spawn_fed(self, deadline: Option<Instant>) -> Result<RemoteCommand, ClientError> {
+    fn start_plain(&self, limit: &Limit) -> Result<StartedCommand, ClientError> {
+        let line = quoted(&self.words);
+        let until = self.wait.map(|wait| Instant::now() + wait);
+        loop {
+            let (client, reason) = (&self.client, self.reason.as_deref());
+            let error = match client.start_command(&self.target, &line, reason, limit) {
+                Ok(started) => return Ok(started),
+                Err(error) => error,
+            };
+            let is_away =
+                matches!(&error, ApiError::Refused { refusal, .. } if refusal.is_not_connected());
+            let is_time_left = until.is_some_and(|until| Instant::now() < until);
+            if !is_away || !is_time_left || limit.pause(INTERVAL).is_err() {
+                return Err(ClientError::from(error).within(limit));
+            }
+        }
+    }
+
+    fn begin_fed(
+        self,
+        to: PieceSenders,
+        deadline: Option<Instant>,
+    ) -> Result<RemoteCommand, ClientError> {
         let no_resources = |error: io::Error| ClientError::resources(&error);
         let (descriptor, writer) = match self.stdin.into_kind() {
             StdinKind::File(descriptor) => (descriptor, None),
@@ -216,7 +299,7 @@ impl Exec {
         let options = CopyOptions {
             sessions: 1,
             preserve: false,
-            wait: None,
+            wait: self.wait,
             reason: self.reason,
         };
         let copier = Copier::new(&self.client, self.target.id(), options, &cancel)?;
@@ -228,20 +311,20 @@ impl Exec {
             };
             let code = copier.run_fed(&words, descriptor.as_fd(), &mut take);
             drop(descriptor);
-            // Sessions are ended in threads of their own.
-            match code {
-                Ok(code) => Ok(code.map(i32::from)),
-                Err(CopyError::Start(text)) => Err(ClientError::new(ErrorKind::Service, text)),
-                Err(error) => Err(error.into()),
+            // Otherwise they are ended in the background.
+            if pieces.are_together() {
+                copier.finish();
             }
+            Ok(code?.map(i32::from))
         };
         let ender = CommandEnder::Copier(cancel);
-        run(ender, deadline, self.client.cancel(), writer, work)
+        start(to, ender, deadline, self.client.cancel(), writer, work)
     }
 }
 
 /// Starts the thread that carries a command's output.
-fn run(
+fn start(
+    to: PieceSenders,
     ender: CommandEnder,
     deadline: Option<Instant>,
     cancel: Option<&Cancel>,
@@ -249,8 +332,6 @@ fn run(
     work: impl FnOnce(&Pieces) -> Result<Option<i32>, ClientError> + Send + 'static,
 ) -> Result<RemoteCommand, ClientError> {
     let (goes_on, is_stopped) = bounded(0);
-    let (to_stdout, stdout) = bounded(PIECES);
-    let (to_stderr, stderr) = bounded(PIECES);
     let (tell, end) = bounded(1);
     let state = Arc::new(CommandState {
         ender,
@@ -267,11 +348,7 @@ fn run(
     thread::Builder::new()
         .name("command".to_owned())
         .spawn(move || {
-            let pieces = Pieces {
-                stdout: to_stdout,
-                stderr: to_stderr,
-                is_stopped,
-            };
+            let pieces = Pieces::new(to, is_stopped);
             let result = work(&pieces);
             let result = match shared.why.get() {
                 Some(stop) => Err(ClientError::stopped(*stop, "the command")),
@@ -284,8 +361,8 @@ fn run(
         .map_err(failed)?;
     Ok(RemoteCommand {
         stdin,
-        stdout: Some(OutputReader::new(stdout)),
-        stderr: Some(OutputReader::new(stderr)),
+        stdout: None,
+        stderr: None,
         end,
         state,
         _watch: watch,
@@ -404,27 +481,6 @@ impl CommandState {
                     .name("terminate".to_owned())
                     .spawn(work);
             }
-        }
-    }
-}
-
-/// Where output goes.
-struct Pieces {
-    stdout: Sender<Bytes>,
-    stderr: Sender<Bytes>,
-    is_stopped: Receiver<()>,
-}
-
-impl Pieces {
-    fn put(&self, stream: OutputStream, bytes: Bytes) {
-        let to = match stream {
-            OutputStream::Stdout => &self.stdout,
-            OutputStream::Stderr => &self.stderr,
-        };
-        // Who does not read it any more, or has ended the command, does not want it.
-        select! {
-            send(to, bytes) -> _ => {}
-            recv(self.is_stopped) -> _ => {}
         }
     }
 }

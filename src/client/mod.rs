@@ -19,6 +19,7 @@ pub mod forward;
 mod forward_builder;
 mod forwarding;
 mod output;
+mod pieces;
 mod session;
 mod session_event;
 mod stdin;

@@ -3,6 +3,7 @@
 mod cp;
 mod doctor;
 mod exec;
+mod interruption;
 mod json;
 mod list;
 mod port_forward;

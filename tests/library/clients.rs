@@ -7,8 +7,8 @@ use sandbox::{Config, Credentials, Sandbox};
 use session_manager_plugin::{
     Cancel, Client, ClientBuilder, ClientError, CopiedFolder, CopyProgress, Copying, EntryOutcome,
     ErrorKind, Exec, Forward, ForwardBuilder, ForwardEvent, ForwardEvents, ForwardStatistics,
-    LocalAddress, Output, OutputReader, RemoteCommand, Session, SessionEnd, SessionEvent,
-    StartSessionResponse, Stdin, Stream, Target, Transfer,
+    LocalAddress, Output, OutputReader, OutputStream, RemoteCommand, Session, SessionEnd,
+    SessionEvent, StartSessionResponse, Stdin, Stream, Target, Transfer,
 };
 
 use super::{client, echo, node, ping, sandbox, wait_for_no_session, wait_until};
@@ -34,6 +34,7 @@ const _: () = {
     is_send_and_sync::<ForwardStatistics>();
     is_send_and_sync::<LocalAddress>();
     is_send_and_sync::<Output>();
+    is_send_and_sync::<OutputStream>();
     is_send_and_sync::<RemoteCommand>();
     is_send_and_sync::<Session>();
     is_send_and_sync::<SessionEnd>();

@@ -1,11 +1,13 @@
 //! Commands: their ends, and how they are ended.
 
 use std::io::{Read, Write};
+use std::thread;
 use std::time::Duration;
 
-use session_manager_plugin::{Cancel, ErrorKind, Stdin};
+use sandbox::{Config, Event, Sandbox, TargetState};
+use session_manager_plugin::{Cancel, ErrorKind, OutputStream, Stdin};
 
-use super::{LONG, client, node, sandbox, wait_for_no_session};
+use super::{LONG, client, node, sandbox, wait_for_no_session, wait_until};
 
 #[test]
 fn a_command_is_ended_by_its_deadline_its_caller_and_its_drop() {
@@ -136,4 +138,93 @@ fn a_command_is_written_to_and_read_from() {
         Some(3)
     );
     wait_for_no_session(&sandbox);
+}
+
+#[test]
+fn output_is_handed_on_in_the_order_in_which_it_comes() {
+    let sandbox = sandbox();
+    let client = client(&sandbox);
+    let target = node(&client);
+    let script =
+        "cat; for n in 1 2 3; do echo out$n; sleep 0.2; echo err$n >&2; sleep 0.2; done; exit 4";
+    for stdin in [None, Some("in\n")] {
+        let mut exec = client.exec(&target, ["sh", "-c", script]);
+        if let Some(text) = stdin {
+            exec = exec.stdin(text);
+        }
+        let (mut all, mut complaints) = (Vec::new(), Vec::new());
+        let status = exec.run(|stream, bytes| {
+            all.extend_from_slice(bytes);
+            if stream == OutputStream::Stderr {
+                complaints.extend_from_slice(bytes);
+            }
+            Ok(())
+        });
+        assert_eq!(status.unwrap(), Some(4));
+        let expected =
+            stdin.unwrap_or_default().to_owned() + "out1\nerr1\nout2\nerr2\nout3\nerr3\n";
+        assert_eq!(String::from_utf8_lossy(&all), expected);
+        assert_eq!(complaints, b"err1\nerr2\nerr3\n");
+    }
+    wait_for_no_session(&sandbox);
+}
+
+#[test]
+fn a_command_whose_output_is_not_taken_is_ended() {
+    let sandbox = sandbox();
+    let client = client(&sandbox);
+    let target = node(&client);
+    let (reader, _writer) = std::io::pipe().unwrap();
+    for exec in [
+        client.exec(&target, ["yes"]),
+        client
+            .exec(&target, ["sh", "-c", "echo y; cat"])
+            .stdin(reader),
+    ] {
+        let error = exec
+            .run(|_, _| Err(std::io::ErrorKind::StorageFull.into()))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Local, "{error}");
+        wait_for_no_session(&sandbox);
+    }
+}
+
+#[test]
+fn a_target_that_is_not_connected_yet_is_waited_for() {
+    let sandbox = Sandbox::start(Config {
+        targets: vec![sandbox::Target::new(1, "web")],
+        ..Config::default()
+    })
+    .unwrap();
+    let client = client(&sandbox);
+    let target = client.target("web").unwrap();
+    let set = |state| sandbox.change_target(target.id(), |node| node.state = state);
+    for stdin in [None, Some("in")] {
+        let exec = || {
+            let exec = client.exec(&target, ["cat"]);
+            match stdin {
+                None => exec,
+                Some(text) => exec.stdin(text),
+            }
+        };
+        set(TargetState::ConnectionLost);
+        let error = exec().output().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TargetNotConnected, "{error}");
+        let is_start = |event: &Event| matches!(event, Event::Api { operation, .. } if operation == "ssm:StartSession");
+        let starts = || {
+            sandbox
+                .events()
+                .iter()
+                .filter(|event| is_start(event))
+                .count()
+        };
+        let before = starts();
+        let output = thread::scope(|scope| {
+            let waiting = scope.spawn(|| exec().wait(LONG).output());
+            wait_until("it to be refused", || starts() > before);
+            set(TargetState::Online);
+            waiting.join().unwrap().unwrap()
+        });
+        assert_eq!(output.stdout, stdin.unwrap_or_default().as_bytes());
+    }
 }

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from types import TracebackType
 from typing import IO, Any, Optional
 
+from ._closing import Closing
 from ._errors import StartError, TimeoutExpired, UsageError
 from ._program import END_TIMEOUT, Path, Program
 
@@ -19,7 +19,7 @@ VARIABLE = "AWS_SSM_START_SESSION_RESPONSE"
 _FIELDS = ("SessionId", "TokenValue", "StreamUrl")
 
 
-class Session:
+class Session(Closing):
     """A session that runs: :func:`attach` makes it.
 
     Of a shell or a command ``stdin`` and ``stdout`` are the streams (binary). Of a document that forwards a port, ``port`` is the local
@@ -133,17 +133,6 @@ class Session:
                 # What was not sent stays unsent.
                 with contextlib.suppress(OSError):
                     stream.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"

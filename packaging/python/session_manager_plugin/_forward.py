@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
+from ._closing import Closing
 from ._errors import SessionManagerError, TimeoutExpired, from_json
 from ._program import (
     END_TIMEOUT,
@@ -44,7 +44,7 @@ class ForwardEvent:
         return self.fields.get(name)
 
 
-class Forward:
+class Forward(Closing):
     """A forward that is open: :func:`forward` makes it. For any thread.
 
     Connect to ``(host, port)``. It outlives its sessions: when one ends, the next connection starts another.
@@ -190,17 +190,6 @@ class Forward:
         self._program.end(signal.SIGINT, timeout)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
-
-    def __enter__(self) -> Forward:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"

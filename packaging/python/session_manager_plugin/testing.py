@@ -13,9 +13,9 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Optional
 
+from ._closing import Closing
 from ._errors import ProgramError, ProgramNotFound
 from ._program import Path, find_program
 
@@ -36,7 +36,7 @@ class SandboxTarget:
     address: str
 
 
-class Sandbox:
+class Sandbox(Closing):
     """API, gateway and agent on ports of this machine, with credentials of their own. Commands and shells run as this user.
 
     It ends with :meth:`close`, or with this process.
@@ -127,17 +127,6 @@ class Sandbox:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def __enter__(self) -> Sandbox:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
 
 __all__ = ["Sandbox", "SandboxTarget"]

@@ -11,7 +11,7 @@ use crate::sanitise;
 pub enum CopyError {
     /// No session can be started.
     #[error("{0}")]
-    Start(String),
+    Start(ClientError),
     /// A session broke, or what came was damaged, and trying again did not help. The same call goes on from where it was.
     #[error("{0}")]
     Broken(String),
@@ -94,7 +94,7 @@ impl CopyError {
 impl From<CopyError> for ClientError {
     fn from(error: CopyError) -> Self {
         let kind = match &error {
-            CopyError::Start(_) => ErrorKind::Service,
+            CopyError::Start(error) => return error.clone(),
             CopyError::Broken(_) => ErrorKind::SessionLost,
             CopyError::Cancelled => ErrorKind::Cancelled,
             CopyError::Missing => ErrorKind::FileNotFound,

@@ -19,8 +19,27 @@ const FRAME: usize = 256 * 1024;
 /// A command may be silent for as long as it likes.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Where a command prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a command prints: see [`Exec::run`](crate::Exec::run).
+///
+/// ```
+/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+/// # let target = client.target("i-0123456789abcdef0")?;
+/// use session_manager_plugin::OutputStream;
+///
+/// let (mut lines, mut complaints) = (0, 0);
+/// client.exec(&target, ["sh", "-c", "echo a; echo b >&2; echo c"]).run(|stream, bytes| {
+///     let count = bytes.iter().filter(|byte| **byte == b'\n').count();
+///     match stream {
+///         OutputStream::Stdout => lines += count,
+///         OutputStream::Stderr => complaints += count,
+///     }
+///     Ok(())
+/// })?;
+/// assert_eq!((lines, complaints), (2, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputStream {
     /// Its stdout.
     Stdout,

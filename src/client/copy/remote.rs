@@ -11,6 +11,7 @@ use super::error::CopyError;
 use super::pace::Pace;
 use super::reply::{Reply, ReplyDecoder};
 use crate::aws::{ApiError, StartRequest};
+use crate::client::failure::{ClientError, ErrorKind};
 use crate::client::target::reach::INTERVAL;
 use crate::client::{Client, RawSession};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
@@ -69,7 +70,7 @@ impl Starter {
             let failure = error.failure();
             return Err(match failure.meaning {
                 Meaning::Temporary => CopyError::Broken(failure.reason),
-                _ => CopyError::Start(failure.reason),
+                _ => CopyError::Start(error.into()),
             });
         }
     }
@@ -360,7 +361,9 @@ impl RemoteScript {
             End::Closed { output } => sanitise::line(output.trim()),
             End::TimedOut => "the session timed out".to_owned(),
             // Where no session can be had now, none can be had a moment later, and the user knows best.
-            End::Failed(Error::Start(reason)) => return CopyError::Start(reason.clone()),
+            End::Failed(error @ Error::Start(_)) => {
+                return CopyError::Start(ClientError::of(ErrorKind::Service, error));
+            }
             End::Failed(error) => error.to_string(),
         };
         let complaint = String::from_utf8_lossy(&self.complaint);

@@ -8,23 +8,19 @@ mod copying;
 mod show;
 
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{after, bounded, never, select, unbounded};
 
 use super::Surroundings;
+use super::interruption::Interruption;
 use crate::cli::{Cp, CpOrder};
 use crate::client::target::TargetError;
 use crate::client::{Cancel, ClientError};
 use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::terminal::print;
-use crate::terminal::signals::Signal;
 use copying::{Event, Summary};
 use show::Show;
-
-/// How long it may take to end all sessions after a signal.
-const END_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Runs `cp` and returns the exit code.
 ///
@@ -75,8 +71,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         .map_err(|error| out_of_resources(&error))?;
     let mut events = events;
     let mut tick = show.interval().map_or_else(never, after);
-    let mut ended_by: Option<Signal> = None;
-    let mut give_up = never();
+    let mut interruption = Interruption::new(&cancel);
     let summary = loop {
         select! {
             recv(events) -> event => match event {
@@ -84,16 +79,12 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
                 Err(_) => events = never(),
             },
             recv(done) -> summary => break summary.ok(),
-            recv(signals.incoming()) -> signal => match (signal, ended_by) {
-                (Ok(Signal::WindowChange | Signal::Continue | Signal::Stop), _) | (Err(_), _) => {}
-                (Ok(signal), None) => {
-                    ended_by = Some(signal);
-                    cancel.cancel();
-                    give_up = after(END_TIMEOUT);
-                }
-                (Ok(_), Some(_)) => break None,
+            recv(signals.incoming()) -> signal => if let Ok(signal) = signal
+                && interruption.handle(signal).is_break()
+            {
+                break None;
             },
-            recv(give_up) -> _ => break None,
+            recv(interruption.give_up()) -> _ => break None,
             recv(tick) -> _ => {
                 show.progress();
                 tick = show.interval().map_or_else(never, after);
@@ -104,7 +95,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     while let Ok(event) = events.try_recv() {
         show.event(event);
     }
-    let code = match (ended_by, &summary) {
+    let code = match (interruption.by(), &summary) {
         (Some(signal), _) => {
             show.clear();
             if can_go_on {

@@ -2,26 +2,23 @@
 
 use std::io;
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{after, bounded, never, select};
+use crossbeam_channel::{bounded, select};
 
 use super::super::Surroundings;
+use super::super::interruption::Interruption;
 use super::super::write_all::write_all;
 use super::report::{ExecReport, TargetEvent};
 use crate::cli::ExecOptions;
-use crate::client::Cancel;
-use crate::client::copy::{Copier, CopyError, CopyOptions, OutputStream};
+use crate::client::copy::OutputStream;
 use crate::client::exec::OutputPiece;
 use crate::client::target::TargetError;
+use crate::client::{Cancel, ClientError, Stdin};
 use crate::error::Error;
 use crate::session::out_of_resources;
 use crate::terminal::print;
-use crate::terminal::signals::Signal;
 
-/// How long it may take to end the session after a signal.
-const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// The exit code when the command's own is not known, as in ssh.
 const UNKNOWN_EXIT_CODE: u8 = 255;
 
@@ -49,17 +46,17 @@ impl FedOutput {
         }
     }
 
-    fn over(&mut self, code: Option<u8>) -> CommandOutcome {
+    fn over(&mut self, code: Option<i32>) -> CommandOutcome {
         let result = code.map(i64::from).ok_or_else(|| {
             Error::Lost("the session ended without the command's exit code".to_owned())
         });
         match self {
-            Self::Bytes => CommandOutcome::Over(code),
+            Self::Bytes => CommandOutcome::Over(code.and_then(|code| u8::try_from(code).ok())),
             Self::Objects(report) => tell(report, result),
         }
     }
 
-    fn failed(&mut self, error: CopyError) -> CommandOutcome {
+    fn failed(&mut self, error: ClientError) -> CommandOutcome {
         match self {
             Self::Bytes => CommandOutcome::Failed(error),
             Self::Objects(report) => tell(report, Err(Error::Lost(error.to_string()))),
@@ -82,7 +79,7 @@ enum CommandOutcome {
     Told(u8),
     /// The reader of stdout is gone.
     ReaderGone,
-    Failed(CopyError),
+    Failed(ClientError),
 }
 
 /// Runs the command and returns the exit code.
@@ -100,14 +97,18 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         .map_err(TargetError::into_error)?;
     let signals = around.catch_signals()?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
-    let options = CopyOptions {
-        sessions: 1,
-        preserve: false,
-        wait,
-        reason: exec.starting.reason.clone(),
-    };
-    let copier = Copier::new(&client, target.id(), options, &cancel)
-        .map_err(|error| Error::Start(error.to_string()))?;
+    // Closed: there is nothing.
+    let stdin = rustix::stdio::stdin().try_clone_to_owned();
+    let mut command = client
+        .with_cancel(&cancel)
+        .exec(&target, words)
+        .stdin(stdin.map_or_else(|_| Stdin::from(Vec::new()), Stdin::from));
+    if let Some(wait) = wait {
+        command = command.wait(wait);
+    }
+    if let Some(reason) = &exec.starting.reason {
+        command = command.reason(reason);
+    }
     let mut output = if exec.json {
         let mut report = ExecReport::new(exec, &targets, around.redactor.clone());
         // It writes nothing.
@@ -121,42 +122,35 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         .name("exec".to_owned())
         .spawn(move || {
             let mut is_reader_gone = false;
-            let mut take = |stream, bytes: &[u8]| {
+            let result = command.run(|stream, bytes| {
                 let written = output.take(stream, bytes);
                 is_reader_gone = written
                     .as_ref()
                     .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
                 written
-            };
-            let result = copier.run_fed(&words, rustix::stdio::stdin(), &mut take);
+            });
             let outcome = match result {
                 Ok(code) => output.over(code),
                 Err(_) if is_reader_gone => CommandOutcome::ReaderGone,
                 Err(error) => output.failed(error),
             };
-            copier.finish();
             // After a second signal the receiver is gone.
             let _ = finished.send(outcome);
         })
         .map_err(|error| out_of_resources(&error))?;
-    let mut ended_by: Option<Signal> = None;
-    let mut give_up = never();
+    let mut interruption = Interruption::new(&cancel);
     let outcome = loop {
         select! {
             recv(done) -> outcome => break outcome.ok(),
-            recv(signals.incoming()) -> signal => match (signal, ended_by) {
-                (Ok(Signal::WindowChange | Signal::Continue | Signal::Stop), _) | (Err(_), _) => {}
-                (Ok(signal), None) => {
-                    ended_by = Some(signal);
-                    cancel.cancel();
-                    give_up = after(END_TIMEOUT);
-                }
-                (Ok(_), Some(_)) => break None,
+            recv(signals.incoming()) -> signal => if let Ok(signal) = signal
+                && interruption.handle(signal).is_break()
+            {
+                break None;
             },
-            recv(give_up) -> _ => break None,
+            recv(interruption.give_up()) -> _ => break None,
         }
     };
-    if let Some(signal) = ended_by {
+    if let Some(signal) = interruption.by() {
         let error = Error::Signal(signal.number());
         return if exec.json {
             Err(error)
