@@ -4,14 +4,11 @@ mod support;
 
 use rustix::process::Signal;
 use sandbox::{Document, Sandbox, Sender, SessionConfig, Started, Upgrade};
-use support::{Plugin, Running, exit_code, sandbox, start_with_prompt};
+use support::{Plugin, Running, exit_code, input_in, sandbox, start_with_prompt};
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {
     let came = started.session.wait_for_frames(support::TIMEOUT, |frames| {
-        let data = frames
-            .iter()
-            .filter(|frame| frame.is_data(Sender::Client, 1));
-        let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
+        let input = input_in(frames);
         input.windows(bytes.len()).any(|window| window == bytes)
     });
     let frames = started.session.frames();

@@ -38,10 +38,10 @@ const CHANGE_LOOK: Timespec = Timespec {
 };
 
 /// A terminal whose writer has more than its queue takes is not emptied at once: how long it must be quiet, and for how long it is emptied
-/// at most.
+/// at most. A busy machine, or the network before the terminal, delays a paste by some tens of milliseconds.
 const QUIET: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 20_000_000,
+    tv_nsec: 100_000_000,
 };
 const EMPTIED_FOR: Duration = Duration::from_secs(1);
 

@@ -511,23 +511,8 @@ fn outage(failures: usize) -> (Gateway, Running) {
     (gateway, plugin)
 }
 
-/// Types an escape until it has its effect: what is read together with what was typed before counts as a paste.
-fn escape(plugin: &Running, keys: &[u8], effect: &str, mut is_so: impl FnMut() -> bool) {
-    let mut typed: Option<Instant> = None;
-    wait_until(effect, || {
-        if is_so() {
-            return true;
-        }
-        if typed.is_none_or(|at| at.elapsed() > seconds(1)) {
-            plugin.type_in(keys);
-            typed = Some(Instant::now());
-        }
-        false
-    });
-}
-
 fn leave(plugin: &Running) {
-    escape(plugin, b"\r~.", "its end", || plugin.try_wait().is_some());
+    plugin.type_until(b"\r~.", "its end", || plugin.try_wait().is_some());
     assert_eq!(exit_code(plugin.wait()), 0);
 }
 
@@ -564,36 +549,30 @@ fn p72_escapes_reconnect_at_once_and_show_the_state() {
     let (gateway, plugin) = outage(14);
     let says = |text: &str| plugin.terminal.text().contains(text);
     let begin = Instant::now();
-    escape(&plugin, b"\r~?", "the escapes", || {
-        says("~r  reconnect at once")
-    });
+    plugin.type_until(b"\r~?", "the escapes", || says("~r  reconnect at once"));
     plugin.terminal.wait_for("~s  state of the connection");
-    escape(&plugin, b"\r~s", "the state", || {
+    plugin.type_until(b"\r~s", "the state", || {
         says("connection      reconnecting, ")
     });
     plugin.terminal.wait_for("reconnects      0");
     let tries = || gateway.api.count("ResumeSession");
     while tries() < 14 {
         let before = tries();
-        escape(&plugin, b"\r~r", "another try", || tries() > before);
+        plugin.type_until(b"\r~r", "another try", || tries() > before);
     }
     let (age, paced) = (begin.elapsed(), seconds(25));
     assert!(age < paced, "{age:?}: not sooner than without");
-    escape(&plugin, b"\r~r", "the end of the outage", || {
-        says("it goes on")
-    });
+    plugin.type_until(b"\r~r", "the end of the outage", || says("it goes on"));
     // And with a connection.
     let dials = gateway.dials();
-    escape(&plugin, b"\r~r", "another connection", || {
-        gateway.dials() > dials
-    });
+    plugin.type_until(b"\r~r", "another connection", || gateway.dials() > dials);
     let is_again = |text: &str| {
         let state = text.rsplit("connection      connected").next();
         let count = state.and_then(|state| state.split("reconnects      ").nth(1));
         // One more if the last try was under way when it was typed.
         count.is_some_and(|count| count.starts_with(['2', '3']))
     };
-    escape(&plugin, b"\r~s", "the state after it", || {
+    plugin.type_until(b"\r~s", "the state after it", || {
         is_again(&plugin.terminal.text())
     });
     plugin.terminal.wait_for("Session user-0123456789abcdef0:");

@@ -5,9 +5,9 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use rustix::process::Signal;
-use sandbox::{Document, Sandbox, Sender, Started};
+use sandbox::{Document, Sandbox, Started};
 
-use crate::support::{Plugin, exit_code, sandbox, start_with_prompt, wait_until};
+use crate::support::{Plugin, exit_code, input, sandbox, start_with_prompt, wait_until};
 
 /// Runs it with these signals blocked, as Python names them.
 fn blocking(plugin: Plugin, signals: &str) -> Plugin {
@@ -28,11 +28,7 @@ fn stubborn(sandbox: &Sandbox) -> Started {
 
 fn wait_for_input(started: &Started, bytes: &[u8]) {
     wait_until("the agent's input", || {
-        let frames = started.session.frames();
-        let data = frames
-            .iter()
-            .filter(|frame| frame.is_data(Sender::Client, 1));
-        let input: Vec<u8> = data.flat_map(|frame| frame.payload.clone()).collect();
+        let input = input(started);
         input.windows(bytes.len()).any(|window| window == bytes)
     });
 }

@@ -17,13 +17,16 @@ mod output;
 mod plugin;
 mod running;
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{AgentConfig, Config, Document, Record, Sandbox, Sender, SessionConfig, Started};
+use sandbox::{
+    AgentConfig, Config, Document, Frame, Record, Sandbox, Sender, SessionConfig, Started,
+};
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
@@ -45,11 +48,22 @@ pub fn strict_sandbox() -> Sandbox {
 
 /// All input that the agent took, in one piece; needs [`Record::Payloads`].
 pub fn input(started: &Started) -> Vec<u8> {
-    let frames = started.session.frames();
+    input_in(&started.session.frames())
+}
+
+/// The input in these frames: each message once and in its place, however often it was sent.
+pub fn input_in(frames: &[Frame]) -> Vec<u8> {
+    let messages = input_messages(frames);
+    messages.into_values().flatten().copied().collect()
+}
+
+/// The messages with input by their numbers.
+pub fn input_messages(frames: &[Frame]) -> BTreeMap<i64, &[u8]> {
     let data = frames
         .iter()
         .filter(|frame| frame.is_data(Sender::Client, 1));
-    data.flat_map(|frame| frame.payload.clone()).collect()
+    data.map(|frame| (frame.sequence_number, &*frame.payload))
+        .collect()
 }
 
 /// A session whose shell has the prompt `ready> `, which is easy to find. Payloads are recorded.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pty_process::blocking::{Pts, Pty};
 use rustix::process::{Pid, Signal, kill_process};
@@ -110,6 +110,22 @@ impl Running {
         }
     }
 
+    /// Types something, once a second until it has its effect: what is read together with what was typed before counts as a paste, and a
+    /// shell hands its terminal over to a command a moment after it was told to.
+    pub fn type_until(&self, keys: &[u8], effect: &str, mut is_so: impl FnMut() -> bool) {
+        let mut typed: Option<Instant> = None;
+        wait_until(effect, || {
+            if is_so() {
+                return true;
+            }
+            if typed.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+                self.type_in(keys);
+                typed = Some(Instant::now());
+            }
+            false
+        });
+    }
+
     /// Stdin for a thread that writes much: what is written after its end is lost.
     pub fn stdin_writer(&self) -> impl Write + Send + 'static {
         StdinWriter(Arc::clone(&self.stdin))
@@ -171,10 +187,13 @@ impl Running {
 
     /// Waits until the terminal passes every byte, or does not.
     pub fn wait_for_raw(&self, raw: bool) {
-        wait_until("the terminal's mode", || {
-            use rustix::termios::LocalModes;
-            self.settings().local_modes.contains(LocalModes::ICANON) != raw
-        });
+        wait_until("the terminal's mode", || self.is_raw() == raw);
+    }
+
+    /// Whether the terminal passes every byte.
+    pub fn is_raw(&self) -> bool {
+        use rustix::termios::LocalModes;
+        !self.settings().local_modes.contains(LocalModes::ICANON)
     }
 
     /// Sends a signal to the process.
