@@ -59,7 +59,7 @@ check: deny check-python
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps --document-private-items
 
-# The examples of README.md and docs/commands.md, run against the sandbox and compared with what they show.
+# The examples of README.md, and of docs, run against the sandbox and compared with what they show.
 check-readme: venv test-tools
 	cargo build --locked --workspace
 	cargo build --locked --example library

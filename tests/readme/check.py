@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the examples of README.md and docs/commands.md against the sandbox, and compares what they show with what is written there.
+"""Runs the examples of README.md and of docs against the sandbox, and compares what they show with what is written there.
 
     tests/readme/check.py [FOLDER-OF-THE-BINARIES [FILE…]]
 
@@ -38,6 +38,7 @@ COLUMNS, ROWS = 200, 50
 PATIENCE_S = 40
 #: Local ports that the examples name; free ones take their places here.
 PORTS = (8080, 5432, 1080)
+REDIS_PORT = 6379
 INTERRUPT = "^C"
 ANY = "…"
 #: Of a program.
@@ -221,6 +222,16 @@ def put(block: Block, playground: Playground, ports: dict[int, int]) -> str | No
     return None
 
 
+def missing_server(block: Block, playground: Playground) -> str | None:
+    """What the block needs and is not there."""
+    typed = [line.removeprefix(PROMPT) for line in block.lines if line.startswith(PROMPT)]
+    if not playground.has_ssh and any(line.startswith("ssh ") for line in typed):
+        return "sshd"
+    if playground.redis_port is None and any("redis.py" in line for line in typed):
+        return "redis-server"
+    return None
+
+
 def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
     """Tries all of a file."""
     found = blocks(file.read_text(encoding="utf-8"))
@@ -228,6 +239,7 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
     failed = run = 0
     with Playground(binaries, web_port=0) as playground:
         ports = {WEB_PORT: playground.web_port} | {port: free_port() for port in PORTS}
+        ports[REDIS_PORT] = playground.redis_port or REDIS_PORT
         shell = playground.command(["env", f"PS1={PROMPT}", "PS2=", "sh"])
         with Typist(shell, playground.folder, playground.environment(), COLUMNS, ROWS) as typist:
             reader = Reader(typist, ports)
@@ -237,10 +249,8 @@ def check(file: pathlib.Path, binaries: pathlib.Path) -> bool:
                     print(f"{file.name}:{block.line}: {wrong}\n")
                 if block.kind != "console":
                     continue
-                if not playground.has_ssh and any(
-                    line.startswith(PROMPT + "ssh ") for line in block.lines
-                ):
-                    print(f"{file.name}:{block.line}: not run, as no sshd is installed")
+                if missing := missing_server(block, playground):
+                    print(f"{file.name}:{block.line}: not run, as no {missing} is installed")
                     continue
                 run += 1
                 differences = reader.try_block(block)
@@ -275,7 +285,7 @@ def main() -> None:
     binaries = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "debug"
     files = [pathlib.Path(name) for name in sys.argv[2:]] or [
         TOP / "README.md",
-        TOP / "docs/commands.md",
+        *(TOP / "docs" / f"{name}.md" for name in ("commands", "python", "sandbox")),
     ]
     right = [check(file, binaries) for file in files]
     if not all(right):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A command in a place where the examples of README.md can be tried: the sandbox with three nodes, a small fleet and a container, a
-web server and an sshd on the nodes, and a home and a folder that go with it.
+web server, an sshd and a Redis server on the nodes, and a home and a folder that go with it.
 
     tests/readme/playground.py FOLDER-OF-THE-BINARIES COMMAND…
 """
@@ -117,6 +117,32 @@ def ssh_server(home: pathlib.Path) -> Iterator[bool]:
             sshd.terminate()
 
 
+@contextlib.contextmanager
+def redis_server() -> Iterator[int | None]:
+    """The port of the nodes' Redis server, which keeps nothing; None where none is installed."""
+    program = shutil.which("redis-server")
+    if program is None:
+        yield None
+        return
+    port = free_port()
+    options = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--dir",
+        tempfile.gettempdir(),
+    ]
+    with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as redis:
+        try:
+            wait_for_port(port)
+            yield port
+        finally:
+            redis.terminate()
+
+
 def free_port() -> int:
     """A port that nobody has."""
     with socket.socket() as probe:
@@ -143,6 +169,7 @@ class Playground:
         self.binaries = binaries.resolve()
         self.web_port = web_port
         self.has_ssh = False
+        self.redis_port: int | None = None
         self.exits = contextlib.ExitStack()
 
     def __enter__(self) -> Playground:
@@ -157,6 +184,7 @@ class Playground:
                 folder.mkdir()
             self.web_port = exits.enter_context(web_server(self.web_port))
             self.has_ssh = exits.enter_context(ssh_server(self.home))
+            self.redis_port = exits.enter_context(redis_server())
             self.fill()
             self.exits = exits.pop_all()
         return self
