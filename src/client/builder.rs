@@ -111,7 +111,20 @@ impl ClientBuilder {
         self
     }
 
-    /// Sessions that the agent does not encrypt with KMS are ended before anything is sent.
+    /// Sessions that the agent does not encrypt with KMS are ended before anything is sent. Agents encrypt no ports.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// use session_manager_plugin::Client;
+    ///
+    /// let client = Client::builder()
+    ///     .require_encryption(true)
+    /// #   .variables(sandbox.environment())
+    ///     .build()?;
+    /// let target = client.target("i-0123456789abcdef0")?;
+    /// assert!(client.shell(&target).is_err()); // The account does not have it switched on.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn require_encryption(mut self, is_required: bool) -> Self {
         let value = if is_required { "true" } else { "false" };

@@ -1,13 +1,13 @@
-//! A command on a target: its streams and its exit code.
+//! A command that is to be run on a target.
 
-use std::io::{self, PipeWriter};
+use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 
 use super::Client;
 use super::copy::{Copier, CopyOptions, OutputStream};
@@ -15,13 +15,13 @@ use super::exec::{OutputPiece, StartedCommand, quoted};
 use super::failure::{ClientError, ErrorKind};
 use super::output::{Output, OutputReader, collect};
 use super::pieces::{PieceSenders, Pieces};
+use super::remote_command::{CommandEnder, RemoteCommand, start};
 use super::stdin::{Stdin, StdinKind};
 use super::target::Target;
 use super::target::reach::INTERVAL;
-use super::watch::{Watch, bounded as bounded_time, watch};
+use super::watch::bounded as bounded_time;
 use crate::aws::ApiError;
-use crate::datachannel::SessionType;
-use crate::network::{Cancel, Limit, Stop};
+use crate::network::{Cancel, Limit};
 
 /// Pieces of output that wait for their reader, of each stream: behind a slow reader the command waits.
 const PIECES: usize = 64;
@@ -29,8 +29,6 @@ const PIECES: usize = 64;
 const PIECES_TOGETHER: usize = 8;
 /// How much of each stream is collected unless somebody says otherwise, bytes.
 const OUTPUT_LIMIT: usize = 64 << 20;
-/// How long ending a session may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A command that is to be run: see [`Client::exec`].
 ///
@@ -83,7 +81,20 @@ impl Exec {
         self
     }
 
-    /// How long it may take, all in all. Without it the command may take as long as it likes, and only its start has the client's time.
+    /// How long it may take, all in all; then it is ended. Without it the command may take as long as it likes, and only its start has the
+    /// client's time.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// let sleep = client.exec(&target, ["sleep", "60"]).timeout(Duration::from_millis(500));
+    /// assert_eq!(sleep.output().unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -101,7 +112,19 @@ impl Exec {
         self
     }
 
-    /// How much of each stream [`output`](Self::output) collects, bytes: 64 MiB unless it is said here.
+    /// How much of each stream [`output`](Self::output) collects, bytes: 64 MiB unless it is said here. A command that prints more is
+    /// ended.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::ErrorKind;
+    ///
+    /// let yes = client.exec(&target, ["yes"]).output_limit(1000);
+    /// assert_eq!(yes.output().unwrap_err().kind(), ErrorKind::OutputTooLong);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn output_limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
@@ -319,168 +342,5 @@ impl Exec {
         };
         let ender = CommandEnder::Copier(cancel);
         start(to, ender, deadline, self.client.cancel(), writer, work)
-    }
-}
-
-/// Starts the thread that carries a command's output.
-fn start(
-    to: PieceSenders,
-    ender: CommandEnder,
-    deadline: Option<Instant>,
-    cancel: Option<&Cancel>,
-    stdin: Option<PipeWriter>,
-    work: impl FnOnce(&Pieces) -> Result<Option<i32>, ClientError> + Send + 'static,
-) -> Result<RemoteCommand, ClientError> {
-    let (goes_on, is_stopped) = bounded(0);
-    let (tell, end) = bounded(1);
-    let state = Arc::new(CommandState {
-        ender,
-        why: OnceLock::new(),
-        goes_on: Mutex::new(Some(goes_on)),
-    });
-    let failed = |error: io::Error| {
-        state.stop(Stop::Cancelled);
-        ClientError::resources(&error)
-    };
-    let watched = Arc::clone(&state);
-    let watch = watch(deadline, cancel, move |stop| watched.stop(stop)).map_err(failed)?;
-    let shared = Arc::clone(&state);
-    thread::Builder::new()
-        .name("command".to_owned())
-        .spawn(move || {
-            let pieces = Pieces::new(to, is_stopped);
-            let result = work(&pieces);
-            let result = match shared.why.get() {
-                Some(stop) => Err(ClientError::stopped(*stop, "the command")),
-                None => result,
-            };
-            // First its end, which is known when the streams are at theirs.
-            let _ = tell.send(result);
-            drop(pieces);
-        })
-        .map_err(failed)?;
-    Ok(RemoteCommand {
-        stdin,
-        stdout: None,
-        stderr: None,
-        end,
-        state,
-        _watch: watch,
-    })
-}
-
-/// A command that runs. When it is dropped the command is ended over there, in the background.
-///
-/// Both streams want to be read, in two threads or one after the other where one of them is short: a command whose output nobody takes
-/// waits. [`Exec::output`] and [`wait`](Self::wait) see to that by themselves.
-///
-/// ```
-/// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
-/// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
-/// # let target = client.target("i-0123456789abcdef0")?;
-/// let command = client.exec(&target, ["sh", "-c", "exit 7"]).spawn()?;
-/// assert_eq!(command.wait()?, Some(7));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct RemoteCommand {
-    /// Where its stdin is written to, if that is [piped](Stdin::piped). Drop it for the end.
-    pub stdin: Option<PipeWriter>,
-    /// What it prints to stdout.
-    pub stdout: Option<OutputReader>,
-    /// What it prints to stderr.
-    pub stderr: Option<OutputReader>,
-    end: Receiver<Result<Option<i32>, ClientError>>,
-    state: Arc<CommandState>,
-    _watch: Option<Watch>,
-}
-
-impl RemoteCommand {
-    /// Waits for its end, and gives its exit code. Output that was not taken out of it is thrown away, and so is its stdin.
-    ///
-    /// # Errors
-    /// As [`Exec::output`].
-    pub fn wait(mut self) -> Result<Option<i32>, ClientError> {
-        drop(self.stdin.take());
-        drop(self.stdout.take());
-        drop(self.stderr.take());
-        self.end.recv().unwrap_or_else(|_| {
-            Err(ClientError::new(
-                ErrorKind::SessionLost,
-                "the command's thread ended unexpectedly; this is a defect of the library",
-            ))
-        })
-    }
-
-    /// Ends it, over there as well. Who waits for it gets [`ErrorKind::Cancelled`].
-    ///
-    /// ```
-    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
-    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
-    /// # let target = client.target("i-0123456789abcdef0")?;
-    /// use session_manager_plugin::ErrorKind;
-    ///
-    /// let command = client.exec(&target, ["sleep", "60"]).spawn()?;
-    /// command.stop();
-    /// assert_eq!(command.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn stop(&self) {
-        self.state.stop(Stop::Cancelled);
-    }
-}
-
-impl Drop for RemoteCommand {
-    fn drop(&mut self) {
-        if self.end.is_empty() {
-            self.state.stop(Stop::Cancelled);
-        }
-    }
-}
-
-/// What ends a command.
-#[derive(Debug)]
-enum CommandEnder {
-    Session(Arc<StartedCommand>),
-    Copier(Cancel),
-}
-
-/// What the command's handle and its threads share.
-#[derive(Debug)]
-struct CommandState {
-    ender: CommandEnder,
-    /// Why it was ended.
-    why: OnceLock<Stop>,
-    /// Dropped when it is ended: nobody waits for readers any more.
-    goes_on: Mutex<Option<Sender<()>>>,
-}
-
-impl CommandState {
-    /// Ends it. What takes its time is done in the background.
-    fn stop(&self, why: Stop) {
-        if self.why.set(why).is_err() {
-            return;
-        }
-        let mut goes_on = self.goes_on.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(goes_on.take());
-        match &self.ender {
-            CommandEnder::Copier(cancel) => cancel.cancel(),
-            CommandEnder::Session(started) => {
-                let started = Arc::clone(started);
-                let work = move || {
-                    let session = started.session();
-                    let end_by = Instant::now() + END_TIMEOUT;
-                    let end = session.end_of_type(SessionType::NonInteractiveCommands, end_by);
-                    if let Err(error) = end {
-                        log::info!("the remote session could not be ended: {error}");
-                    }
-                    session.channel().close();
-                };
-                // Without a thread it ends when it has been idle for its time.
-                let _ = thread::Builder::new()
-                    .name("terminate".to_owned())
-                    .spawn(work);
-            }
-        }
     }
 }

@@ -169,12 +169,43 @@ impl ForwardBuilder {
     }
 
     /// The first session, too, is started by the first connection: [`start`](Self::start) makes no call.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// # let service = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let port = service.local_addr()?.port();
+    /// # std::thread::spawn(move || service.accept().unwrap().0.write_all(b"hello"));
+    /// let forward = client.forward(&target).remote("localhost", port).on_demand().start()?;
+    /// assert_eq!(forward.statistics().sessions, 0);
+    /// let mut connection = std::net::TcpStream::connect(forward.local_addr())?;
+    /// # let mut word = [0; 5];
+    /// connection.read_exact(&mut word)?;
+    /// assert_eq!(forward.statistics().sessions, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn on_demand(mut self) -> Self {
         self.on_demand = true;
         self
     }
 
     /// One session, whose end is the end of the forward.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use session_manager_plugin::ForwardEvent;
+    ///
+    /// let forward = client.forward(&target).remote("localhost", 5432).once().start()?;
+    /// # sandbox.sessions().pop().unwrap().terminate("");
+    /// // An administrator ends the session.
+    /// let last = forward.events().last();
+    /// assert!(matches!(last, Some(ForwardEvent::Ended(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn once(mut self) -> Self {
         self.once = true;
         self

@@ -71,10 +71,33 @@ impl Stream {
         &self.state
     }
 
-    /// Another handle to the same connection.
+    /// Another handle to the same connection, for another thread.
     ///
     /// # Errors
     /// When the process is out of descriptors.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// # let service = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let port = service.local_addr()?.port();
+    /// # std::thread::spawn(move || {
+    /// #     let (stream, _) = service.accept().unwrap();
+    /// #     std::io::copy(&mut &stream, &mut &stream)
+    /// # });
+    /// use std::io::{Read, Write};
+    /// use std::net::Shutdown;
+    ///
+    /// let mut stream = client.connect(&target, "localhost", port)?;
+    /// let mut writer = stream.try_clone()?;
+    /// std::thread::spawn(move || writer.write_all(b"there and back"));
+    /// let mut words = [0; 14];
+    /// stream.read_exact(&mut words)?;
+    /// assert_eq!(&words, b"there and back");
+    /// stream.shutdown(Shutdown::Both)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,

@@ -64,6 +64,23 @@ impl Transfer {
     }
 
     /// Permissions and times are kept.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (script, there) = (folder.path().join("script"), folder.path().join("there"));
+    /// # std::fs::write(&script, "#!/bin/sh\n")?;
+    /// use std::fs::{self, Permissions};
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// fs::set_permissions(&script, Permissions::from_mode(0o700))?;
+    /// client.copy(&target).preserve().upload(&script, &there)?;
+    /// # // This machine is the target.
+    /// assert_eq!(fs::metadata(&there)?.permissions().mode() & 0o777, 0o700);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn preserve(mut self) -> Self {
         self.options.preserve = true;
         self
