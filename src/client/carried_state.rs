@@ -27,7 +27,7 @@ pub(super) struct CarriedState {
 }
 
 impl CarriedState {
-    /// Why the bytes have ended that could be read, if not by the remote's own end.
+    /// Why there is nothing more to read, where the remote has not ended its output itself.
     pub(super) fn failure(&self) -> Option<&ClientError> {
         self.failure.get()
     }
@@ -37,7 +37,7 @@ impl CarriedState {
         let left = deadline.saturating_duration_since(Instant::now());
         let notice = select! {
             recv(self.notices) -> notice => notice.ok(),
-            // What was told before comes before the end.
+            // Earlier events come before the end.
             recv(self.done) -> _ => self.notices.try_recv().ok(),
             default(left) => return None,
         };
@@ -71,7 +71,7 @@ impl CarriedState {
         }
     }
 
-    /// Has the session ended.
+    /// Ends the session.
     pub(super) fn leave(&self) {
         self.is_leaving.store(true, Ordering::SeqCst);
         self.waker.wake();

@@ -26,13 +26,13 @@ use crate::waker::{WakeReceiver, timespec, waker};
 
 const WAKER: Token = Token(0);
 const CONNECTION: Token = Token(1);
-/// What is moved in one direction before the other gets its turn, bytes.
+/// The most bytes that are moved in one direction before the other direction is looked at.
 const ROUND: usize = 256 * 1024;
 /// What is read from the program at a time, bytes.
 const PIECE: usize = 32 * 1024;
-/// How long the last bytes may take of a program that is gone, and the end of its session after that.
+/// How long the last bytes of a program that is gone may take, and then the end of its session.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// No typist is faster, bytes at a time: more is a paste or a program's, and waits behind a closed window.
+/// What counts as typing, in bytes at a time; more is a paste or a program's output, and waits while the window is closed.
 const TYPED: usize = 64;
 
 /// What is carried.
@@ -73,7 +73,7 @@ fn start_thread(
     let work = move || {
         session.channel().on_readable(waker.clone());
         session.channel().on_writable(waker);
-        // The program sees the end of its socket when the reason is there.
+        // The reason is set before the program sees the end of its socket.
         let kept = socket.try_clone();
         let kind = match carriage {
             Carriage::Bytes(kind) => kind,
@@ -99,7 +99,7 @@ fn start_thread(
             SessionEnd::Closed { .. } => None,
         };
         if let Some(failure) = failure {
-            // One that says more may be there already.
+            // A more precise one may be set already.
             let _ = shared.failure.set(failure);
         }
         drop(kept);
@@ -108,7 +108,7 @@ fn start_thread(
         {
             log::info!("the remote session could not be ended: {error}");
         }
-        // Nobody else sets it.
+        // It is set here alone.
         let _ = shared.end.set(end);
         drop(session);
         drop(alive);
@@ -219,7 +219,7 @@ impl<'a> ByteCarrier<'a> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Nobody reads it.
+                    // The program does not read it any more.
                     Err(_) => self.incoming.clear(),
                 }
             }
@@ -237,7 +237,7 @@ impl<'a> ByteCarrier<'a> {
                 }
                 Some(Delivery::Payload(PayloadType::Flag, flag)) => {
                     if Flag::from_bytes(&flag) == Some(Flag::ConnectToPortError) {
-                        // Told when the agent ends the session for it.
+                        // It is reported when the agent ends the session.
                         let _ = self.state.failure.set(refused());
                     }
                 }
@@ -280,7 +280,7 @@ impl<'a> ByteCarrier<'a> {
                     self.outgoing.advance(count);
                     moved += count;
                 }
-                // Its last delivery tells how.
+                // The last delivery says how.
                 Err(_) => self.outgoing.clear(),
             }
         }
@@ -299,7 +299,7 @@ impl<'a> ByteCarrier<'a> {
             self.wake_receiver.as_fd(),
             PollFlags::IN,
         )];
-        // The end of one that is gone would be told again and again.
+        // poll(2) would report the end of a program that is gone again and again.
         if self.gone.is_none() {
             descriptors.push(PollFd::from_borrowed_fd(self.socket.as_fd(), wanted));
         }
@@ -383,7 +383,7 @@ fn carry_connection(
                 return Ok(SessionEnd::Left);
             }
             if now.saturating_duration_since(*since) >= END_TIMEOUT {
-                // A slow way out is none of the agent's doing.
+                // That the network is slow is not the agent's fault.
                 if session.channel().is_acknowledged() || was_extended {
                     return Ok(SessionEnd::Left);
                 }
@@ -417,7 +417,7 @@ fn carry_connection(
     }
 }
 
-/// Its only connection is over: nobody needs it any more.
+/// The session's only connection is over, so the session is ended.
 fn end_unused(session: &RawSession) {
     if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
         log::info!("the remote session could not be ended: {error}");

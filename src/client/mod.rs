@@ -145,7 +145,7 @@ impl Client {
         };
         let api = Api::new(options, environment, &configured, network).map_err(|error| {
             match (&error, configured.missing_profile()) {
-                // That is why.
+                // There is no region because there is no such profile.
                 (Error::NoRegion, Some(missing)) => Error::Start(format!("{error}; {missing}")),
                 _ => error,
             }

@@ -1,4 +1,4 @@
-//! Output on its way from the thread that carries it to who takes it.
+//! Output on its way from the thread that carries it to its readers.
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, select};
@@ -27,13 +27,13 @@ impl Pieces {
         Self { to, is_stopped }
     }
 
-    /// Whether there is one who takes all of it.
+    /// Whether both streams go to one receiver.
     pub(super) const fn are_together(&self) -> bool {
         matches!(self.to, PieceSenders::Together(_))
     }
 
     pub(super) fn put(&self, stream: OutputStream, bytes: Bytes) {
-        // Who does not read it any more, or has ended the command, does not want it.
+        // Without a receiver, or once the command is ended, it is dropped.
         match (&self.to, stream) {
             (PieceSenders::Apart { stdout: to, .. }, OutputStream::Stdout)
             | (PieceSenders::Apart { stderr: to, .. }, OutputStream::Stderr) => select! {

@@ -20,7 +20,7 @@ use crate::settings::Settings;
 
 /// How long the TerminateSession flag and all before it may take to be acknowledged.
 const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it is looked whether nobody wants the session any more, while the agent is waited for.
+/// How often a wait for the agent checks whether the session is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A session. When it is dropped its data channel is closed; the remote session goes on until it is [terminated](Self::terminate) or has
@@ -66,7 +66,7 @@ impl RawSession {
         let for_connection = service.as_ref().filter(|_| !is_presigned);
         let make_key = match &service {
             Some(service) => Some(service.make_key(opening.is_legacy)),
-            // Who is too old for it is told just that.
+            // A caller that is too old for it gets that as the reason.
             None if opening.is_legacy => None,
             None if settings.skip_client_configure => Some(session_api::no_key(
                 "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set",
@@ -110,7 +110,7 @@ impl RawSession {
         &self.channel
     }
 
-    /// What the channel wants the user to know.
+    /// What the user is to know of the channel.
     pub(crate) fn notices(&self) -> &Receiver<Notice> {
         &self.notices
     }

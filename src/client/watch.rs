@@ -7,7 +7,7 @@ use rustix::event::PollFlags;
 
 use crate::network::{Cancel, Limit, Stop};
 
-/// Nobody waits longer, and clocks can count it.
+/// Longer than any wait, and short enough to be added to a clock.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// A time that can be added to a clock.
@@ -51,7 +51,7 @@ pub(super) fn watch(
             match ended {
                 Ok(()) => stop(Stop::Cancelled),
                 Err(error) if Stop::of(&error) == Some(Stop::Cancelled) => {}
-                // The deadline; or waiting is not possible, and nothing may go on unwatched.
+                // The deadline has passed; or waiting fails, and nothing may go on without a watch.
                 Err(_) => stop(Stop::TimedOut),
             }
         })?;
@@ -88,7 +88,7 @@ mod tests {
         let over = watch(None, Some(&cancel), tell()).unwrap();
         drop(over);
         drop(sender);
-        // Its thread has gone without a word.
+        // Its thread has ended without a call of `stop`.
         assert!(stops.recv_timeout(LONG).is_err());
     }
 }

@@ -126,7 +126,7 @@ def _operand(path: Path) -> str:
             raise UsageError("- is for the command line: use run() with input, or a file")
         return path
     local = os.fspath(path)
-    # A colon must not make a target of it.
+    # Otherwise a colon in it would make it a target.
     return local if os.path.isabs(local) else os.path.join(".", local)
 
 

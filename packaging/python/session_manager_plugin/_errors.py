@@ -66,7 +66,7 @@ class CredentialsError(SessionManagerError):
 
 
 class NoRegion(SessionManagerError):
-    """Nobody says which region."""
+    """No region is known."""
 
 
 class Unreachable(SessionManagerError):

@@ -129,7 +129,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                # Ctrl-C of the terminal is for this process: it decides.
+                # Ctrl-C of the terminal reaches this process alone, which decides what it ends.
                 start_new_session=True,
             )
         except FileNotFoundError as error:
@@ -239,7 +239,7 @@ class Events:
         return parse(line, self.program)
 
     def abandon(self) -> None:
-        """Ends the program. Nobody wants what comes, and nothing must wait for somebody to take it."""
+        """Ends the program. What it still prints is thrown away, so that nothing blocks on it."""
         self._is_wanted = False
         with contextlib.suppress(queue.Empty):
             while self._lines.get_nowait() is not self._END:

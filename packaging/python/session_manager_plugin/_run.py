@@ -181,7 +181,7 @@ def _feed(child: Program, data: bytes) -> None:
             with stdin:
                 stdin.write(data)
         except (BrokenPipeError, ValueError):
-            pass  # It wants no more of it.
+            pass  # The command reads no more.
 
     threading.Thread(target=write, name="session-manager-plugin-stdin", daemon=True).start()
 

@@ -64,7 +64,7 @@ class Sandbox(Closing):
         try:
             self._process = subprocess.Popen(
                 command,
-                # It ends when nobody can write there any more.
+                # The sandbox ends when its stdin is closed.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

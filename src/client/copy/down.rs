@@ -22,7 +22,7 @@ use crate::network::Limit;
 const LONGEST: u64 = 48 << 20;
 /// Bytes of one write.
 const WRITE: usize = 128 * 1024;
-/// A failure's wait, with none of it counted against a deadline.
+/// Longer than any wait after a failure.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Downloads a file.

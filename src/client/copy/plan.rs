@@ -24,7 +24,7 @@ impl Range {
     }
 }
 
-/// Who carries a range.
+/// Identifies a range that is being carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
@@ -94,19 +94,19 @@ impl Plan {
         }
     }
 
-    /// Bytes that nobody has carried yet.
+    /// Bytes that are not carried yet.
     pub(super) fn left(&self) -> u64 {
         let active = self.active.values().map(|active| active.left.len());
         let waiting = self.waiting.iter().map(|range| range.len());
         active.chain(waiting).sum()
     }
 
-    /// How many ranges wait for somebody.
+    /// How many ranges are not being carried yet.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The next range, for somebody who carries it.
+    /// The next range to be carried.
     pub(super) fn take(&mut self) -> Option<(Ticket, Range)> {
         let left = self.waiting.pop_front()?;
         self.tickets += 1;

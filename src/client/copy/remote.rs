@@ -196,7 +196,7 @@ impl RemoteScript {
         let line = self.line(STANDS_TIMEOUT)?;
         let kind = line.strip_prefix("ready ").and_then(HashKind::parse);
         let kind = kind.ok_or_else(|| self.garbled())?;
-        // The first one ends whatever a profile typed.
+        // The first line ends what a login profile may have left on the line.
         self.order("")?;
         self.order("begin")?;
         Ok(kind)
@@ -343,7 +343,7 @@ impl RemoteScript {
         }
     }
 
-    /// Nothing can be sent any more: why.
+    /// Why nothing can be sent any more.
     fn look_for_end(&mut self) -> CopyError {
         loop {
             match self.next(END_TIMEOUT) {
@@ -360,7 +360,7 @@ impl RemoteScript {
             }
             End::Closed { output } => sanitise::line(output.trim()),
             End::TimedOut => "the session timed out".to_owned(),
-            // Where no session can be had now, none can be had a moment later, and the user knows best.
+            // What prevents a session now prevents it a moment later, too: the user is to decide.
             End::Failed(error @ Error::Start(_)) => {
                 return CopyError::Start(ClientError::of(ErrorKind::Service, error));
             }

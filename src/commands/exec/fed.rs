@@ -75,7 +75,7 @@ fn tell(report: &mut ExecReport, result: Result<i64, Error>) -> CommandOutcome {
 /// How the command ended.
 enum CommandOutcome {
     Over(Option<u8>),
-    /// The same, and it was told.
+    /// The same, and it is written already.
     Told(u8),
     /// The reader of stdout is gone.
     ReaderGone,
@@ -97,7 +97,7 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         .map_err(TargetError::into_error)?;
     let signals = around.catch_signals()?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
-    // Closed: there is nothing.
+    // A closed stdin is an empty one.
     let stdin = rustix::stdio::stdin().try_clone_to_owned();
     let mut command = client
         .with_cancel(&cancel)

@@ -72,9 +72,9 @@ struct Receiver<'a> {
     context: &'a CopyContext,
     root: Root<'a>,
     tell: &'a mut dyn FnMut(EntryOutcome),
-    /// Entries that are done with: the next session passes over so many.
+    /// How many entries are finished: the next session skips them.
     done: u64,
-    /// So many are to be had without an archive.
+    /// How many of the next entries are asked for one by one, without an archive.
     one_by_one: Option<u64>,
     large: Vec<PathBuf>,
     /// Permissions and times to be kept, at the end.
@@ -152,7 +152,7 @@ impl Receiver<'_> {
                 "file" => {
                     let (facts, path) = described(&remote, rest)?;
                     if facts.size > SMALL {
-                        // Whether it leads out of the folder is looked at now and again when it comes.
+                        // That it does not lead out of the folder is checked now, and again when the file comes.
                         match self.root.inside(&path) {
                             Ok(_) => {
                                 let large = match &mut batch {
@@ -194,7 +194,7 @@ impl Receiver<'_> {
         }
     }
 
-    /// Entries up to this number are done with.
+    /// Entries up to this number are finished.
     fn finish(&mut self, mut batch: Batch, done: u64) -> Result<(), CopyError> {
         self.large.append(&mut batch.large);
         if self.large.len() > MOST_KEPT {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::client::copy::context::Copied;
 use crate::client::failure::ClientError;
 
-/// A file up to this size travels with others; `walk.sh` has it as well.
+/// Files up to this size are carried together; `walk.sh` has it as well.
 pub(super) const SMALL: u64 = 1 << 20;
 
 /// What became of one thing in a folder. Paths are relative to the folder, and empty for the folder itself.

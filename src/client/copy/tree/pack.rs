@@ -148,7 +148,7 @@ impl Pack {
                         left.insert(folder.join(OsStr::from_bytes(&name)));
                     }
                     ("moved", _, Ok(moved)) => {
-                        // Whatever tar says: what was not in the archive is not there.
+                        // Whatever tar reports, a file may be missing from the archive.
                         if moved.saturating_add(staying) != all().count() {
                             left.extend(all().map(|file| file.path.clone()));
                         }

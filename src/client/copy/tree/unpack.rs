@@ -1,4 +1,4 @@
-//! Small files that come as archives of tar(1). Their names are theirs when all of an archive is there and its hash is right.
+//! Small files that come as archives of tar(1). They get their names when all of an archive has come and its hash is right.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -29,7 +29,7 @@ const MOST: usize = 10_000;
 /// What is read and written at once.
 const PIECE: usize = 64 * 1024;
 
-/// Entries that are done with together.
+/// Entries that are finished together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Parts without their names, of archives that are not verified.
@@ -37,9 +37,9 @@ pub(super) struct Batch {
     links: Vec<(PathBuf, PathBuf)>,
     /// What is to be told.
     pub told: Vec<EntryOutcome>,
-    /// Files that travel alone.
+    /// Files that are carried one by one.
     pub large: Vec<PathBuf>,
-    /// An archive is not what the files are: the entries are to be had one by one.
+    /// An archive and the files differ: the entries are asked for one by one.
     pub is_torn: bool,
 }
 
@@ -166,7 +166,7 @@ impl Batch {
             .unwrap_or_else(|error| Err(CopyError::local(&first.path, &error)))
     }
 
-    /// Gives what was verified its names.
+    /// Gives the verified parts their names.
     fn rename(&mut self, root: Root<'_>) {
         for (path, part, copied) in self.files.drain(..) {
             self.told.push(match part.rename() {

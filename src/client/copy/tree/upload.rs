@@ -174,7 +174,7 @@ struct Sender<'a> {
     from: &'a Path,
     to: &'a Path,
     items: &'a [(PathBuf, Item)],
-    /// Items that are done with.
+    /// How many items are finished.
     done: usize,
     /// What waits to go in an archive; nothing where the target cannot unpack one.
     pack: Option<Pack>,
@@ -187,7 +187,7 @@ struct Sender<'a> {
 enum Expected {
     /// A file is open, or not.
     Open,
-    /// It is done with: nothing to tell where all is well but for files.
+    /// It is finished. Success is reported for files only.
     Done(usize, Option<Copied>),
 }
 
@@ -209,7 +209,7 @@ impl Sender<'_> {
             if let Item::File(size) = item
                 && *size > SMALL
             {
-                // In order: what is done with is one number.
+                // In order, so that one number says which items are finished.
                 self.send_pack(uploader, &mut pending, next)?;
                 self.settle(uploader, &mut pending, 0, 0)?;
                 let entry = match uploader.file(&full, &self.to.join(path)) {
@@ -261,7 +261,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Sends what was packed, and waits until it is in its places. All before `next` is done with then.
+    /// Sends what was packed, and waits until it is in its places. All items before `next` are finished then.
     fn send_pack(
         &mut self,
         uploader: &mut Uploader<'_>,
@@ -289,7 +289,7 @@ impl Sender<'_> {
         self.send_alone(uploader, pending)
     }
 
-    /// Sends what archives could not bring.
+    /// Sends one by one what could not be unpacked.
     fn send_alone(
         &mut self,
         uploader: &mut Uploader<'_>,
@@ -340,7 +340,7 @@ impl Sender<'_> {
                         .push_back(Expected::Done(index, Some(copied)));
                 }
                 Err(error) => {
-                    // Told in its place, but nobody answers it.
+                    // It is reported in order, but no order was sent and no answer comes.
                     self.settle(uploader, pending, 0, 0)?;
                     (self.tell)(EntryOutcome::Failed(path.clone(), error.into()));
                     self.is_done(index);
@@ -350,14 +350,14 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// All up to this one is done with, unless something before it still waits to be packed.
+    /// All items up to this one are finished, unless an earlier one still waits to be packed.
     fn is_done(&mut self, index: usize) {
         if self.pack.as_ref().is_none_or(|pack| pack.files.is_empty()) {
             self.done = self.done.max(index + 1);
         }
     }
 
-    /// Takes answers until no more than this is on its way.
+    /// Takes answers until no more orders and bytes than these are in flight.
     fn settle(
         &mut self,
         uploader: &mut Uploader<'_>,
@@ -371,7 +371,7 @@ impl Sender<'_> {
             let line = remote.line(SILENCE)?;
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
             let bytes = rest.split(' ').next().and_then(|size| size.parse().ok());
-            // Why it is lost is said at its end.
+            // The answer at the file's end says why it is lost.
             if let ("wrote" | "lost", Some(bytes)) = (word, bytes) {
                 pending.ahead = pending.ahead.saturating_sub(bytes);
                 context.progress.carry(bytes);

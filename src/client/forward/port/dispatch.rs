@@ -158,7 +158,7 @@ impl PortThread {
             .iter()
             .enumerate()
             .filter(|(_, session)| session.route == route);
-        // One whose connection is broken just now makes who connects wait.
+        // A session whose connection is broken makes local connections wait.
         of_route
             .min_by_key(|(_, session)| {
                 let multiplexer = &session.multiplexer;
@@ -173,7 +173,7 @@ impl PortThread {
         let granted = SocksReply::Succeeded.bytes();
         let granted = [IoSlice::new(&granted)];
         if is_gone || waiting.is_socks && waiting.socket.write_vectored(&granted).is_err() {
-            // It did not wait.
+            // The client has left.
             self.owners.remove(&token);
             return;
         }
@@ -182,7 +182,7 @@ impl PortThread {
         let opened = session
             .multiplexer
             .connect(waiting.socket, waiting.peer, now, |socket, _| {
-                // The system is to tell once more what it told while it waited: its end, for one.
+                // Registered anew, so that what happened while it waited, such as its end, is reported again.
                 registry.reregister(socket, token, INTEREST)
             });
         let Some(id) = opened else {

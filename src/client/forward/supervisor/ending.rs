@@ -41,7 +41,7 @@ impl Supervisor {
             && is_unproven
             && now.saturating_duration_since(supervised.since) < COULD_NOT_START
         {
-            // The agent could not start it: there would be nothing else in the next one.
+            // The agent could not start it, and the next one would end in the same way.
             let error = ClientError::of_end(&end);
             return Some(Finish::Over(Err(ClientError::new(
                 ErrorKind::Remote,
@@ -57,7 +57,7 @@ impl Supervisor {
         self.tell_end(&supervised, reason);
         let result = match end {
             End::Failed(error) => {
-                // It may still run, and nobody will use it.
+                // It may still run, and is not used any more.
                 supervised.session.end_in_background(STOP_TIMEOUT);
                 Err(ClientError::of(ErrorKind::SessionLost, &error))
             }

@@ -11,7 +11,7 @@ impl Supervisor {
         select.recv(&self.reports);
         select.recv(&self.answers.1);
         let keys: Vec<_> = self.sessions.keys().copied().collect();
-        // A data channel that has ended tells nothing more, for good; what its session became is reported.
+        // The notices of a data channel that has ended are over; the port thread reports the session's end.
         let notices = keys
             .iter()
             .filter_map(|key| Some((*key, self.sessions.get(key)?.session.notices())));

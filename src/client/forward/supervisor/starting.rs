@@ -38,7 +38,7 @@ impl Supervisor {
             // The number is used for another one now.
             *known = ForwardRoute::new(destination);
         }
-        // Those that are wanted beside others that stand are no tries after a failure, and nothing waits for them when they have failed.
+        // A further session beside established ones is no retry, and no connection depends on it.
         if self.sessions.values().any(|session| session.route == route) {
             if known.beside.has_failed() && known.beside.next(now, random::share()) > now {
                 self.port.post(ForwardOrder::Failed { route });
