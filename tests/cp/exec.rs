@@ -83,6 +83,20 @@ fn answers_come_while_stdin_is_open() {
 }
 
 #[test]
+fn more_comes_out_than_went_in_on_both_streams_at_once() {
+    for ground in [Ground::new(), Ground::with_kms()] {
+        let script = "read -r x; for i in 1 2 3 4 5 6; do head -c 20000 /dev/zero | tr '\\0' $i; \
+            head -c 20000 /dev/zero | tr '\\0' e >&2; done; echo $x";
+        let finished = exec(&ground, &["sh", "-c", script]).run(b"end\n");
+        let out: String = (1..=6)
+            .map(|digit| digit.to_string().repeat(20_000))
+            .collect();
+        assert_ends(&finished, 0, &format!("{out}end\n"), &"e".repeat(120_000));
+        ground.assert_all_ended();
+    }
+}
+
+#[test]
 fn a_command_may_end_before_its_input() {
     let ground = Ground::new();
     // Somebody keeps the pipe open.

@@ -6,6 +6,7 @@ mod support;
 mod archives;
 mod contents;
 mod exec;
+mod fair;
 mod folders;
 mod killed;
 mod refused;
