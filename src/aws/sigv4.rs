@@ -4,7 +4,6 @@
 //! signature.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -97,23 +96,26 @@ impl SignableRequest<'_> {
 
     /// The names of the signed headers: `host;x-amz-date`.
     pub fn signed_headers(&self) -> String {
-        let names = self.headers.iter();
-        let names: BTreeSet<String> = names.map(|(name, _)| name.to_ascii_lowercase()).collect();
-        Vec::from_iter(names).join(";")
+        let headers = self.canonical_headers().into_iter();
+        let names: Vec<String> = headers.map(|(name, _)| name).collect();
+        names.join(";")
     }
 
-    fn canonical_headers(&self) -> BTreeMap<String, Zeroizing<String>> {
-        let mut headers = BTreeMap::<String, Zeroizing<String>>::new();
+    /// Each name once, in order, with its values.
+    fn canonical_headers(&self) -> Vec<(String, Zeroizing<String>)> {
+        let mut headers = Vec::<(String, Zeroizing<String>)>::new();
         for (name, value) in self.headers {
             let words: Vec<&str> = value.split_ascii_whitespace().collect();
             let value = Zeroizing::new(words.join(" "));
-            headers
-                .entry(name.to_ascii_lowercase())
-                .and_modify(|values| {
+            let name = name.to_ascii_lowercase();
+            match headers.binary_search_by(|(other, _)| other.cmp(&name)) {
+                Ok(at) => {
+                    let values = &mut headers[at].1;
                     values.push(',');
                     values.push_str(&value);
-                })
-                .or_insert(value);
+                }
+                Err(at) => headers.insert(at, (name, value)),
+            }
         }
         headers
     }

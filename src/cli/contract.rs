@@ -156,7 +156,7 @@ impl CallRequest {
 
 /// A JSON object; null counts as an empty one.
 fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
-    match serde_json::from_str(json) {
+    match serde_json::from_slice(json.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(Error::Start(format!("{what} is not a JSON object"))),

@@ -185,7 +185,7 @@ fn operand(text: &OsStr) -> Result<Operand, Error> {
     }
 }
 
-fn sessions(text: &str) -> Result<usize, String> {
+pub(super) fn sessions(text: &str) -> Result<usize, String> {
     let number = text.parse().ok();
     number
         .filter(|number| (1..=MOST_SESSIONS).contains(number))

@@ -34,8 +34,8 @@ pub struct ExecOptions {
     #[arg(short = 'i', long, conflicts_with = "tty")]
     pub stdin: bool,
     /// How many of several targets at a time
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
-    pub parallel: u8,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub parallel: u32,
     /// One object for each target, and one for the end
     #[arg(long)]
     pub json: bool,

@@ -23,43 +23,42 @@ pub fn parse(text: &str, environment: &Environment) -> Result<Parameters, String
     if text.trim_start().starts_with(['{', '[']) {
         return json(text);
     }
-    let values = shorthand::parse(text, &load)?;
-    values
-        .into_iter()
-        .map(|(name, value)| {
-            let texts = match value {
-                Value::Text(text) => vec![text],
-                Value::List(list) => list
-                    .into_iter()
-                    .map(|value| match value {
-                        Value::Text(text) => Ok(text),
-                        Value::List(_) | Value::Map => Err(no_list(&name)),
-                    })
-                    .collect::<Result<_, _>>()?,
-                Value::Map => return Err(no_list(&name)),
-            };
-            checked(name, texts)
-        })
-        .collect()
+    let mut parameters = Parameters::new();
+    for (name, value) in shorthand::parse(text, &load)? {
+        let texts = match value {
+            Value::Text(text) => vec![text],
+            Value::List(list) => list
+                .into_iter()
+                .map(|value| match value {
+                    Value::Text(text) => Ok(text),
+                    Value::List(_) | Value::Map => Err(no_list(&name)),
+                })
+                .collect::<Result<_, _>>()?,
+            Value::Map => return Err(no_list(&name)),
+        };
+        let (name, texts) = checked(name, texts)?;
+        parameters.insert(name, texts);
+    }
+    Ok(parameters)
 }
 
 fn json(text: &str) -> Result<Parameters, String> {
-    let values: BTreeMap<String, Json> =
-        serde_json::from_str(text).map_err(|error| format!("this is no JSON object: {error}"))?;
-    values
-        .into_iter()
-        .map(|(name, value)| {
-            let Json::Array(list) = value else {
-                return Err(no_list(&name));
-            };
-            let text_of = |value| match value {
-                Json::String(text) => Ok(text),
-                _ => Err(no_list(&name)),
-            };
-            let texts = list.into_iter().map(text_of).collect::<Result<_, _>>()?;
-            checked(name, texts)
-        })
-        .collect()
+    let values: BTreeMap<String, Json> = serde_json::from_slice(text.as_bytes())
+        .map_err(|error| format!("this is no JSON object: {error}"))?;
+    let mut parameters = Parameters::new();
+    for (name, value) in values {
+        let Json::Array(list) = value else {
+            return Err(no_list(&name));
+        };
+        let text_of = |value| match value {
+            Json::String(text) => Ok(text),
+            _ => Err(no_list(&name)),
+        };
+        let texts = list.into_iter().map(text_of).collect::<Result<_, _>>()?;
+        let (name, texts) = checked(name, texts)?;
+        parameters.insert(name, texts);
+    }
+    Ok(parameters)
 }
 
 fn no_list(name: &str) -> String {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::connection::TargetOptions;
+use super::cp::sessions;
 use crate::client::forward::{Destination, LocalForward};
 use crate::error::Error;
 use crate::host::bare;
@@ -43,8 +44,8 @@ pub struct PortForward {
     )]
     socks: Vec<ListenAddress>,
     /// Spread the connections of each forward over so many sessions; one session downloads 0.7 MB/s at most
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    sessions: u8,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = sessions)]
+    sessions: usize,
     /// End with the first session, as the AWS CLI does
     #[arg(long)]
     once: bool,
@@ -114,7 +115,7 @@ impl PortForward {
 
     /// Over how many sessions the connections of each forward are spread.
     pub fn sessions(&self) -> usize {
-        self.sessions.into()
+        self.sessions
     }
 
     /// Whether the first session's end is the end.
@@ -172,7 +173,7 @@ fn local_port(digits: &str) -> Result<u16, String> {
     }
 }
 
-fn remote_port(digits: &str) -> Result<u16, String> {
+pub(super) fn remote_port(digits: &str) -> Result<u16, String> {
     match port(digits)? {
         0 => Err("the remote port cannot be 0".to_owned()),
         port => Ok(port),

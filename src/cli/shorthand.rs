@@ -3,8 +3,6 @@
 //! It follows the grammar of the AWS CLI to the letter, its odd corners included: what works there must mean the same here. A test
 //! compares the two.
 
-use std::collections::BTreeMap;
-
 /// The most brackets inside of each other.
 const MAXIMUM_DEPTH: u32 = 64;
 
@@ -37,7 +35,7 @@ pub(super) type Load<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
 ///
 /// # Errors
 /// What is wrong and where, in words.
-pub(super) fn parse(text: &str, load: &Load<'_>) -> Result<BTreeMap<String, Value>, String> {
+pub(super) fn parse(text: &str, load: &Load<'_>) -> Result<Vec<(String, Value)>, String> {
     let mut parser = Parser {
         text: text.chars().collect(),
         at: 0,
@@ -67,15 +65,15 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn parameters(&mut self) -> ShorthandResult<BTreeMap<String, Value>> {
-        let mut parameters = BTreeMap::new();
+    fn parameters(&mut self) -> ShorthandResult<Vec<(String, Value)>> {
+        let mut parameters = Vec::new();
         loop {
             let name = self.name()?;
             let value = self.values()?;
-            if parameters.contains_key(&name) {
+            if parameters.iter().any(|(other, _)| *other == name) {
                 return Err(ShorthandError::Other(format!("{name} comes twice")));
             }
-            parameters.insert(name, value);
+            parameters.push((name, value));
             if self.current().is_none() {
                 return Ok(parameters);
             }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::account::Account;
 use super::connection::TargetOptions;
+use super::port_forward::remote_port;
 use super::start::{Start, parameters_of};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -20,7 +21,7 @@ pub struct SshProxy {
     #[command(flatten)]
     pub connection: TargetOptions,
     /// The target's SSH port
-    #[arg(long, default_value_t = 22)]
+    #[arg(long, default_value_t = 22, value_parser = remote_port)]
     port: u16,
     /// The key with which ssh comes.
     #[command(flatten)]

@@ -21,8 +21,9 @@ pub struct Start {
 
 /// Parameters with one value each.
 pub(super) fn parameters_of<const N: usize>(parameters: [(&str, String); N]) -> Parameters {
-    let parameters = parameters.into_iter();
-    parameters
-        .map(|(name, value)| (name.to_owned(), vec![value]))
-        .collect()
+    let mut named = Parameters::new();
+    for (name, value) in parameters {
+        named.insert(name.to_owned(), vec![value]);
+    }
+    named
 }

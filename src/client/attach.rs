@@ -56,7 +56,7 @@ impl StartSessionResponse {
     /// # Errors
     /// [`ErrorKind::InvalidInput`], without the token in its text.
     pub fn from_json(json: &str) -> Result<Self, ClientError> {
-        let parsed: Result<StartedSession, _> = serde_json::from_str(json);
+        let parsed: Result<StartedSession, _> = serde_json::from_slice(json.as_bytes());
         let StartedSession {
             session_id,
             stream_url,

@@ -130,7 +130,8 @@ impl Tags<'_> {
         nodes
             .into_iter()
             .map(|node| {
-                let tags = known.remove(&node.id);
+                let found = known.iter().position(|(id, _)| *id == node.id);
+                let tags = found.map(|found| known.swap_remove(found).1);
                 let tag = || tags.as_ref()?.get("Name").cloned();
                 let name = Some(node.name).filter(|name| !name.is_empty()).or_else(tag);
                 Line {
@@ -147,14 +148,15 @@ impl Tags<'_> {
             .collect()
     }
 
-    fn of(&mut self, nodes: &[Node], limit: &Limit) -> BTreeMap<String, BTreeMap<String, String>> {
+    /// Of the instances of a page, by their ids.
+    fn of(&mut self, nodes: &[Node], limit: &Limit) -> Vec<(String, BTreeMap<String, String>)> {
         let ids = nodes.iter().filter(|node| node.is_ec2());
         let filter = InstanceFilter {
             name: "instance-id".to_owned(),
             values: ids.map(|node| node.id.clone()).collect(),
         };
         if self.is_denied || filter.values.is_empty() {
-            return BTreeMap::new();
+            return Vec::new();
         }
         match self.api.ec2_instances(&[filter], limit) {
             Ok(instances) => {
@@ -166,7 +168,7 @@ impl Tags<'_> {
                 self.remarks.once(&format!(
                     "names are those of computers, without tags: {error}"
                 ));
-                BTreeMap::new()
+                Vec::new()
             }
         }
     }

@@ -291,10 +291,13 @@ fn properties(parameters: &SessionTypeParameters) -> BTreeMap<String, String> {
         Value::Null => None,
         other => Some(other.to_string()),
     };
-    let properties = parameters.properties.iter().flatten();
+    let mut properties = BTreeMap::new();
+    for (name, value) in parameters.properties.iter().flatten() {
+        if let Some(value) = text(value) {
+            properties.insert(name.clone(), value);
+        }
+    }
     properties
-        .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
-        .collect()
 }
 
 #[cfg(test)]

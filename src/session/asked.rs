@@ -40,8 +40,12 @@ enum DocumentKind {
 impl Asked {
     /// A document, a shell without it, and its parameters.
     pub(crate) fn new(document: Option<&str>, parameters: &BTreeMap<String, Vec<String>>) -> Self {
-        let first =
-            |(name, values): (&String, &Vec<String>)| Some((name.clone(), values.first()?.clone()));
+        let mut first = BTreeMap::new();
+        for (name, values) in parameters {
+            if let Some(value) = values.first() {
+                first.insert(name.clone(), value.clone());
+            }
+        }
         Self {
             kind: match document.unwrap_or("SSM-SessionManagerRunShell") {
                 "SSM-SessionManagerRunShell" | "AWS-StartInteractiveCommand" => DocumentKind::Pty,
@@ -53,7 +57,7 @@ impl Asked {
                 "AWS-StartSSHSession" => DocumentKind::Stdio,
                 _ => DocumentKind::Unknown,
             },
-            parameters: parameters.iter().filter_map(first).collect(),
+            parameters: first,
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crossbeam_channel::{at, bounded, never, select};
 
 use super::announce::Announcer;
-use super::context::{JOIN_TIMEOUT, SessionContext, spawn};
+use super::context::{JOIN_TIMEOUT, SessionContext, start};
 use super::ending::{
     Command, Ending, EndingFacts, Leaving, RemoteEnd, Stage, TextStream, Written, decide,
     is_deadly, unwritable,
@@ -186,12 +186,11 @@ impl RemoteEnded {
 fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
     let deadline = Instant::now() + TERMINATE_TIMEOUT;
     context.channel.send_flag(Flag::TerminateSession);
-    let (sender, done) = bounded(1);
+    let (alive, over) = bounded::<()>(0);
     let channel = context.channel.clone();
     let terminate = context.terminate.clone();
     let work = move || {
-        // Nobody waits any more at the deadline.
-        let _ = sender.send(match (how, terminate) {
+        let result = match (how, terminate) {
             (RemoteEnd::Api, Some(terminate)) => terminate(deadline),
             (_, terminate) => {
                 let is_done = channel.wait_acknowledged(Instant::now() + FLAG_TIMEOUT);
@@ -200,16 +199,22 @@ fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
                     _ => Ok(()),
                 }
             }
-        });
+        };
+        drop(alive);
+        result
     };
     let mut ended = RemoteEnded::default();
-    if let Err(error) = spawn("terminate", work) {
-        ended.failure = Some(error.to_string());
-        return ended;
-    }
+    let work = match start("terminate", work) {
+        Ok(work) => work,
+        Err(error) => {
+            ended.failure = Some(error.to_string());
+            return ended;
+        }
+    };
     loop {
         select! {
-            recv(done) -> result => {
+            recv(over) -> _ => {
+                let result = work.join();
                 ended.failure = result.ok().and_then(Result::err).map(|error| error.to_string());
                 return ended;
             }

@@ -1,6 +1,7 @@
 //! What all kinds of sessions get, and what they have in common.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -78,10 +79,17 @@ pub(super) fn tell_on_terminal(context: &SessionContext, notice: &Notice, how_to
 /// # Errors
 /// When the process is out of threads.
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    start(name, run).map(drop)
+}
+
+/// Starts a thread that gives something when it ends.
+pub(super) fn start<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Error> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map(drop)
         .map_err(|error| out_of_resources(&error))
 }
 

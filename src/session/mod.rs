@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::terminal::signals::Signal;
 use crate::terminal::size;
 use context::tell_on_terminal;
-use context::{JOIN_TIMEOUT, spawn};
+use context::{JOIN_TIMEOUT, start};
 
 /// Runs a session whose channel is being opened, to its end. The exit code.
 ///
@@ -59,16 +59,17 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
 
 /// Waits until the session is established. INT, QUIT, TERM and HUP end the program at once until then.
 fn wait_for_start(context: &SessionContext) -> Result<Result<Started, End>, Error> {
-    let (sender, first) = bounded(1);
+    let (alive, over) = bounded::<()>(0);
     let channel = context.channel.clone();
-    spawn("first-delivery", move || {
-        // Nobody waits any more when a signal came first.
-        let _ = sender.send(channel.receive(None));
+    let first = start("first-delivery", move || {
+        let delivery = channel.receive(None);
+        drop(alive);
+        delivery
     })?;
     let mut notices = context.notices.clone();
     loop {
         select! {
-            recv(first) -> delivery => return match delivery {
+            recv(over) -> _ => return match first.join() {
                 Ok(Some(Delivery::Started(started))) => Ok(Ok(started)),
                 Ok(Some(Delivery::Ended(end))) => Ok(Err(end)),
                 Ok(Some(Delivery::Payload(..)) | None) | Err(_) => Err(Error::defect("the data channel")),

@@ -104,17 +104,18 @@ fn instances(answer: &Element) -> impl Iterator<Item = Instance> {
                 let found = element.and_then(|element| element.text(name));
                 sanitise::line(found.unwrap_or_default())
             };
-            let tags = item.child("tagSet").into_iter();
-            let tags = tags.flat_map(|set| set.children("item"));
+            let mut tags = BTreeMap::new();
+            let set = item.child("tagSet").into_iter();
+            for tag in set.flat_map(|set| set.children("item")) {
+                tags.insert(text(Some(tag), "key"), text(Some(tag), "value"));
+            }
             Instance {
                 id: text(Some(item), "instanceId"),
                 state: text(item.child("instanceState"), "name"),
                 private_address: text(Some(item), "privateIpAddress"),
                 private_dns_name: text(Some(item), "privateDnsName"),
                 availability_zone: text(item.child("placement"), "availabilityZone"),
-                tags: tags
-                    .map(|tag| (text(Some(tag), "key"), text(Some(tag), "value")))
-                    .collect(),
+                tags,
             }
         })
 }

@@ -1,7 +1,5 @@
 //! The data keys of encrypted sessions.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize, Serializer};
@@ -46,7 +44,19 @@ impl Api {
             key_id: &'a str,
             #[serde(serialize_with = "key_length")]
             number_of_bytes: (),
-            encryption_context: BTreeMap<&'static str, &'a str>,
+            encryption_context: EncryptionContext<'a>,
+        }
+        #[derive(Serialize)]
+        struct EncryptionContext<'a> {
+            #[serde(
+                rename = "aws:ssm:RandomChallenge",
+                skip_serializing_if = "Option::is_none"
+            )]
+            challenge: Option<&'a str>,
+            #[serde(rename = "aws:ssm:SessionId")]
+            session_id: &'a str,
+            #[serde(rename = "aws:ssm:TargetId")]
+            target: &'a str,
         }
         fn key_length<S: Serializer>(_: &(), serializer: S) -> Result<S::Ok, S::Error> {
             DATA_KEY_SIZE.serialize(serializer)
@@ -58,16 +68,14 @@ impl Api {
             plaintext: Secret,
         }
         const OPERATION: &str = "GenerateDataKey";
-        let mut encryption_context = BTreeMap::from([
-            ("aws:ssm:SessionId", session_id),
-            ("aws:ssm:TargetId", target),
-        ]);
-        encryption_context
-            .extend(challenge.map(|challenge| ("aws:ssm:RandomChallenge", challenge)));
         let request = GenerateDataKeyRequest {
             key_id,
             number_of_bytes: (),
-            encryption_context,
+            encryption_context: EncryptionContext {
+                challenge,
+                session_id,
+                target,
+            },
         };
         let credentials = self.credentials(limit)?;
         let _waiting = self.waiting("KMS", limit);

@@ -35,7 +35,7 @@ pub struct SendCommand {
     /// How long a node may take to fetch it: 30 to 2,592,000 s.
     pub timeout_seconds: u32,
     /// `commands` and `executionTimeout`.
-    pub parameters: BTreeMap<&'static str, Vec<String>>,
+    pub parameters: BTreeMap<String, Vec<String>>,
     /// `50` or `10%`; the service's default is 50.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<String>,

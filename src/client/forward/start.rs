@@ -99,15 +99,14 @@ fn request(
     local_port: u16,
     reason: Option<String>,
 ) -> StartRequest {
-    let one = |name: &str, value: String| (name.to_owned(), vec![value]);
-    let mut parameters = BTreeMap::from([
-        one("portNumber", destination.port().to_string()),
-        one("localPortNumber", local_port.to_string()),
-    ]);
+    let mut parameters = BTreeMap::new();
+    let mut set = |name: &str, value: String| parameters.insert(name.to_owned(), vec![value]);
+    set("portNumber", destination.port().to_string());
+    set("localPortNumber", local_port.to_string());
     let document = match destination.host() {
         None => "AWS-StartPortForwardingSession",
         Some(host) => {
-            parameters.extend([one("host", host.to_owned())]);
+            set("host", host.to_owned());
             "AWS-StartPortForwardingSessionToRemoteHost"
         }
     };

@@ -53,10 +53,10 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
     let mut show = Show::new(cp, transfer.progress());
     let (sender, events) = unbounded();
-    let (finished, done) = bounded(1);
+    let (alive, done) = bounded::<()>(0);
     let recursive = cp.recursive;
     let can_go_on = copying::can_go_on(&order);
-    thread::Builder::new()
+    let copying = thread::Builder::new()
         .name("copy".to_owned())
         .spawn(move || {
             let mut tell = |event: Event| {
@@ -66,7 +66,8 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
             let summary = copying::run(&mut copying, &order, recursive, &mut tell);
             drop(sender);
             copying.finish();
-            let _ = finished.send(summary);
+            drop(alive);
+            summary
         })
         .map_err(|error| out_of_resources(&error))?;
     let mut events = events;
@@ -78,7 +79,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
                 Ok(event) => show.event(event),
                 Err(_) => events = never(),
             },
-            recv(done) -> summary => break summary.ok(),
+            recv(done) -> _ => break copying.join().ok(),
             recv(signals.incoming()) -> signal => if let Ok(signal) = signal
                 && interruption.handle(signal).is_break()
             {

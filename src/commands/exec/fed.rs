@@ -117,8 +117,8 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
     } else {
         FedOutput::Bytes
     };
-    let (finished, done) = bounded(1);
-    thread::Builder::new()
+    let (alive, done) = bounded::<()>(0);
+    let running = thread::Builder::new()
         .name("exec".to_owned())
         .spawn(move || {
             let mut is_reader_gone = false;
@@ -134,14 +134,14 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
                 Err(_) if is_reader_gone => CommandOutcome::ReaderGone,
                 Err(error) => output.failed(error),
             };
-            // After a second signal the receiver is gone.
-            let _ = finished.send(outcome);
+            drop(alive);
+            outcome
         })
         .map_err(|error| out_of_resources(&error))?;
     let mut interruption = Interruption::new(&cancel);
     let outcome = loop {
         select! {
-            recv(done) -> outcome => break outcome.ok(),
+            recv(done) -> _ => break running.join().ok(),
             recv(signals.incoming()) -> signal => if let Ok(signal) = signal
                 && interruption.handle(signal).is_break()
             {

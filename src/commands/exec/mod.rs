@@ -69,7 +69,8 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
     }
     drop(work);
     let (sender, events) = bounded(QUEUE);
-    for number in 0..usize::from(exec.parallel).min(tasks.len()) {
+    let parallel = usize::try_from(exec.parallel).unwrap_or(usize::MAX);
+    for number in 0..parallel.min(tasks.len()) {
         let (shared, tasks, sender) = (Arc::clone(&shared), tasks.clone(), sender.clone());
         std::thread::Builder::new()
             .name(format!("exec-{number}"))
@@ -82,16 +83,20 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
     }
     drop(sender);
     let report = ExecReport::new(exec, &targets, around.redactor.clone());
-    let (done, finished) = bounded(1);
+    let (alive, finished) = bounded::<()>(0);
     // On a thread of its own: signals are handled while a slow reader blocks the output.
-    std::thread::Builder::new()
+    let report = std::thread::Builder::new()
         .name("report".to_owned())
-        .spawn(move || done.send(write(report, &events)))
+        .spawn(move || {
+            let written = write(report, &events);
+            drop(alive);
+            written
+        })
         .map_err(|error| out_of_resources(&error))?;
     let mut was_interrupted = false;
     loop {
         select! {
-            recv(finished) -> end => match end {
+            recv(finished) -> _ => match report.join() {
                 Ok(ReportWritten::All(code)) => return Ok(code),
                 // The reader of stdout is gone.
                 Ok(ReportWritten::ReaderGone) => {

@@ -265,14 +265,17 @@ fn of_criteria(
 }
 
 fn command(send: &Send, shell: ScriptShell, targets: Vec<CommandTarget>) -> SendCommand {
+    let mut parameters = BTreeMap::new();
+    parameters.insert("commands".to_owned(), vec![shell.script(&send.command)]);
+    parameters.insert(
+        "executionTimeout".to_owned(),
+        vec![send.timeout.to_string()],
+    );
     SendCommand {
         document_name: shell.document(),
         targets,
         timeout_seconds: send.timeout.max(SHORTEST_DELIVERY),
-        parameters: BTreeMap::from([
-            ("commands", vec![shell.script(&send.command)]),
-            ("executionTimeout", vec![send.timeout.to_string()]),
-        ]),
+        parameters,
         max_concurrency: send.max_concurrency.clone(),
         max_errors: send.max_errors.clone(),
     }
