@@ -215,7 +215,7 @@ fn wait(
     until: Instant,
 ) -> Result<(), Failed> {
     connection
-        .wait(wake_receiver, true, until)
+        .wait(wake_receiver, None, true, until)
         .map(drop)
         .map_err(failed)
 }
