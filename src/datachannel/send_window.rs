@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::congestion::{Congestion, MINIMUM_WINDOW};
 use super::delivery_rate::DeliveryRate;
+use super::hold_up::HoldUps;
 use super::loss_detection::LossDetection;
+use super::pause::Pause;
 use super::rtt::RttEstimator;
 use super::sent_message::{MessageState, Reservation, SentMessage, SentMessages, Urgency};
 use super::standing_queue::{Finding, RoundTrip, StandingQueue};
@@ -53,6 +55,7 @@ pub struct SendWindow {
     rtt: RttEstimator,
     delivery_rate: DeliveryRate,
     standing_queue: StandingQueue,
+    hold_ups: HoldUps,
     /// The last new acknowledgement, expiry or reconnect: the timer runs from here.
     progress_at: Option<Instant>,
     /// Set while the service asks for a pause.
@@ -65,27 +68,15 @@ pub struct SendWindow {
     input_at: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    /// When the next probe goes; none when one is to go now.
-    probe_at: Option<Instant>,
-    /// The message whose acknowledgement ends the pause.
-    probe: Option<i64>,
-}
-
-impl Pause {
-    fn is_due(&self, now: Instant) -> bool {
-        self.probe_at.is_none_or(|at| at <= now)
-    }
-}
-
 impl SendWindow {
     /// Promises room for a frame of so many bytes, or says that there is none now. Encoding then happens without any lock.
     pub fn reserve(&mut self, bytes: usize, urgency: Urgency) -> Option<Reservation> {
         let messages = self.unacknowledged + self.reserved.0;
         let has_room = match urgency {
             Urgency::Bulk => {
-                messages < self.size() && self.bytes + self.reserved.1 + bytes <= self.bound()
+                messages < self.size()
+                    && self.bytes + self.reserved.1 + bytes <= self.bound()
+                    && self.unsent_fits(1)
             }
             // A reserve in messages; their bytes are bounded by it.
             Urgency::Interactive => messages < self.size() + INTERACTIVE_RESERVE,
@@ -94,7 +85,7 @@ impl SendWindow {
                     && self.control.1.saturating_add(bytes) <= MAXIMUM_CONTROL.1
             }
         };
-        if messages + 1 >= self.size() {
+        if messages + 1 >= self.size() || !self.unsent_fits(1) {
             let next = self.next_number();
             self.limited_below = next.saturating_add_unsigned(self.reserved.0 as u64 + 1);
         }
@@ -111,7 +102,16 @@ impl SendWindow {
         let worth = (self.size() / 4).clamp(1, WORTH_WAKING);
         self.unacknowledged == 0
             || (self.unacknowledged + worth <= self.size()
-                && self.bytes + WORTH_WAKING_BYTES <= self.bound())
+                && self.bytes + WORTH_WAKING_BYTES <= self.bound()
+                && self.unsent_fits(2))
+    }
+
+    /// Whether what is not sent yet, so many times, is as little as it has to be while the other side takes little.
+    fn unsent_fits(&self, times: usize) -> bool {
+        let mean = self.bytes / self.unacknowledged.max(1);
+        let unsent = (self.messages.len() - self.sent) * mean + self.reserved.1;
+        let bound = self.hold_ups.unsent_bound();
+        bound.is_none_or(|bound| unsent * times <= bound)
     }
 
     /// The number that the next message gets.
@@ -162,6 +162,10 @@ impl SendWindow {
         message.first_sent.get_or_insert(now);
         if self.in_flight == 0 {
             self.progress_at = Some(now);
+            self.hold_ups.listens(now);
+        }
+        if message.transmissions == 1 {
+            self.hold_ups.sends(message.frame.len(), now);
         }
         self.in_flight += 1;
         message.flight = self.in_flight;
@@ -176,13 +180,13 @@ impl SendWindow {
             Some(pause) => {
                 pause.is_due(now) && self.unacknowledged > 0 || self.unsent_control().is_some()
             }
-            None => self.next_unpaused().is_some(),
+            None => self.next_unpaused(now).is_some(),
         }
     }
 
     fn next_to_send(&mut self, now: Instant) -> Option<i64> {
         let Some(pause) = self.pause else {
-            return self.next_unpaused();
+            return self.next_unpaused(now);
         };
         if let Some(control) = self.unsent_control() {
             return Some(control);
@@ -201,7 +205,7 @@ impl SendWindow {
         Some(oldest)
     }
 
-    fn next_unpaused(&self) -> Option<i64> {
+    fn next_unpaused(&self, now: Instant) -> Option<i64> {
         // The head is what the agent waits for: it goes even through a window that has just been halved.
         if let Some(lost) = self
             .lost
@@ -212,7 +216,8 @@ impl SendWindow {
         }
         let next = self.messages.number_at(self.sent);
         let allowed = match self.messages.get(next)?.urgency {
-            Urgency::Bulk => self.size(),
+            Urgency::Bulk if self.hold_ups.may_send(now) => self.size(),
+            Urgency::Bulk => 0,
             Urgency::Interactive => self.size() + INTERACTIVE_RESERVE,
             Urgency::Control => usize::MAX,
         };
@@ -246,6 +251,7 @@ impl SendWindow {
         let (sent_before, flight) = (message.sent_before, message.flight);
         let delivered = message.delivered;
         message.state = MessageState::Acknowledged;
+        let delivered_before = self.delivery_rate.delivered();
         self.bytes -= message.frame.len();
         self.delivery_rate.acknowledged(message.frame.len());
         if message.urgency == Urgency::Control {
@@ -260,6 +266,10 @@ impl SendWindow {
         if sent_once {
             self.loss_detection.reordered(newer_acked);
         }
+        let is_last = self.in_flight == usize::from(order.is_some());
+        let (is_full, delay) = (number < self.limited_below, self.rtt.delay());
+        self.hold_ups
+            .acknowledged(delivered_before, delay, (is_full, is_last), now);
         if let (Some(order), Some(sent_at)) = (order, sent_at) {
             let rtt = now.saturating_duration_since(sent_at);
             self.in_flight -= 1;
@@ -351,6 +361,17 @@ impl SendWindow {
         Some((Timer::Retransmission, since + self.rtt.timeout()))
     }
 
+    /// When more may go out to a destination that takes little.
+    pub fn hold_up_timer(&self) -> Option<Instant> {
+        let is_waiting = self.sent < self.messages.len() && self.pause.is_none();
+        self.hold_ups.opens_at().filter(|_| is_waiting)
+    }
+
+    /// More may go out, if it is time.
+    pub fn handle_hold_up(&mut self, now: Instant) {
+        self.hold_ups.handle_timeout(now);
+    }
+
     /// When its time is over, lets the oldest message be sent again; one an expiry.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.timer().is_none_or(|(_, at)| at > now) {
@@ -392,6 +413,7 @@ impl SendWindow {
         self.rtt = RttEstimator::default();
         self.delivery_rate = DeliveryRate::default();
         self.standing_queue = StandingQueue::default();
+        self.hold_ups = HoldUps::default();
         self.progress_at = Some(now);
         self.pause = None;
         self.reading_paused = false;
@@ -412,6 +434,7 @@ impl SendWindow {
         if self.pause.take().is_some() {
             self.progress_at = Some(now);
             self.read_since = Some(now);
+            self.hold_ups.listens(now);
         }
     }
 
@@ -420,6 +443,7 @@ impl SendWindow {
         if self.reading_paused && !reading_paused {
             self.progress_at = Some(now);
             self.read_since = Some(now);
+            self.hold_ups.listens(now);
         }
         self.reading_paused = reading_paused;
     }

@@ -3,6 +3,8 @@ use crate::datachannel::congestion::INITIAL_WINDOW;
 use crate::datachannel::delivery_rate::{MAXIMUM_BYTES, USUAL_BYTES};
 use proptest::prelude::*;
 
+#[path = "send_window_hold_up_tests.rs"]
+mod hold_up;
 #[path = "send_window_loss_tests.rs"]
 mod loss;
 #[path = "send_window_pause_tests.rs"]

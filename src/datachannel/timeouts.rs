@@ -34,6 +34,7 @@ impl SequenceState {
         if let Some((timer, at)) = self.window.timer() {
             table.set(timer, Some(at));
         }
+        table.set(Timer::HoldUp, self.window.hold_up_timer());
         table.set(Timer::DecodeFailures, self.decode_failures.due_at());
         let waiting_since = self.window.waiting_since();
         table.set(Timer::AckWatchdog, self.watchdog.due_at(waiting_since));
@@ -62,6 +63,7 @@ impl SequenceState {
     fn expire(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Retransmission | Timer::PauseProbe => self.window.handle_timeout(now),
+            Timer::HoldUp => self.window.handle_hold_up(now),
             Timer::Outage => self.recovery.handle_timeout(now),
             Timer::Ready => self.become_ready(),
             Timer::AckWatchdog => {

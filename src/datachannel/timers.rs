@@ -12,6 +12,8 @@ pub enum Timer {
     Retransmission,
     /// The service asked for a pause: one message goes out to see whether it is over.
     PauseProbe,
+    /// A destination that takes little may be given more.
+    HoldUp,
     /// The agent said that the handshake is complete, and is ready by now.
     Ready,
     /// The agent has not said anything: a size is sent to see whether it is there.
@@ -32,9 +34,10 @@ pub enum Timer {
 
 impl Timer {
     /// In the order in which they are handled when several are due.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Retransmission,
         Self::PauseProbe,
+        Self::HoldUp,
         Self::Outage,
         Self::Ready,
         Self::AckWatchdog,

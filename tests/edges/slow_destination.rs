@@ -2,7 +2,8 @@
 //!
 //! What we keep in flight is bounded; what the kernels and smux over there have taken is not ours any more. A socket whose buffer has grown
 //! to megabytes takes nothing, once it is full, until a third of it is free: at 100 kB/s the agent's reader is held up for ten seconds by
-//! one message, whatever the window. Where that is so the tests say how often it broke the agent's connection, and that all goes on.
+//! one message, whatever the window. After the second time the destination is given what it takes, and that is seldom so. Where it is so
+//! the tests say how often it broke the agent's connection, and that all goes on.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -26,6 +27,8 @@ const HEARTBEAT: Heartbeat = Heartbeat {
     first_deadline: Duration::from_secs(60),
     deadline: Duration::from_secs(22),
 };
+/// A ping that takes longer is late.
+const LATE: Duration = Duration::from_millis(2500);
 /// The first byte of a connection that wants its bytes back, and of one whose bytes are taken.
 const ECHO: u8 = b'e';
 const TAKE: u8 = b't';
@@ -166,7 +169,11 @@ fn p73_a_destination_that_becomes_slow_is_served_on() {
     // From a pong on that came in time.
     wait_until("a pong", || slow.pongs() >= 1);
     let sender = slow.upload();
-    slow.breaks_within(2, "slow after 20 MB");
+    let before = slow.breaks_within(2, "slow after 20 MB");
+    // Its length.
+    thread::sleep(Duration::from_secs(100));
+    let later = slow.started.session.agent_breaks() - before;
+    eprintln!("slow after 20 MB: {later} more breaks in 100 s");
     let taken = slow.taken.load(Ordering::SeqCst);
     wait_until("the destination to be given more", || {
         slow.taken.load(Ordering::SeqCst) > taken + SLOW
@@ -193,7 +200,7 @@ fn p73_a_second_connection_beside_a_slow_destination_is_answered() {
     let mut ping = slow.connect(ECHO);
     let sender = slow.upload();
     let mut times = Vec::new();
-    let end = Instant::now() + Duration::from_secs(75);
+    let end = Instant::now() + Duration::from_secs(120);
     while Instant::now() < end {
         let begin = Instant::now();
         ping.write_all(b"p").expect("to write");
@@ -201,9 +208,13 @@ fn p73_a_second_connection_beside_a_slow_destination_is_answered() {
         times.push(begin.elapsed());
         thread::sleep(Duration::from_millis(200));
     }
-    let later = times.split_off(times.len() / 2);
-    let (most, most_later) = (times.iter().max(), later.iter().max());
-    eprintln!("pings: at most {most:.1?} in the first half, {most_later:.1?} in the second");
+    let total: Duration = times.iter().sum();
+    let late: Duration = times.iter().filter(|time| **time > LATE).sum();
+    eprintln!(
+        "pings: {} in {total:.1?}, at most {:.1?}, {late:.1?} in those above {LATE:?}",
+        times.len(),
+        times.iter().max().expect("a ping")
+    );
     slow.breaks_within(1, "two connections");
     drop(slow);
     let _ = sender.join();
