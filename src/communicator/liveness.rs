@@ -5,7 +5,7 @@
 //! | while something is awaited | 10 s | 10 s more |
 //! | idle | 30 s | 15 s more |
 //! | after a change of the system's routes or addresses, and after a sleep of the machine | none | 3 s |
-//! | after one that leads new connections elsewhere | 0.2 s | 1.3 s more |
+//! | after one that leads new connections elsewhere | 0.1 s | 1.1 s more |
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,8 +25,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(20);
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
 /// Where new connections would begin at another address, this one is most likely dead. What was under way when that came about is given a
 /// moment, so that the answer is none to a ping of before.
-const MOVED_PAUSE: Duration = Duration::from_millis(200);
-const MOVED_ANSWER: Duration = Duration::from_millis(1300);
+const MOVED_PAUSE: Duration = Duration::from_millis(100);
+const MOVED_ANSWER: Duration = Duration::from_millis(1100);
 /// What comes within this after a probe may have been under way before the path changed; only the pong counts.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 /// A burst of changes is one probe, and so are several of them in a row.
