@@ -135,7 +135,7 @@ impl Forward {
                     Ok(event) => {
                         let is_ready = matches!(event, ForwardEvent::Ready { .. });
                         lock(&self.earlier).push_back(event);
-                        unready -= usize::from(is_ready);
+                        unready = unready.saturating_sub(usize::from(is_ready));
                         if unready == 0 {
                             return Ok(());
                         }
