@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{AgentConfig, Document, Record, Sandbox, SessionConfig};
+use sandbox::{AgentConfig, Document, Record, Sandbox, Session, SessionConfig};
 
 use super::process::{Failed, Plugin, command};
 use super::report::quantile;
@@ -67,6 +68,15 @@ const ENOUGH: usize = 20;
 
 /// Round trips of one byte each: p50 and p99, milliseconds.
 pub fn pings(count: usize, to: &mut impl Write, from: &mut impl Read) -> Result<[f64; 2], Failed> {
+    Ok(p50_and_p99(&ping_times(count, to, from)?))
+}
+
+/// Round trips of one byte each, milliseconds.
+pub fn ping_times(
+    count: usize,
+    to: &mut impl Write,
+    from: &mut impl Read,
+) -> Result<Vec<f64>, Failed> {
     let mut times = Vec::with_capacity(count);
     let end = Instant::now() + LONG_ENOUGH;
     for number in 0..count {
@@ -81,53 +91,85 @@ pub fn pings(count: usize, to: &mut impl Write, from: &mut impl Read) -> Result<
             .map_err(|error| format!("ping: {error}"))?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(p50_and_p99(&times))
+    Ok(times)
 }
 
 /// Keys typed on a terminal until they show: p50 and p99, milliseconds. Beside a flood of output the agent pauses, as the real one does;
 /// without its pauses one would wait for the queues in front of it alone.
 pub fn keystroke(bench: &Bench, binary: &Path, flood: bool) -> Result<[f64; 2], Failed> {
-    let failed = |error: &dyn std::fmt::Display| format!("terminal: {error}");
-    let sandbox = &bench.tls;
-    let begin = "stty raw -echo; echo ready; sleep 0.1;";
-    let command_line = if flood {
-        format!("{begin} dd if=/dev/zero bs=1024 status=none & exec cat")
-    } else {
-        format!("{begin} exec cat")
-    };
-    let started = sandbox.start_session(SessionConfig {
-        document: Document::Interactive {
-            command: command_line,
-        },
-        agent: AgentConfig {
-            paced: flood,
-            ..AgentConfig::default()
-        },
-        record: Record::Nothing,
-        ..SessionConfig::default()
-    });
-    let (pty, pts) = pty_process::blocking::open().map_err(|error| failed(&error))?;
-    pty.resize(pty_process::Size::new(24, 80))
-        .map_err(|error| failed(&error))?;
-    let command = command(binary, sandbox, &started, 1024);
-    let child = pty_process::blocking::Command::from(command)
-        .spawn(pts)
-        .map_err(|error| failed(&error))?;
-    let mut plugin = Plugin::of(child);
-    read_until(&mut plugin, &mut &pty, b"ready")?;
-    thread::sleep(Duration::from_millis(300));
+    let mut terminal = Terminal::open(&bench.tls, binary, flood)?;
     let count = if flood { bench.pings / 25 } else { bench.pings };
-    let mut times = Vec::with_capacity(count);
     // The first only goes through what was shown until now.
-    for _ in 0..=count {
-        let begin = Instant::now();
-        (&pty).write_all(b"#").map_err(|error| failed(&error))?;
-        read_until(&mut plugin, &mut &pty, b"#")?;
-        times.push(begin.elapsed().as_secs_f64() * 1e3);
-    }
-    started.session.terminate("");
-    started.session.kill_agent();
+    let times = terminal.type_keys(count + 1)?;
     Ok(p50_and_p99(&times[1..]))
+}
+
+/// A shell on a terminal, which shows what is typed. The session ends when this goes.
+pub struct Terminal {
+    /// The plugin.
+    pub plugin: Plugin,
+    pty: pty_process::blocking::Pty,
+    session: Arc<Session>,
+}
+
+impl Terminal {
+    /// Starts it.
+    pub fn open(sandbox: &Sandbox, binary: &Path, flood: bool) -> Result<Self, Failed> {
+        let failed = |error: &dyn std::fmt::Display| format!("terminal: {error}");
+        let begin = "stty raw -echo; echo ready; sleep 0.1;";
+        let command_line = if flood {
+            format!("{begin} dd if=/dev/zero bs=1024 status=none & exec cat")
+        } else {
+            format!("{begin} exec cat")
+        };
+        let started = sandbox.start_session(SessionConfig {
+            document: Document::Interactive {
+                command: command_line,
+            },
+            agent: AgentConfig {
+                paced: flood,
+                ..AgentConfig::default()
+            },
+            record: Record::Nothing,
+            ..SessionConfig::default()
+        });
+        let (pty, pts) = pty_process::blocking::open().map_err(|error| failed(&error))?;
+        pty.resize(pty_process::Size::new(24, 80))
+            .map_err(|error| failed(&error))?;
+        let command = command(binary, sandbox, &started, 1024);
+        let child = pty_process::blocking::Command::from(command)
+            .spawn(pts)
+            .map_err(|error| failed(&error))?;
+        let mut terminal = Self {
+            plugin: Plugin::of(child),
+            pty,
+            session: started.session,
+        };
+        read_until(&mut terminal.plugin, &mut &terminal.pty, b"ready")?;
+        thread::sleep(Duration::from_millis(300));
+        Ok(terminal)
+    }
+
+    /// Types so many keys, each when the one before shows: milliseconds until they do.
+    pub fn type_keys(&mut self, count: usize) -> Result<Vec<f64>, Failed> {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begin = Instant::now();
+            (&self.pty)
+                .write_all(b"#")
+                .map_err(|error| format!("terminal: {error}"))?;
+            read_until(&mut self.plugin, &mut &self.pty, b"#")?;
+            times.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(times)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.session.terminate("");
+        self.session.kill_agent();
+    }
 }
 
 /// Reads what the terminal shows up to this.

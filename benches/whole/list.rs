@@ -8,6 +8,7 @@ use sandbox::faults::{Bandwidth, Faults, WhenFull};
 use super::latency::{self, Beside};
 use super::process::{self, Failed};
 use super::report::Metric;
+use super::round_trip::{What, round_trip};
 use super::setup::{Bench, Route, Way};
 use super::{bare, idle, rates};
 
@@ -68,6 +69,7 @@ pub fn cases(long: Option<u32>) -> Vec<Case> {
     floors(&mut all);
     throughputs(&mut all);
     latencies(&mut all);
+    costs_of_round_trips(&mut all);
     memory(&mut all);
     streams(&mut all);
     round_trips(&mut all);
@@ -290,6 +292,24 @@ fn latencies(all: &mut Vec<Case>) {
             ],
             move |bench, binary| latency::keystroke(bench, binary, flood).map(Vec::from),
         ));
+    }
+}
+
+fn costs_of_round_trips(all: &mut Vec<Case>) {
+    for (name, what) in [("ping", What::Ping), ("keystroke", What::Key)] {
+        for (beside, busy) in [("idle", false), ("beside two busy processes", true)] {
+            let name = |figure: &str| format!("round trip, {name}, {beside}, {figure}");
+            all.push(case(
+                [
+                    metric(name("p50"), "ms", false, None),
+                    metric(name("p99"), "ms", false, None),
+                    metric(name("p99.9"), "ms", false, None),
+                    metric(name("context switches"), "", false, None),
+                    metric(name("system calls"), "", false, None),
+                ],
+                move |bench, binary| round_trip(bench, binary, what, busy).map(Vec::from),
+            ));
+        }
     }
 }
 

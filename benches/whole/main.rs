@@ -18,6 +18,7 @@ mod list;
 mod process;
 mod rates;
 mod report;
+mod round_trip;
 mod service;
 mod setup;
 

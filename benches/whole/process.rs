@@ -158,15 +158,29 @@ impl Plugin {
         number_after(&self.proc("status"), "Threads:")
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How often its threads went to sleep so far: each is a wake-up before.
     pub fn sleeps(&self) -> f64 {
+        self.of_threads("\nvoluntary_ctxt_switches:")
+    }
+
+    /// How often its threads gave up the processor so far, to sleep or because others had to run.
+    pub fn switches(&self) -> f64 {
+        self.sleeps() + self.of_threads("\nnonvoluntary_ctxt_switches:")
+    }
+
+    fn of_threads(&self, field: &str) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         tasks
             .into_iter()
             .flatten()
             .flatten()
             .filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok())
-            .map(|status| number_after(&status, "\nvoluntary_ctxt_switches:"))
+            .map(|status| number_after(&status, field))
             .sum()
     }
 
