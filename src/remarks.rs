@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
@@ -53,18 +52,20 @@ impl Remarks {
         let Some(shared) = shared.map(Arc::clone) else {
             return Waiting::default();
         };
-        let (over, is_over) = bounded::<()>(0);
+        let is_over = Arc::new(Mutex::new(false));
+        let (over, ends) = bounded::<()>(0);
         let thread = std::thread::Builder::new().name("waiting".to_owned());
-        let thread = thread.spawn(move || {
-            if is_over.recv_timeout(QUIET_TIME) == Err(RecvTimeoutError::Timeout) {
-                shared.once(&line);
+        let seen = Arc::clone(&is_over);
+        // Without a thread nothing is said, and the wait goes on.
+        let _ = thread.spawn(move || {
+            if ends.recv_timeout(QUIET_TIME) == Err(RecvTimeoutError::Timeout) {
+                let is_over = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                if !*is_over {
+                    shared.once(&line);
+                }
             }
         });
-        Waiting {
-            over: Some(over),
-            // Without a thread nothing is said, and the wait goes on.
-            thread: thread.ok(),
-        }
+        Waiting(Some((over, is_over)))
     }
 }
 
@@ -89,19 +90,15 @@ impl fmt::Debug for Remarks {
     }
 }
 
-/// A wait that is going on.
+/// A wait that is going on: its thread ends when the sender is dropped, and says nothing once it is over.
 #[derive(Debug, Default)]
-pub struct Waiting {
-    over: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Waiting(Option<(Sender<()>, Arc<Mutex<bool>>)>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        drop(self.over.take());
-        if let Some(thread) = self.thread.take() {
-            // A line that is being shown is shown before what follows. The thread does not panic.
-            let _ = thread.join();
+        if let Some((_, is_over)) = &self.0 {
+            // A line that is being shown is shown before what follows. The thread is not waited for: that took as long as a connection.
+            *is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
     }
 }
