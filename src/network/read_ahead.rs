@@ -20,6 +20,8 @@ pub struct ReadAhead<S> {
     end: usize,
     /// For what the stream was not ready last.
     waits_for: PollFlags,
+    /// Whether the last read gave less than there was room for: that was all there was.
+    is_drained: bool,
 }
 
 impl<S> ReadAhead<S> {
@@ -30,6 +32,7 @@ impl<S> ReadAhead<S> {
             buffer: Vec::new(),
             start: 0,
             end: 0,
+            is_drained: false,
         }
     }
 
@@ -56,6 +59,10 @@ impl<S> ReadAhead<S> {
 impl<S: Read> Read for ReadAhead<S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
+            // Asked once without the system, which would say the same. Who waits then is told by poll(2) of what has come since.
+            if std::mem::take(&mut self.is_drained) {
+                return self.note(PollFlags::IN, Err(io::ErrorKind::WouldBlock.into()));
+            }
             let size = if self.end == self.buffer.len() {
                 (self.end * 2).clamp(SMALLEST, LARGEST)
             } else {
@@ -66,6 +73,7 @@ impl<S: Read> Read for ReadAhead<S> {
             self.end = 0;
             let result = self.stream.read(&mut self.buffer);
             self.end = self.note(PollFlags::IN, result)?;
+            self.is_drained = (1..self.buffer.len()).contains(&self.end);
         }
         let count = into.len().min(self.end - self.start);
         into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
@@ -107,9 +115,49 @@ mod tests {
         let mut reader = ReadAhead::new(socket);
         let mut got = Vec::new();
         let mut piece = [0; 5];
-        while let Ok(count @ 1..) = reader.read(&mut piece) {
-            got.extend_from_slice(&piece[..count]);
+        loop {
+            match reader.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => got.extend_from_slice(&piece[..count]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
         }
         assert_eq!(got, sender.join().unwrap());
+    }
+
+    /// Gives these pieces, one a call, and then nothing for now.
+    struct Pieces(Vec<&'static [u8]>);
+
+    impl Read for Pieces {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let piece = self.0.pop().ok_or(io::ErrorKind::WouldBlock)?;
+            into[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn what_filled_no_buffer_was_all_there_was() {
+        let mut reader = ReadAhead::new(Pieces(vec![b"more", b"some"]));
+        let mut piece = [0; 4];
+        let mut waited = 0;
+        let mut got = Vec::new();
+        while waited < 3 {
+            match reader.read(&mut piece) {
+                Ok(count) => got.extend_from_slice(&piece[..count]),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    assert_eq!(reader.waits_for(), PollFlags::IN);
+                    waited += 1;
+                    // Once without a look at the stream, after each piece.
+                    assert_eq!(
+                        reader.stream.0.len(),
+                        2_usize.saturating_sub(waited),
+                        "{waited}"
+                    );
+                }
+            }
+        }
+        assert_eq!(got, b"somemore");
     }
 }
