@@ -119,7 +119,12 @@ fn send(channel: &DataChannel, room: &Room, sender: u8) {
         };
         loop {
             let before = *room.generation.lock().expect("no panic");
-            if channel.send(&record, urgency) == Ok(RECORD) {
+            let taken = if random.bool() {
+                channel.send(&record, urgency)
+            } else {
+                channel.send_directly(&record, urgency)
+            };
+            if taken == Ok(RECORD) {
                 break;
             }
             let mut now = room.generation.lock().expect("no panic");

@@ -131,7 +131,7 @@ impl Dialer {
 #[cfg(target_os = "linux")]
 fn limit_unsent(stream: &NetworkStream) {
     // It only makes things quicker: without it they work as well.
-    let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
+    let _ = socket2::SockRef::from(&**stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
 }
 
 /// socket2 has the option for Linux alone.

@@ -6,6 +6,8 @@ mod metered;
 mod stream_url;
 
 use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,9 +52,15 @@ pub struct Connection {
     redactor: Redactor,
     /// Whether the socket takes no more at the moment.
     blocked: bool,
+    /// Whether pongs wait outside of the buffer.
+    pongs_held: bool,
     /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
     large: Option<Bytes>,
 }
+
+/// The socket of a connection, to sleep until something happens there, while another has the connection itself.
+#[derive(Debug, Clone)]
+pub struct ConnectionSocket(Arc<TcpStream>);
 
 /// What was read.
 #[derive(Debug)]
@@ -132,6 +140,7 @@ impl Connection {
             websocket,
             redactor,
             blocked: false,
+            pongs_held: false,
             large: None,
         }
     }
@@ -204,6 +213,10 @@ impl Connection {
 
     /// Whether a pong waits outside of the buffer that is on its way to the socket, where the next one takes its place.
     fn set_pongs_held(&mut self, held: bool) {
+        if self.pongs_held == held {
+            return;
+        }
+        self.pongs_held = held;
         self.websocket.set_config(|config| {
             // A buffer that has no room; what is in it stays.
             let (size, most) = if held {
@@ -273,6 +286,11 @@ impl Connection {
         self.blocked
     }
 
+    /// What to sleep with, for whoever does so while another uses the connection.
+    pub fn socket(&self) -> ConnectionSocket {
+        ConnectionSocket(Arc::clone(self.websocket.get_ref().get_ref().tcp()))
+    }
+
     /// Sleeps until something has come (if `reading`), the socket takes more (if it is blocked), the waker was used, routes have changed
     /// (if `path` is watched), or the time has come.
     ///
@@ -285,9 +303,39 @@ impl Connection {
         reading: bool,
         until: Instant,
     ) -> io::Result<Woken> {
+        self.socket()
+            .wait(wake_receiver, path, reading, self.blocked, until)
+    }
+
+    /// What the system would do with the connection, were it a new one.
+    pub fn path(&self) -> SocketPath {
+        SocketPath::of(self.websocket.get_ref().get_ref().tcp())
+    }
+
+    /// Says good-bye, as far as the socket takes it.
+    pub fn close(mut self) {
+        let _ = self.websocket.close(None);
+        let _ = self.websocket.flush();
+    }
+}
+
+impl ConnectionSocket {
+    /// Sleeps until something has come (if `reading`), the socket takes more (if `writing`), the waker was used, routes have changed (if
+    /// `path` is watched), or the time has come.
+    ///
+    /// # Errors
+    /// When the system refuses, which it does not.
+    pub fn wait(
+        &self,
+        wake_receiver: &WakeReceiver,
+        path: Option<&PathWatch>,
+        reading: bool,
+        writing: bool,
+        until: Instant,
+    ) -> io::Result<Woken> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, reading);
-        events.set(PollFlags::OUT, self.blocked);
+        events.set(PollFlags::OUT, writing);
         let mut descriptors = Vec::with_capacity(3);
         descriptors.push(PollFd::new(wake_receiver, PollFlags::IN));
         descriptors.extend(path.map(|path| PollFd::new(path, PollFlags::IN)));
@@ -295,7 +343,7 @@ impl Connection {
         let socket_at = descriptors.len();
         // A descriptor without events still reports a hang-up: left out, or it would spin.
         if !events.is_empty() {
-            descriptors.push(PollFd::new(self.websocket.get_ref().get_ref(), events));
+            descriptors.push(PollFd::new(&self.0, events));
         }
         // Rounded up: waking a moment too early only means to sleep again.
         let left =
@@ -313,17 +361,6 @@ impl Connection {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// What the system would do with the connection, were it a new one.
-    pub fn path(&self) -> SocketPath {
-        SocketPath::of(self.websocket.get_ref().get_ref().tcp())
-    }
-
-    /// Says good-bye, as far as the socket takes it.
-    pub fn close(mut self) {
-        let _ = self.websocket.close(None);
-        let _ = self.websocket.flush();
     }
 }
 

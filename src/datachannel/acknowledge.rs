@@ -40,6 +40,8 @@ pub(super) struct AcknowledgeLink {
     ready: VecDeque<Bytes>,
     /// How many went out since the last message.
     in_a_row: usize,
+    /// Whether the websocket thread looks for frames by itself, in a moment.
+    is_quiet: Arc<AtomicBool>,
 }
 
 /// The thread, which is woken when this is dropped.
@@ -64,6 +66,7 @@ impl AcknowledgeLink {
     pub(super) fn start(guard: ThreadGuard, websocket: Waker) -> io::Result<Self> {
         let (batches, received) = bounded(BATCHES);
         let is_idle = Arc::new(AtomicBool::new(false));
+        let is_quiet = Arc::new(AtomicBool::new(false));
         let (back, frames) = bounded(BATCHES_BACK);
         let thread = AcknowledgeThread {
             acknowledgements: Acknowledgements::default(),
@@ -71,6 +74,7 @@ impl AcknowledgeLink {
             is_idle: Arc::clone(&is_idle),
             frames: back,
             websocket,
+            is_quiet: Arc::clone(&is_quiet),
             _guard: guard,
         };
         let handle = thread::Builder::new()
@@ -86,6 +90,7 @@ impl AcknowledgeLink {
             since_woken: 0,
             ready: VecDeque::new(),
             in_a_row: 0,
+            is_quiet,
         })
     }
 
@@ -115,6 +120,11 @@ impl AcknowledgeLink {
         if is_urgent || self.thread.is_idle.load(Ordering::SeqCst) {
             self.thread.thread.unpark();
         }
+    }
+
+    /// Whether the websocket thread wakes within a few milliseconds and collects what is there then: it need not be woken for that.
+    pub(super) fn set_quiet(&self, is_quiet: bool) {
+        self.is_quiet.store(is_quiet, Ordering::SeqCst);
     }
 
     /// Takes what came back. Before this frames are not seen.
@@ -155,6 +165,7 @@ struct AcknowledgeThread {
     is_idle: Arc<AtomicBool>,
     frames: Sender<Vec<Bytes>>,
     websocket: Waker,
+    is_quiet: Arc<AtomicBool>,
     _guard: ThreadGuard,
 }
 
@@ -167,7 +178,10 @@ impl AcknowledgeThread {
                 if self.frames.send(frames).is_err() {
                     return;
                 }
-                self.websocket.wake();
+                // Who is quiet now collects it later: the flag is taken down before it looks.
+                if !self.is_quiet.load(Ordering::SeqCst) {
+                    self.websocket.wake();
+                }
             }
             // While it gathers only a full batch wakes it, or an urgent one: each thing that came would do so otherwise.
             match self.acknowledgements.next_timeout() {

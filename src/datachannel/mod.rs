@@ -3,7 +3,8 @@
 //! [`SequenceState`] holds all of its rules, without I/O or clock. Three threads drive it, and [`DataChannel`] is the handle that sessions
 //! hold:
 //!
-//! - **websocket** (`websocket.rs`) owns the connection: it applies what comes, delivers, sends what may go, and sleeps in poll(2).
+//! - **websocket** (`websocket.rs`) owns the connection: it applies what comes, delivers, sends what may go, and sleeps in poll(2). While
+//!   it sleeps it lends the connection (`lent.rs`): who has one message to send then writes it, and nobody needs to be woken.
 //! - **acknowledge** (`acknowledge.rs`) gathers what was accepted, and encodes the acknowledgements.
 //! - **retransmit** (`retransmit.rs`) runs the timers, those of an outage as well.
 //!
@@ -27,6 +28,10 @@
 //!   only then it sleeps, and a wake-up from there on ends its poll(2) ([`waker`](mod@crate::waker) has the details). What it looks at: the
 //!   sequence state (something to transmit, the end), the frames that came back from the acknowledge thread, [`close`](DataChannel::close),
 //!   the gate.
+//! - **A sender that writes itself.** It stores its message under the lock, takes all that may go, and writes that to the connection that
+//!   it was lent. It wakes the websocket thread when there was none, when more may go, or when the socket took less. A timer that begins
+//!   with the message is told as always; when it expires the websocket thread is woken, and begins to watch the path. What is lent is not
+//!   blocked and is being read, so an answer ends the poll(2).
 //! - **To the retransmit thread.** It notes under the lock until when it will sleep ([`arm`](SequenceState::arm)). Whoever holds the lock
 //!   after it and makes the next timeout earlier finds that note too late ([`must_rearm`](SequenceState::must_rearm)) and sends a token,
 //!   before the lock is given back. The channel takes one token; when it is full one is pending, and the thread looks at the state after
@@ -36,9 +41,10 @@
 //!   one; an unpark that comes before the park ends that at once. It says that it is idle, looks at the channel again, and only then parks:
 //!   who has not seen it idle has put in a batch that it finds. While it gathers, the time ends its sleep. When the websocket thread drops
 //!   its end of the channel, it unparks it after that.
-//! - **From the acknowledge thread back.** Frames go into the channel, then the websocket thread is woken. When the channel is full the
-//!   thread blocks; the websocket thread takes frames in each round in which the socket takes bytes. It never waits for the acknowledge
-//!   thread, so no circle can close.
+//! - **From the acknowledge thread back.** Frames go into the channel, then the websocket thread is woken, unless it has said that it wakes
+//!   within a few milliseconds by itself: it takes that back before it looks for frames, so what it was not woken for it finds. When the
+//!   channel is full the thread blocks; the websocket thread takes frames in each round in which the socket takes bytes. It never waits for
+//!   the acknowledge thread, so no circle can close.
 //! - **To senders without room.** A sender that finds none leaves a mark under the lock. Room comes from acknowledgements (websocket), from
 //!   the end of the handshake (retransmit) and from the end; each thread looks at the mark before it gives the lock back, in `tell`. So a
 //!   mark that is set before the look is seen by it, and one that is set later was set by somebody who saw what had been freed.
@@ -46,7 +52,8 @@
 //! - **From the receiver, when the gate opens.** The count of bytes and the flag of the gate are atomic, in one order for all. The
 //!   websocket thread closes the gate and looks at the count again; the receiver lowers the count and looks at the gate after that. One of
 //!   them sees the other: it is either not closed, or opened by the receiver, who wakes the websocket thread.
-//! - **To who waits for all to be acknowledged.** A token after the change; the waiter looks before it waits, and passes the token on.
+//! - **To who waits for all to be acknowledged.** A token, and a wake-up for who polls, after the change; the waiter looks before it waits,
+//!   and passes the token on.
 //! - **The end.** A thread that ends drops its sender, and [`join`](DataChannel::join) waits until all are dropped. The websocket thread's
 //!   end ends the session and sends the retransmit thread a token; the acknowledge thread sees its channels disconnected.
 //! - Wakers are registered first and woken then, so what happens in between is looked at once too often rather than never.
@@ -94,6 +101,7 @@ mod delivery_rate;
 mod handshake;
 mod hold_up;
 mod inbox;
+mod lent;
 mod loss_detection;
 mod opening;
 mod outage;
@@ -147,6 +155,7 @@ use crate::network::Cancel;
 use crate::waker::{Waker, waker};
 use acknowledge::AcknowledgeLink;
 use inbox::Inbox;
+use lent::Lent;
 use sent_message::Reservation;
 use shared::{ChannelState, ThreadGuard, lock};
 
@@ -183,10 +192,12 @@ impl DataChannel {
         let shared = Arc::new(ChannelState {
             sequence: Mutex::new(SequenceState::new(crate::VERSION)),
             inbox: Inbox::new(websocket.clone()),
+            lent: Lent::default(),
             websocket: websocket.clone(),
             rearm,
             drained: bounded(1),
             writable: Mutex::default(),
+            acknowledged: Mutex::default(),
             notices,
             cancel: Cancel::new()?,
             threads,
@@ -219,6 +230,19 @@ impl DataChannel {
     /// # Errors
     /// [`Ended`] when nothing can be sent any more.
     pub fn send(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
+        self.take(data, urgency, false)
+    }
+
+    /// The same, for the thread that handles the answers, too: a single message is written to the socket by this thread, if the websocket
+    /// thread sleeps. Others should not: on a busy machine an answer would wait until a thread has run that is of no use for it any more.
+    ///
+    /// # Errors
+    /// [`Ended`] when nothing can be sent any more.
+    pub fn send_directly(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
+        self.take(data, urgency, data.len() <= self.0.payload_size)
+    }
+
+    fn take(&self, data: &[u8], urgency: Urgency, is_direct: bool) -> Result<usize, Ended> {
         let payload_size = self.0.payload_size;
         let mut taken = 0;
         while taken < data.len() {
@@ -238,12 +262,17 @@ impl DataChannel {
                     .encode_to(&mut frames);
                 count += chunk.len();
             }
-            self.0.change(|sequence| {
+            let commit = |sequence: &mut SequenceState| {
                 for reservation in room {
                     let frame = frames.split_to(reservation.bytes());
                     sequence.commit(reservation, frame);
                 }
-            });
+            };
+            if is_direct {
+                self.0.change_and_write(commit);
+            } else {
+                self.0.change(commit);
+            }
             taken += count;
         }
         Ok(taken)
@@ -317,10 +346,17 @@ impl DataChannel {
         }
     }
 
-    /// Wakes this one when there is room again after [`send`](Self::send) took nothing, when all is acknowledged, and at the end.
+    /// Wakes this one when there is room again after [`send`](Self::send) took nothing, and at the end.
     pub fn on_writable(&self, waker: Waker) {
         // In this order: what happens in between must wake it.
         *lock(&self.0.writable) = Some(waker.clone());
+        waker.wake();
+    }
+
+    /// Wakes this one whenever all that was taken [is acknowledged](Self::is_acknowledged), and at the end. That is once for each
+    /// keystroke: for who acts upon it.
+    pub fn on_acknowledged(&self, waker: Waker) {
+        *lock(&self.0.acknowledged) = Some(waker.clone());
         waker.wake();
     }
 

@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-/// What comes is gathered for so long.
-const GATHER: Duration = Duration::from_millis(5);
+/// What comes is gathered for so long: each piece wakes three threads.
+const GATHER: Duration = Duration::from_millis(10);
 /// Reads in a row that found nothing but a few full messages, before that.
 const STEADY: u32 = 32;
 /// Longer pauses than this are no stream: gathering ends.
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_stream_is_read_every_five_milliseconds() {
+    fn a_paced_stream_is_read_every_ten_milliseconds() {
         let mut pace = ReadPace::default();
         let now = stream(&mut pace, Instant::now(), STEADY);
         assert_eq!(pace.read_again_at(), None);

@@ -388,7 +388,9 @@ impl SequenceState {
 
     /// What came since the last call and is to be acknowledged.
     pub fn poll_received(&mut self) -> Vec<Received> {
-        std::mem::take(&mut self.received)
+        // As much comes next time, mostly.
+        let room = Vec::with_capacity(self.received.len());
+        std::mem::replace(&mut self.received, room)
     }
 
     /// What has come, in order.

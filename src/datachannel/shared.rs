@@ -1,21 +1,27 @@
 //! What the threads of a channel and its handles share, and the one way to change it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Notice;
 use super::inbox::Inbox;
+use super::lent::Lent;
 use super::sequence_state::SequenceState;
 use crate::error::Error;
 use crate::network::Cancel;
 use crate::waker::Waker;
+
+/// What a sender writes itself at most, in messages: more is the websocket thread's.
+const DIRECT_MESSAGES: usize = 4;
 
 /// What all threads of a channel share.
 #[derive(Debug)]
 pub(super) struct ChannelState {
     pub(super) sequence: Mutex<SequenceState>,
     pub(super) inbox: Inbox,
+    pub(super) lent: Lent,
     /// Wakes the websocket thread.
     pub(super) websocket: Waker,
     /// Calls the retransmit thread back; one token is enough.
@@ -24,6 +30,8 @@ pub(super) struct ChannelState {
     pub(super) drained: (Sender<()>, Receiver<()>),
     /// Wakes whoever waits for room.
     pub(super) writable: Mutex<Option<Waker>>,
+    /// Wakes whoever looks when all is acknowledged.
+    pub(super) acknowledged: Mutex<Option<Waker>>,
     /// What the user may want to know; sent under the lock of `sequence`, which orders it.
     pub(super) notices: Sender<Notice>,
     /// The session wants no more of this. Ends what the websocket thread blocks in: dialling and resuming.
@@ -49,6 +57,27 @@ impl ChannelState {
         changed
     }
 
+    /// Changes the sequence state by a message to be sent, and tells whom it concerns. Writes it to the connection that the websocket
+    /// thread has lent, or has that thread do so where it does not sleep, the socket takes less, or more waits.
+    pub(super) fn change_and_write(&self, change: impl FnOnce(&mut SequenceState)) {
+        let lent = self.lent.borrow();
+        let mut frames = Vec::new();
+        let mut sequence = self.sequence();
+        change(&mut sequence);
+        let now = Instant::now();
+        if lent.is_some() {
+            let next = std::iter::from_fn(|| sequence.poll_transmit(now));
+            frames.extend(next.take(DIRECT_MESSAGES));
+        }
+        let is_all = !sequence.can_transmit(now);
+        self.tell(&mut sequence);
+        drop(sequence);
+        let is_written = lent.is_some_and(|lent| lent.write(frames));
+        if !(is_written && is_all) {
+            self.websocket.wake();
+        }
+    }
+
     /// What everybody who has changed the sequence state does before the lock is given back. Nothing of it blocks.
     pub(super) fn tell(&self, sequence: &mut SequenceState) {
         if sequence.must_rearm() {
@@ -59,14 +88,18 @@ impl ChannelState {
             // Nobody receives them any more when the session is just ending.
             let _ = self.notices.send(notice);
         }
+        let wake = |waker: &Mutex<Option<Waker>>| {
+            if let Some(waker) = &*lock(waker) {
+                waker.wake();
+            }
+        };
         let has_drained = sequence.poll_drained();
         if has_drained {
             let _ = self.drained.0.try_send(());
+            wake(&self.acknowledged);
         }
-        if (sequence.poll_writable() || has_drained)
-            && let Some(waker) = &*lock(&self.writable)
-        {
-            waker.wake();
+        if sequence.poll_writable() || (has_drained && sequence.has_ended()) {
+            wake(&self.writable);
         }
     }
 }

@@ -154,7 +154,8 @@ impl Driver {
     }
 
     /// Serves one connection until the session is over or the connection breaks.
-    fn drive(&mut self, mut connection: Connection) -> Result<(), Broken> {
+    fn drive(&mut self, connection: Connection) -> Result<(), Broken> {
+        let mut connection = Box::new(connection);
         let now = Instant::now();
         let open = OpenDataChannel::client(
             self.reconnector.token.expose(),
@@ -211,7 +212,13 @@ impl Driver {
             }
             // What was in the buffers of TLS and of the websocket when the gate closed, poll(2) does not see.
             let has_opened = self.turn_gate(&mut liveness, now);
-            may_read = has_opened || !is_drained || self.sleep(&connection, &mut liveness)?;
+            may_read = if has_opened || !is_drained {
+                true
+            } else {
+                let (returned, may_read) = self.sleep(connection, &mut liveness)?;
+                connection = returned;
+                may_read
+            };
         }
     }
 
@@ -321,7 +328,12 @@ impl Driver {
     /// overtake a payload.
     fn dispatch(&mut self) -> Flow {
         let mut sequence = self.shared.sequence();
-        self.received.append(&mut sequence.poll_received());
+        let mut received = sequence.poll_received();
+        if self.received.is_empty() {
+            self.received = received;
+        } else {
+            self.received.append(&mut received);
+        }
         self.deliveries
             .extend(std::iter::from_fn(|| sequence.poll_delivery()));
         if let Some(parameters) = sequence.poll_key_request() {
@@ -374,7 +386,11 @@ impl Driver {
     }
 
     /// Sleeps unless there is something to do; whether the connection is to be read afterwards.
-    fn sleep(&mut self, connection: &Connection, liveness: &mut Liveness) -> Result<bool, Broken> {
+    fn sleep(
+        &mut self,
+        connection: Box<Connection>,
+        liveness: &mut Liveness,
+    ) -> Result<(Box<Connection>, bool), Broken> {
         let has_work = {
             let mut sequence = self.shared.sequence();
             // What was transmitted has timers.
@@ -386,7 +402,7 @@ impl Driver {
         };
         // After the look: who has changed something since has woken this thread.
         if has_work || self.shared.cancel.is_cancelled() || !self.wake_receiver.arm() {
-            return Ok(true);
+            return Ok((connection, true));
         }
         let now = Instant::now();
         let is_future = |at: &Instant| self.gate_is_open && *at > now;
@@ -394,17 +410,31 @@ impl Driver {
         let check_at = liveness.next_check(!self.gate_is_open);
         let until = gather_until.map_or(check_at, |at| at.min(check_at));
         let reads = self.gate_is_open && gather_until.is_none();
-        let woken = connection.wait(&self.wake_receiver, self.path.as_ref(), reads, until);
+        let socket = connection.socket();
+        let is_blocked = connection.is_blocked();
+        // Who writes while what comes is gathered would wait for the answer.
+        let kept = if reads && !is_blocked {
+            self.shared.lent.lend(connection);
+            None
+        } else {
+            Some(connection)
+        };
+        self.acknowledge.set_quiet(gather_until.is_some());
+        let path = self.path.as_ref();
+        let woken = socket.wait(&self.wake_receiver, path, reads, is_blocked, until);
+        self.acknowledge.set_quiet(false);
         self.wake_receiver.disarm();
+        let connection = kept.map_or_else(|| self.shared.lent.take_back(), Ok)?;
         let woken = woken.map_err(|error| {
             Broken::new(format!(
                 "the system cannot wait for the connection ({error})"
             ))
         })?;
         if woken.by_routes {
-            self.path_changed(connection, liveness)?;
+            self.path_changed(&connection, liveness)?;
         }
-        Ok(woken.by_socket || gather_until.is_some_and(|at| at <= Instant::now()))
+        let may_read = woken.by_socket || gather_until.is_some_and(|at| at <= Instant::now());
+        Ok((connection, may_read))
     }
 
     /// Routes or addresses have changed: whether the connection still has a path.

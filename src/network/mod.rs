@@ -28,6 +28,7 @@ pub use trust::Trust;
 pub use tunnel::judge_answers;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::host::bare;
@@ -83,10 +84,10 @@ impl Network {
         let host = bare(host);
         connect::check_name(host)?;
         let Some(proxy) = self.proxies.proxy_for(secure, host, port) else {
-            return connect::connect(host, port, limit).map(NetworkStream::Tcp);
+            return connect_tcp(host, port, limit);
         };
         log::debug!("to {host} through {proxy}");
-        let connect = || connect::connect(&proxy.host, proxy.port, limit).map(NetworkStream::Tcp);
+        let connect = || connect_tcp(&proxy.host, proxy.port, limit);
         let to_proxy = match proxy.scheme {
             ProxyScheme::Https => self.trust.secure(&proxy.host, connect, limit),
             _ => connect(),
@@ -138,4 +139,8 @@ impl Network {
             connect()
         }
     }
+}
+
+fn connect_tcp(host: &str, port: u16, limit: &Limit) -> Result<NetworkStream, ConnectError> {
+    connect::connect(host, port, limit).map(|socket| NetworkStream::Tcp(Arc::new(socket)))
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use native_tls::TlsStream;
 use rustix::event::PollFlags;
@@ -16,14 +17,14 @@ use super::read_ahead::ReadAhead;
 #[derive(Debug)]
 pub enum NetworkStream {
     /// In the clear.
-    Tcp(TcpStream),
+    Tcp(Arc<TcpStream>),
     /// TLS, over TCP or over the TLS of an https proxy.
     Tls(Box<TlsStream<ReadAhead<NetworkStream>>>),
 }
 
 impl NetworkStream {
     /// The socket below, for its options.
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &Arc<TcpStream> {
         match self {
             Self::Tcp(socket) => socket,
             Self::Tls(stream) => stream.get_ref().get_ref().tcp(),
@@ -48,7 +49,7 @@ impl AsFd for NetworkStream {
 impl Read for NetworkStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.read(buffer),
+            Self::Tcp(socket) => (&**socket).read(buffer),
             Self::Tls(stream) => stream.read(buffer),
         }
     }
@@ -57,14 +58,14 @@ impl Read for NetworkStream {
 impl Write for NetworkStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.write(bytes),
+            Self::Tcp(socket) => (&**socket).write(bytes),
             Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(socket) => socket.flush(),
+            Self::Tcp(socket) => (&**socket).flush(),
             Self::Tls(stream) => stream.flush(),
         }
     }
@@ -131,7 +132,7 @@ mod tests {
         });
         let socket = TcpStream::connect(to).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let mut stream = NetworkStream::Tcp(socket);
+        let mut stream = NetworkStream::Tcp(socket.into());
         let limit = Limit::within(Duration::from_millis(100));
         let mut waiting = stream.waiting(&limit);
         let begin = Instant::now();

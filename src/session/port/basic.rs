@@ -331,7 +331,7 @@ impl Basic {
         while self.taken < self.outgoing.len() {
             match self
                 .channel
-                .send(&self.outgoing[self.taken..], Urgency::Bulk)
+                .send_directly(&self.outgoing[self.taken..], Urgency::Bulk)
             {
                 // Its waker tells when there is room; its last delivery tells that it has ended.
                 Ok(0) | Err(_) => return false,

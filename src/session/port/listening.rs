@@ -132,6 +132,8 @@ impl<'a> ListeningSession<'a> {
         let reactor = Reactor::new(listener, orders, events)?;
         let spawned = match self.listening {
             ListenMode::One => {
+                let waker = self.orders.waker().clone();
+                self.context.channel.on_acknowledged(waker);
                 let basic = Basic::new(channel, reactor);
                 spawn("port", move || basic.run())
             }

@@ -408,7 +408,7 @@ impl Multiplexer {
             if rest.is_empty() {
                 return false;
             }
-            match self.channel.send(rest, Urgency::Bulk) {
+            match self.channel.send_directly(rest, Urgency::Bulk) {
                 // Its waker tells when there is room; its last delivery tells that it has ended.
                 Ok(0) | Err(_) => {
                     self.is_blocked = true;
