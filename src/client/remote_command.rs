@@ -68,7 +68,7 @@ pub(super) fn start(
 /// A command that runs. When it is dropped the command is ended over there, in the background.
 ///
 /// Both streams want to be read, in two threads or one after the other where one of them is short: a command whose output nobody takes
-/// waits. [`Exec::output`] and [`wait`](Self::wait) see to that by themselves.
+/// waits. [`Exec::output`](crate::Exec::output) and [`wait`](Self::wait) see to that by themselves.
 ///
 /// ```
 /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
@@ -80,7 +80,7 @@ pub(super) fn start(
 /// ```
 #[derive(Debug)]
 pub struct RemoteCommand {
-    /// Where its stdin is written to, if that is [piped](Stdin::piped). Drop it for the end.
+    /// Where its stdin is written to, if that is [piped](crate::Stdin::piped). Drop it for the end.
     pub stdin: Option<PipeWriter>,
     /// What it prints to stdout.
     pub stdout: Option<OutputReader>,
@@ -95,7 +95,7 @@ impl RemoteCommand {
     /// Waits for its end, and gives its exit code. Output that was not taken out of it is thrown away, and so is its stdin.
     ///
     /// # Errors
-    /// As [`Exec::output`].
+    /// As [`Exec::output`](crate::Exec::output).
     pub fn wait(mut self) -> Result<Option<i32>, ClientError> {
         drop(self.stdin.take());
         drop(self.stdout.take());
