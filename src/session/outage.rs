@@ -65,7 +65,7 @@ impl OutageLine {
         drop(_going);
         // It draws, which takes a second at most, or waits for this.
         let _ = thread.join();
-        status_line::hide();
+        drop(status_line::hide());
         true
     }
 }

@@ -186,7 +186,7 @@ impl<N: FnMut() -> Piece> WriterThread<N> {
     }
 
     fn write(&self, to: &Descriptor, mut bytes: &[u8]) -> Result<(), WriteStop> {
-        status_line::hide();
+        let _hidden = status_line::hide();
         while !bytes.is_empty() {
             let mut polled = [
                 PollFd::from_borrowed_fd(to.descriptor, PollFlags::OUT),

@@ -8,13 +8,13 @@ use crate::sanitise;
 
 /// Prints to stdout.
 pub fn to_stdout(text: &str) {
-    status_line::hide();
+    let _hidden = status_line::hide();
     write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// Prints to stderr.
 pub fn to_stderr(text: &str) {
-    status_line::hide();
+    let _hidden = status_line::hide();
     draw(text);
 }
 

@@ -1,6 +1,6 @@
 //! One line of ours below the cursor of the terminal on stderr, which is drawn anew for as long as it is true, and removed without a trace.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{isatty, tcgetwinsize};
@@ -16,8 +16,10 @@ const BEGIN: &str = "\x1bD\x1b[A\x1b7\x1b[B\r\x1b[K";
 /// The cursor goes back.
 const END: &str = "\x1b8";
 
-/// Whether the line is there. Set under [`DRAWING`], looked at without it.
+/// Whether the line is there, or about to be. Set under [`DRAWING`], looked at without it.
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
+/// How many threads write what the line must not stand in the way of.
+static WRITERS: AtomicUsize = AtomicUsize::new(0);
 /// Two threads draw: the one that knows the text, and the one that is about to write output.
 static DRAWING: Mutex<()> = Mutex::new(());
 
@@ -27,24 +29,40 @@ pub fn is_possible(term: Option<&str>) -> bool {
     can_move && isatty(rustix::stdio::stderr()) && raw::in_foreground()
 }
 
-/// Draws it, cut to the terminal's width.
+/// Draws it, cut to the terminal's width; not while something is being written.
 pub fn show(text: &str) {
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| usize::from(size.ws_col));
     let width = if width == 0 { USUAL_WIDTH } else { width };
     // The last column stays free: some terminals wrap when it is written. What is cut ends with one character more.
     let text = sanitise::line_within(text, width.saturating_sub(2));
+    // In this order, and the other one in `hide`: one of the two sees the other.
     IS_SHOWN.store(true, Ordering::SeqCst);
+    if WRITERS.load(Ordering::SeqCst) > 0 {
+        IS_SHOWN.store(false, Ordering::SeqCst);
+        return;
+    }
     draw(&format!("{BEGIN}{text}{END}"));
 }
 
+/// The line is not there while this lives.
+#[must_use = "it may come back at once"]
+pub struct Hidden(());
+
 /// Removes it, if it is there.
-pub fn hide() {
-    if !IS_SHOWN.load(Ordering::SeqCst) {
-        return;
+pub fn hide() -> Hidden {
+    WRITERS.fetch_add(1, Ordering::SeqCst);
+    if IS_SHOWN.load(Ordering::SeqCst) {
+        let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+        if IS_SHOWN.swap(false, Ordering::SeqCst) {
+            draw(&format!("{BEGIN}{END}"));
+        }
     }
-    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
-    if IS_SHOWN.swap(false, Ordering::SeqCst) {
-        draw(&format!("{BEGIN}{END}"));
+    Hidden(())
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        WRITERS.fetch_sub(1, Ordering::SeqCst);
     }
 }
