@@ -29,7 +29,7 @@ const FRAME: usize = 256 * 1024;
 const AHEAD: u64 = 4 << 20;
 const LEAST_AHEAD: u64 = 512 << 10;
 /// What answers so late is far away: more is on its way then, of one session or of several. In memory it is one and a half times as much,
-/// and each session has some of its own: 14 MB with one, 17 MB with four (20 MB with twice AHEAD, and no faster).
+/// and each session has some of its own: 14 MB with one, 17 MB with four.
 const FAR: Duration = Duration::from_millis(100);
 const FAR_AHEAD: u64 = AHEAD + AHEAD / 4;
 const SHARED_FAR_AHEAD: u64 = AHEAD + AHEAD / 8;
