@@ -15,6 +15,7 @@ mod encryption;
 mod gateway;
 mod liveness;
 mod memory;
+mod outage;
 mod ports;
 mod process;
 mod recovery;
