@@ -36,7 +36,7 @@ const LATE_GAP: Gap = Gap {
 };
 /// So many messages are more than a word: a connection that carried them was of use, however short it was.
 pub(super) const WORK: u32 = 20;
-/// However long the last connection or try took, the next dial comes within this.
+/// However long the last connection or try took, the next dial comes within this; after the first minute only if nobody answered.
 const LATEST: Duration = Duration::from_millis(500);
 
 /// After a change of the path the next try begins within this: an address and its route come one after the other.
@@ -131,14 +131,19 @@ impl Outage {
             return at;
         }
         let chance = chance.clamp(0.0, 1.0);
+        let last = self.last_try.unwrap_or(self.began);
+        // A try that nobody answers connects afresh every second until its time is over: the sooner the next one follows, the sooner a path
+        // that is there again is found. Where somebody answers, it is the service that needs time.
+        let is_unanswered = !self.reasons.is_answer_last();
         let between = |gap: Gap| {
             if self.worked {
                 gap.after_work + gap.after_work.mul_f64(chance / 5.0)
+            } else if is_unanswered && last + gap.least <= now {
+                gap.least
             } else {
                 gap.least + gap.most.saturating_sub(gap.least).mul_f64(chance)
             }
         };
-        let last = self.last_try.unwrap_or(self.began);
         let first = usize::try_from(self.tries).ok();
         let at = match first.and_then(|tries| FIRST_GAPS.get(tries)) {
             Some(gap) if self.tries == 0 => last + gap.mul_f64(chance),

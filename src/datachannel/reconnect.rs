@@ -10,6 +10,8 @@
 //! | up to a minute | 3 to 8 s apart; about 1 s after a connection that was of use |
 //! | from then on | 5 to 20 s apart; about 5 s after one that was of use |
 //!
+//! After the first 10 s the next dial follows at once on one that took longer than the least of these and that nobody answered.
+//!
 //! A change of the system's routes or addresses brings the next try forward, unless the last one was answered: then there is a path, and it
 //! is the service that needs time. Such tries are bounded on their own, for machines whose routes change all the time.
 //!

@@ -122,6 +122,43 @@ fn p72_a_change_of_the_path_brings_the_next_try_forward() {
     assert_eq!(recovery.next_try(1.0, next), planned);
 }
 
+/// When tries of an outage's second minute begin, which last so long and end so; and how far each begins after the end of the one before.
+fn late_gaps(lasts: Duration, fail: &Failure) -> Vec<Duration> {
+    let mut now = Instant::now();
+    let mut recovery = broken(now);
+    recovery.disconnected(fail, true, now).unwrap();
+    let end = now + second(600);
+    let mut gaps = Vec::new();
+    while now < end {
+        let next = now.max(recovery.next_try(fastrand::f64(), now));
+        if recovery.begin_try(next).is_err() {
+            break;
+        }
+        if next > end - second(500) {
+            gaps.push(next - now);
+        }
+        now = next + lasts;
+        recovery.resume_failed(fail, now).unwrap();
+    }
+    gaps
+}
+
+#[test]
+fn p72_a_path_that_nobody_tells_of_is_watched_without_a_pause() {
+    for lasts in [5, 12, 24] {
+        let gaps = late_gaps(second(lasts), &unreachable());
+        assert!(gaps.len() > 15, "{gaps:?}");
+        let longest = gaps.iter().max().unwrap();
+        assert!(*longest <= Duration::from_millis(500), "{longest:?}");
+    }
+    // Who refuses at once is there, and who answers wants time.
+    for (lasts, failure) in [(1, unreachable()), (6, bye())] {
+        let gaps = late_gaps(second(lasts), &failure);
+        let longest = gaps.iter().max().unwrap();
+        assert!(*longest > second(8), "{lasts}: {longest:?}");
+    }
+}
+
 #[test]
 fn p65_a_path_that_changes_all_the_time_makes_no_storm() {
     let (mut recovery, start) = unanswered(20);
