@@ -19,6 +19,9 @@ pub const ENCRYPTION_UNSUPPORTED: &str = "Installed version of CLI does not supp
 /// The largest request, and the largest end of a handshake, in bytes: real ones have a few hundred, and JSON takes many times its size.
 const MAXIMUM_SIZE: usize = 64 * 1024;
 
+/// The name of the action that asks for encryption.
+const KMS_ENCRYPTION: &str = "KMSEncryption";
+
 /// How far the handshake is.
 #[derive(Debug)]
 pub(super) struct Handshake {
@@ -99,16 +102,16 @@ impl Handshake {
         let request: HandshakeRequest = parse(payload, "request")
             .map_err(|error| Error::Start(format!("{error}; is the agent's version supported?")))?;
         self.request = Some(payload.to_vec());
-        let key = request
-            .requested_client_actions
-            .iter()
-            .find_map(|action| match action {
-                RequestedClientAction::KmsEncryption(parameters) => Some(parameters.clone()),
-                _ => None,
-            });
+        let actions = &request.requested_client_actions;
+        if actions.iter().any(is_encryption) {
+            self.encryption = Encryption::Asked;
+        }
+        let key = actions.iter().find_map(|action| match action {
+            RequestedClientAction::KmsEncryption(parameters) => Some(parameters.clone()),
+            _ => None,
+        });
         Ok(Some(match key {
             Some(parameters) => {
-                self.encryption = Encryption::Asked;
                 self.state = HandshakeState::WantsKey(request);
                 Step::MakeKey(parameters)
             }
@@ -180,10 +183,14 @@ impl Handshake {
                     }
                 }
                 RequestedClientAction::KmsEncryption(_) => match &key {
-                    Some(Ok(result)) => succeeded("KMSEncryption", Some(result.clone())),
-                    Some(Err(error)) => failed("KMSEncryption", error),
-                    None => failed("KMSEncryption", ENCRYPTION_UNSUPPORTED),
+                    Some(Ok(result)) => succeeded(KMS_ENCRYPTION, Some(result.clone())),
+                    Some(Err(error)) => failed(KMS_ENCRYPTION, error),
+                    None => failed(KMS_ENCRYPTION, ENCRYPTION_UNSUPPORTED),
                 },
+                RequestedClientAction::Unknown { .. } if is_encryption(action) => failed(
+                    KMS_ENCRYPTION,
+                    "its parameters cannot be read; without it the session is not safe",
+                ),
                 RequestedClientAction::Unknown { action_type, .. } => ProcessedClientAction {
                     action_type: action_type.clone(),
                     action_status: ActionStatus::Unsupported,
@@ -248,6 +255,15 @@ impl Handshake {
     /// Why the client refused something, if it did.
     pub(super) fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
+    }
+}
+
+/// Whether an action asks for encryption, even one whose parameters cannot be read.
+fn is_encryption(action: &RequestedClientAction) -> bool {
+    match action {
+        RequestedClientAction::KmsEncryption(_) => true,
+        RequestedClientAction::Unknown { action_type, .. } => action_type == KMS_ENCRYPTION,
+        RequestedClientAction::SessionType(_) => false,
     }
 }
 

@@ -12,8 +12,10 @@ use super::timers::{Timer, TimerTable};
 const PROBE: Duration = Duration::from_secs(3);
 /// An agent that took the size and still does not begin a handshake makes none.
 const NO_HANDSHAKE: Duration = Duration::from_secs(2);
-/// Silence before the user is told.
+/// Silence before the user is told, from the beginning or in the middle of a handshake.
 const SILENCE: Duration = Duration::from_secs(15);
+/// An agent whose handshake was refused ends the session at once. After this the client does.
+const REFUSED: Duration = Duration::from_secs(10);
 /// So long the beginning of the stream may be missing. The agent resends it ten times a second.
 const BEGINNING: Duration = Duration::from_secs(10);
 
@@ -22,12 +24,14 @@ const BEGINNING: Duration = Duration::from_secs(10);
 pub(super) struct Opening {
     /// When the connection was made.
     since: Option<Instant>,
-    /// Whether the agent said anything at all. What the service says does not count.
-    heard: bool,
+    /// When the agent last said anything, if it ever did. What the service says does not count.
+    heard_at: Option<Instant>,
     /// Whether the user was told of the silence.
     told: bool,
     /// Whether a handshake has begun.
     requested: bool,
+    /// When the client refused what the handshake asks for.
+    refused_at: Option<Instant>,
     /// When something came without the stream's beginning.
     early_since: Option<Instant>,
     /// When the first message came whose number is far beyond the beginning, and how many did.
@@ -60,13 +64,18 @@ impl Opening {
     }
 
     /// A message of the agent came.
-    pub(super) const fn heard(&mut self) {
-        self.heard = true;
+    pub(super) const fn heard(&mut self, now: Instant) {
+        self.heard_at = Some(now);
     }
 
     /// The handshake has begun.
     pub(super) const fn requested(&mut self) {
         self.requested = true;
+    }
+
+    /// The response to the handshake refuses something.
+    pub(super) fn refused(&mut self, now: Instant) {
+        self.refused_at.get_or_insert(now);
     }
 
     /// A message came too early, while `expected` is the next in order.
@@ -103,10 +112,12 @@ impl Opening {
 
     /// When its timers are due.
     pub(super) fn set_timers(&self, table: &mut TimerTable) {
-        let silent_since = self.since.filter(|_| !self.heard);
-        let silence = silent_since.filter(|_| !self.told);
-        table.set(Timer::OpeningSilence, silence.map(|at| at + SILENCE));
-        let unprobed = silent_since.filter(|_| matches!(self.probe, SizeProbe::Unsent));
+        let silent_since = self.heard_at.or(self.since).filter(|_| !self.told);
+        table.set(Timer::OpeningSilence, silent_since.map(|at| at + SILENCE));
+        let refused = self.refused_at.map(|at| at + REFUSED);
+        table.set(Timer::RefusedHandshake, refused);
+        let is_unprobed = self.heard_at.is_none() && matches!(self.probe, SizeProbe::Unsent);
+        let unprobed = self.since.filter(|_| is_unprobed);
         table.set(Timer::OpeningProbe, unprobed.map(|at| at + PROBE));
         let no_handshake = match self.probe {
             SizeProbe::Acknowledged(at) if !self.requested && self.early_since.is_none() => {

@@ -260,6 +260,66 @@ fn a_refused_handshake_is_the_reason_of_the_end() {
 }
 
 #[test]
+fn p110_a_refused_handshake_that_the_agent_does_not_end_is_ended_with_the_reason() {
+    let mut harness = Harness::new();
+    let request = SHELL.replace("Standard_Stream", "Teleport");
+    harness.agent(0, PayloadType::HandshakeRequest, request.as_bytes());
+    harness.sent();
+    harness.acknowledge(0);
+    for _ in 0..9 {
+        harness.wait(1000);
+        // What the agent repeats makes it no later.
+        harness.agent(0, PayloadType::HandshakeRequest, request.as_bytes());
+    }
+    assert_eq!(harness.delivered(), []);
+    harness.wait(1000);
+    let error = Error::Start(
+        "Failed to process action SessionType: Unknown session type Teleport".to_owned(),
+    );
+    assert_eq!(harness.delivered(), [Delivery::Ended(End::Failed(error))]);
+}
+
+#[test]
+fn p110_what_was_refused_and_not_needed_is_not_why_a_session_ends() {
+    let mut harness = Harness::new();
+    let request = SHELL.replace("[{", r#"[{"ActionType":"Dance","ActionParameters":{}},{"#);
+    harness.agent(0, PayloadType::HandshakeRequest, request.as_bytes());
+    harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
+    harness.wait(60_000);
+    harness.frame(Message::control(MessageType::ChannelClosed, b"{}").encode());
+    let delivered = harness.delivered();
+    assert_eq!(
+        session_type(delivered.first()),
+        Some(SessionType::StandardStream)
+    );
+    let output = String::new();
+    assert_eq!(
+        delivered.last(),
+        Some(&Delivery::Ended(End::Closed { output }))
+    );
+}
+
+#[test]
+fn p63_silence_in_the_middle_of_a_handshake_is_told_too() {
+    let mut harness = Harness::new();
+    harness.wait(2000);
+    harness.agent(0, PayloadType::HandshakeRequest, PORT.as_bytes());
+    harness.sent();
+    harness.acknowledge(0);
+    harness.wait(14_000);
+    assert_eq!(harness.sequence.poll_notice(), None);
+    harness.wait(1000);
+    assert_eq!(harness.sequence.poll_notice(), Some(Notice::Silent));
+    harness.wait(3_600_000);
+    assert_eq!(harness.sequence.poll_notice(), None);
+    harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
+    assert_eq!(
+        session_type(harness.delivered().first()),
+        Some(SessionType::Port)
+    );
+}
+
+#[test]
 fn p28_a_number_from_nowhere_is_no_other_client_and_many_are() {
     let mut harness = Harness::new();
     harness.agent(i64::MAX, PayloadType::Output, b"?");

@@ -23,7 +23,7 @@ impl SequenceState {
             return;
         }
         match PayloadType::try_from(payload_type) {
-            Ok(PayloadType::HandshakeRequest) => self.take_request(&payload),
+            Ok(PayloadType::HandshakeRequest) => self.take_request(&payload, now),
             Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
                 Ok(Some(started)) => self.start(started, Some(now + READY_DELAY)),
                 Ok(None) => {}
@@ -41,7 +41,7 @@ impl SequenceState {
         }
     }
 
-    fn take_request(&mut self, payload: &[u8]) {
+    fn take_request(&mut self, payload: &[u8], now: Instant) {
         let Phase::Opening(opening) = &mut self.phase else {
             log::warn!("ignored a handshake request after the start of the session");
             return;
@@ -52,7 +52,7 @@ impl SequenceState {
             Ok(_) if self.require_encryption && !self.handshake.asks_for_encryption() => {
                 self.fail_unencrypted();
             }
-            Ok(Some(Step::Respond(response))) => self.respond(&response),
+            Ok(Some(Step::Respond(response))) => self.respond(&response, now),
             Ok(Some(Step::MakeKey(parameters))) => self.key_request = Some(parameters),
             Ok(None) => {}
             Err(error) => self.fail(error),
@@ -93,7 +93,7 @@ impl SequenceState {
     }
 
     /// The data key was made, or could not be, for this reason.
-    pub fn provide_key(&mut self, key: Result<SessionKey, String>) {
+    pub fn provide_key(&mut self, key: Result<SessionKey, String>, now: Instant) {
         if self.has_ended() || !self.handshake.wants_key() {
             return;
         }
@@ -102,7 +102,7 @@ impl SequenceState {
             key.result
         });
         if let Some(response) = self.handshake.respond_with_key(result) {
-            self.respond(&response);
+            self.respond(&response, now);
         }
     }
 
@@ -132,8 +132,13 @@ impl SequenceState {
             .push_back(Delivery::Payload(payload_type, payload));
     }
 
-    fn respond(&mut self, response: &HandshakeResponse) {
+    fn respond(&mut self, response: &HandshakeResponse, now: Instant) {
         self.control(PayloadType::HandshakeResponse, &to_json(response));
+        if let Phase::Opening(opening) = &mut self.phase
+            && self.handshake.refusal().is_some()
+        {
+            opening.refused(now);
+        }
     }
 
     pub(super) fn fail_unencrypted(&mut self) {

@@ -185,7 +185,7 @@ impl SequenceState {
 
     fn handle_stream(&mut self, message: &Message<'_>, payload: Bytes, now: Instant) {
         if let Phase::Opening(opening) = &mut self.phase {
-            opening.heard();
+            opening.heard(now);
         }
         let number = message.sequence_number;
         let id = message.message_id;
@@ -231,7 +231,7 @@ impl SequenceState {
             self.send_size();
         }
         if let Phase::Opening(opening) = &mut self.phase {
-            opening.heard();
+            opening.heard(now);
             opening.acknowledged(number, now);
         }
     }
@@ -277,7 +277,9 @@ impl SequenceState {
     }
 
     fn closed(&mut self, output: String) {
-        match self.handshake.refusal() {
+        // An agent may go on without what it asked for; then that is not why the session ends.
+        let refusal = self.handshake.refusal().filter(|_| !self.has_started());
+        match refusal {
             Some(refusal) => self.fail(Error::Start(refusal.to_owned())),
             None => self.end(End::Closed { output }),
         }

@@ -289,6 +289,30 @@ fn p80_data_before_the_end_of_the_handshake_is_no_data() {
 }
 
 #[test]
+fn p80_a_request_for_encryption_that_cannot_be_read_is_one() {
+    for parameters in [
+        r#"{"KMSKeyId":"arn"}"#,
+        "{}",
+        "null",
+        "\"arn\"",
+        r#"{"KMSKeyId":7}"#,
+    ] {
+        let mut harness = Harness::new();
+        let request = KMS.replace(r#"{"KMSKeyId":"arn"}"#, parameters);
+        harness.agent(0, PayloadType::HandshakeRequest, request.as_bytes());
+        harness.agent(1, PayloadType::HandshakeComplete, COMPLETE.as_bytes());
+        harness.agent(2, PayloadType::Output, b"clear");
+        assert!(
+            matches!(
+                &harness.delivered()[..],
+                [Delivery::Ended(End::Failed(Error::Start(_)))]
+            ),
+            "{parameters}"
+        );
+    }
+}
+
+#[test]
 fn p80_encryption_that_is_required_and_not_offered_ends_the_session_before_anything_is_sent() {
     let begin = || {
         let mut harness = Harness::new();

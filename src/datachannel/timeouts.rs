@@ -79,6 +79,10 @@ impl SequenceState {
             Timer::MissingBeginning => self.fail(Error::Taken(
                 "This session already belongs to another client process".to_owned(),
             )),
+            Timer::RefusedHandshake => {
+                let refusal = self.handshake.refusal().unwrap_or_default().to_owned();
+                self.fail(Error::Start(refusal));
+            }
             Timer::OpeningSilence => {
                 self.notices.push_back(Notice::Silent);
                 if let Phase::Opening(opening) = &mut self.phase {

@@ -20,6 +20,8 @@ pub enum Timer {
     OpeningProbe,
     /// The agent has not said anything for so long that the user is told.
     OpeningSilence,
+    /// The client refused what the handshake asks for, and the agent does not end the session.
+    RefusedHandshake,
     /// The agent is there and makes no handshake.
     NoHandshake,
     /// The beginning of the stream does not come: it went to another client.
@@ -34,7 +36,7 @@ pub enum Timer {
 
 impl Timer {
     /// In the order in which they are handled when several are due.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Retransmission,
         Self::PauseProbe,
         Self::HoldUp,
@@ -42,6 +44,7 @@ impl Timer {
         Self::Ready,
         Self::AckWatchdog,
         Self::DecodeFailures,
+        Self::RefusedHandshake,
         Self::OpeningSilence,
         Self::OpeningProbe,
         Self::NoHandshake,

@@ -356,17 +356,19 @@ impl Driver {
     /// Has a data key made by a thread of its own: KMS is asked over HTTP, and reading must go on.
     fn request_key(&self, sequence: &mut SequenceState, parameters: KmsEncryptionParameters) {
         let Some(make_key) = self.make_key.clone() else {
-            return sequence.provide_key(Err(ENCRYPTION_UNSUPPORTED.to_owned()));
+            let key = Err(ENCRYPTION_UNSUPPORTED.to_owned());
+            return sequence.provide_key(key, Instant::now());
         };
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("data key".to_owned());
         let spawned = thread.spawn(move || {
             let limit = Limit::within(KEY_TIMEOUT).or_cancelled(&shared.cancel);
             let key = make_key(&parameters, &limit);
-            shared.change(|sequence| sequence.provide_key(key));
+            shared.change(|sequence| sequence.provide_key(key, Instant::now()));
         });
         if let Err(error) = spawned {
-            sequence.provide_key(Err(format!("the system gives no thread ({error})")));
+            let key = Err(format!("the system gives no thread ({error})"));
+            sequence.provide_key(key, Instant::now());
         }
     }
 

@@ -203,6 +203,16 @@ fn p80_once_encryption_was_asked_for_nothing_clear_is_taken() {
         peer.complete("leaked")?;
         peer.output(b"leaked").map(drop)
     });
+    for parameters in [Value::Null, json!({}), json!({ "KMSKeyId": 7 })] {
+        found_out("a request that cannot be read", move |peer| {
+            let unreadable =
+                json!({ "ActionType": "KMSEncryption", "ActionParameters": parameters });
+            peer.request(&[shell(), unreadable])?;
+            peer.wait_for(PayloadType::HandshakeResponse)?;
+            peer.complete("leaked")?;
+            peer.output(b"leaked").map(drop)
+        });
+    }
     for payload_type in [
         PayloadType::Output,
         PayloadType::StdErr,

@@ -236,7 +236,7 @@ impl Client {
             };
             let encrypter = Encrypter::new(&data_key(false)).expect("randomness");
             self.sequence
-                .provide_key(Ok(SessionKey { result, encrypter }));
+                .provide_key(Ok(SessionKey { result, encrypter }), now);
         }
         if self.sequence.poll_writable() {
             self.waits_for_room = false;

@@ -13,6 +13,9 @@ use crate::encryption::DATA_KEY_SIZE;
 use crate::network::Limit;
 use crate::secret::Secret;
 
+/// The longest encrypted key, base64. KMS gives 6144 bytes at most (`CiphertextBlob` in its API).
+const LONGEST_CIPHERTEXT: usize = 8192;
+
 /// A key that KMS made.
 #[derive(Debug)]
 pub struct DataKey {
@@ -93,12 +96,14 @@ impl Api {
             .map(Zeroizing::new);
         let plaintext = plaintext.map_err(|_| malformed())?;
         let mut key = Zeroizing::new([0; DATA_KEY_SIZE]);
-        if plaintext.len() != DATA_KEY_SIZE || answer.ciphertext_blob.is_empty() {
+        let ciphertext = answer.ciphertext_blob;
+        let is_ciphertext = (1..=LONGEST_CIPHERTEXT).contains(&ciphertext.len());
+        if plaintext.len() != DATA_KEY_SIZE || !is_ciphertext {
             return Err(malformed());
         }
         key.copy_from_slice(&plaintext);
         Ok(DataKey {
-            ciphertext: answer.ciphertext_blob,
+            ciphertext,
             plaintext: key,
         })
     }
