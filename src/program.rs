@@ -29,6 +29,7 @@ const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
     let remarks = Remarks::new(|line| print::notice(line));
+    let mut is_session = false;
     let fallible = match Invocation::parse(arguments, &mut environment) {
         Ok(Invocation::Installed) => {
             print::to_stdout(
@@ -58,12 +59,20 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
                 "the operation in argument 3 must be StartSession".to_owned(),
             ))
         }
-        Ok(Invocation::Call(call)) => Settings::from_environment(&environment)
-            .map(|settings| run_call(*call, settings, environment, &remarks)),
+        Ok(Invocation::Call(call)) => {
+            is_session = true;
+            Settings::from_environment(&environment)
+                .map(|settings| run_call(*call, settings, environment, &remarks))
+        }
         Ok(Invocation::Own(own)) => return run_own(*own, environment, &remarks),
         Err(error) => Err(error),
     };
-    fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error))
+    let code =
+        fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error));
+    if is_session {
+        return code;
+    }
+    commands::all_is_written(code)
 }
 
 /// One of our own commands. What keeps it from beginning is said on stderr, and by JSON where that is asked for: its stdout may be

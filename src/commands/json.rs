@@ -28,5 +28,9 @@ pub(crate) fn failed(why: &Error) -> u8 {
     ] {
         print::to_stdout(&format!("{object}\n"));
     }
+    // Somebody must be told.
+    if print::stdout_error().is_some() {
+        print::complaint(why);
+    }
     code
 }

@@ -21,7 +21,7 @@ use crate::logging;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::settings::{Environment, Settings};
-use crate::terminal::signals;
+use crate::terminal::{print, signals};
 pub(crate) use json::failed as failed_as_json;
 use surroundings::Surroundings;
 pub(crate) use surroundings::{catch_signals, context};
@@ -61,9 +61,18 @@ pub(crate) fn run(
             None => session::run(&command, around),
         },
         Own::List(list) => list::run(&list, &around),
-        Own::SshConfig(config) => ssh_config::run(&config),
-        Own::Cp(cp) => cp::run(&cp, &around),
+        Own::SshConfig(config) => ssh_config::run(&config).map(all_is_written),
+        Own::Cp(cp) => cp::run(&cp, &around).map(all_is_written),
         Own::Run(run) => Ok(run::run(&run, &around)),
-        Own::Doctor(doctor) => Ok(doctor::run(&doctor, &around)),
+        Own::Doctor(doctor) => Ok(all_is_written(doctor::run(&doctor, &around))),
     }
+}
+
+/// The exit code of a command that has printed to stdout: what could not be written is no success (P115).
+pub(crate) fn all_is_written(code: u8) -> u8 {
+    let Some(error) = print::stdout_error() else {
+        return code;
+    };
+    print::complaint(error);
+    code.max(1)
 }

@@ -14,31 +14,42 @@ pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints to stderr as it is, whatever is there.
 pub(super) fn draw(text: &str) {
-    write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
+    // There is nowhere else to say it.
+    let _ = write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
 /// Writes what its reader takes within this time.
-pub(super) fn write(descriptor: BorrowedFd<'_>, mut bytes: &[u8], timeout: Duration) {
+///
+/// # Errors
+/// When it cannot be written at all, as on a full disk. A reader that is gone, or slow, is no error.
+pub(super) fn write(
+    descriptor: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    timeout: Duration,
+) -> Result<(), Errno> {
     let deadline = Instant::now() + timeout;
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = timespec(left);
         let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
         match poll(&mut polled, Some(&timeout)) {
-            Ok(0) => return,
+            Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
+            Err(_) => return Ok(()),
         }
         if !polled[0].revents().contains(PollFlags::OUT) {
             if polled[0].revents().is_empty() && !left.is_zero() {
                 continue;
             }
-            return;
+            return Ok(());
         }
         match rustix::io::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(_) => return,
+            // EIO: the terminal is gone.
+            Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }

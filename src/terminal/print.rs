@@ -1,15 +1,38 @@
 //! Our own lines on stdout and stderr. They never block for long: who does not read them loses them, and the session goes on.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::bounded_write::{WRITE_TIMEOUT, draw, write};
 use super::{raw, status_line};
 use crate::sanitise;
 
-/// Prints to stdout.
+/// The first error of [`to_stdout`]; 0 for none.
+static STDOUT_ERROR: AtomicI32 = AtomicI32::new(0);
+
+/// Prints to stdout. Whether it could be written is told by [`stdout_error`].
 pub fn to_stdout(text: &str) {
     let _hidden = status_line::hide();
-    write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT);
+    if let Err(error) = write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT) {
+        let first = error.raw_os_error();
+        // Only the first one says what is wrong.
+        let _ = STDOUT_ERROR.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Why something of what was printed to stdout could not be written, a full disk for one; in words for the user.
+pub fn stdout_error() -> Option<String> {
+    match STDOUT_ERROR.load(Ordering::Relaxed) {
+        0 => None,
+        error => Some(unwritable(Errno::from_raw_os_error(error))),
+    }
+}
+
+/// That stdout cannot be written, in words for the user.
+pub fn unwritable(error: Errno) -> String {
+    format!("cannot write to stdout ({error})")
 }
 
 /// Prints to stderr.
@@ -20,7 +43,7 @@ pub fn to_stderr(text: &str) {
 
 /// A line of the log on stderr: at once, or not at all.
 pub fn log_line(line: &str) {
-    write(rustix::stdio::stderr(), line.as_bytes(), Duration::ZERO);
+    let _ = write(rustix::stdio::stderr(), line.as_bytes(), Duration::ZERO);
 }
 
 /// One line on stderr that says who speaks.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
 
 use rustix::process::Signal;
-use sandbox::{AgentConfig, Document, GatewayConfig, Sandbox, SessionConfig};
+use sandbox::{AgentConfig, Config, Document, GatewayConfig, Sandbox, SessionConfig, Target};
 use serde_json::{Value, json};
 use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
@@ -302,6 +302,39 @@ fn p115_output_that_cannot_be_written_is_no_success_at_the_far_ends_end_either()
             assert_eq!(end.code(), 1, "{session_type}: {end:?}");
             assert!(end.stderr.contains("cannot write"), "{end:?}");
         }
+    }
+}
+
+#[test]
+fn p115_no_command_of_ours_succeeds_whose_output_cannot_be_written() {
+    let targets = vec![Target::new(1, "web-1")];
+    let sandbox = Sandbox::start(Config {
+        targets,
+        ..Config::default()
+    })
+    .expect("a sandbox");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let to = format!("web-1:{}", file.path().display());
+    let commands: [&[&str]; 13] = [
+        &["--version"],
+        &["--help"],
+        &["help", "exec"],
+        &[],
+        &["list"],
+        &["list", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["ssh-config"],
+        &["exec", "--target", "web-1", "--json", "--", "true"],
+        &["run", "--target", "web-1", "--", "true"],
+        &["run", "--target", "web-1", "--json", "--", "true"],
+        &["cp", "--json", "/etc/hostname", &to],
+    ];
+    for command in commands {
+        let plugin = Plugin::bare(command).with_api(&sandbox);
+        let end = plugin.stdout(Io::File("/dev/full".into())).run(b"");
+        assert_eq!(end.code(), 1, "{command:?}: {end:?}");
+        assert!(end.stderr.contains("No space left"), "{command:?}: {end:?}");
     }
 }
 

@@ -263,7 +263,12 @@ impl<'a> RunShow<'a> {
                 Err(Errno::INTR) => {}
                 // The descriptor is shared with another process, which made it non-blocking.
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
-                Err(_) => return Err(Unwritable),
+                Err(error) => {
+                    if error != Errno::PIPE {
+                        print::complaint(print::unwritable(error));
+                    }
+                    return Err(Unwritable);
+                }
             }
         }
         Ok(())
