@@ -12,6 +12,10 @@ use session_manager_plugin::internals::remarks::Remarks;
 use session_manager_plugin::internals::settings::{Environment, HostPort, Settings};
 
 fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
+    DataChannel::open(config(sandbox, started), crossbeam_channel::unbounded().0).expect("a thread")
+}
+
+fn config(sandbox: &Sandbox, started: &sandbox::Started) -> datachannel::Config {
     let ca = sandbox.ca_file().display().to_string();
     let environment = Environment::from([("AWS_CA_BUNDLE", ca.as_str())]);
     let settings = Settings {
@@ -22,7 +26,7 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
     };
     let response = started.response();
     let text = |key: &str| response[key].as_str().expect("a text").to_owned();
-    let config = datachannel::Config {
+    datachannel::Config {
         reconnector: Reconnector {
             stream_url: StreamUrl::parse(&text("StreamUrl"), &settings)
                 .expect("the sandbox's URL is allowed"),
@@ -37,8 +41,24 @@ fn open(sandbox: &Sandbox, started: &sandbox::Started) -> DataChannel {
         payload_size: 1024,
         make_key: None,
         require_encryption: false,
-    };
-    DataChannel::open(config, crossbeam_channel::unbounded().0).expect("a thread")
+    }
+}
+
+#[test]
+fn p107_a_look_for_credentials_has_time_of_its_own_before_the_connection() {
+    let sandbox = Sandbox::start(Config::default()).expect("a sandbox");
+    let started = sandbox.start_session(SessionConfig::default());
+    let (told, left) = crossbeam_channel::unbounded();
+    let mut config = config(&sandbox, &started);
+    // A credential_process may take 60 s, and all tries of the connection 30.
+    config.reconnector.sign = Some(Box::new(move |_, _, limit| {
+        let _ = told.send(limit.remaining());
+        Ok(None)
+    }));
+    let channel = DataChannel::open(config, crossbeam_channel::unbounded().0).expect("a thread");
+    let left = left.recv_timeout(Duration::from_secs(20)).expect("a call");
+    assert!(left.expect("time") > Duration::from_secs(70), "{left:?}");
+    assert!(matches!(receive(&channel), Delivery::Started(_)));
 }
 
 fn receive(channel: &DataChannel) -> Delivery {

@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{Request, StatusCode};
 use rustix::event::PollFlags;
-use tungstenite::error::Error as WebSocketError;
+use tungstenite::error::{Error as WebSocketError, ProtocolError};
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::client::{ClientHandshake, generate_key};
 
@@ -215,6 +215,12 @@ fn upgrade(
                     },
                     date,
                 });
+            }
+            Err(HandshakeError::Failure(WebSocketError::Protocol(
+                ProtocolError::HandshakeIncomplete,
+            ))) => {
+                let reason = "it closed the connection before its answer was whole";
+                return Err(no_websocket(reason.to_owned()));
             }
             Err(HandshakeError::Failure(error)) => return Err(no_websocket(error.to_string())),
         }

@@ -16,6 +16,9 @@ use crate::random;
 use crate::secret::Secret;
 use crate::waker::WakeReceiver;
 
+/// The first signature: looking for credentials may ask somebody, and every source has its own limit, of 60 s at most. It is no part of
+/// the time for connecting, which would be over before the first dial.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(90);
 /// All tries of the first connection together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a signed upgrade that was forbidden most likely lacks.
@@ -110,30 +113,31 @@ impl Reconnector {
     /// # Errors
     /// Why there is none, in words for the user.
     pub(super) fn connect(&self, cancel: &Cancel) -> Result<Connection, Error> {
+        let mut signed = self.sign(None, &Limit::within(SIGN_TIMEOUT).or_cancelled(cancel));
         let limit = Limit::within(CONNECT_TIMEOUT).or_cancelled(cancel);
         let mut tries = FirstTries::default();
         let mut may_have_new_clock = true;
         loop {
-            let dialled = self.dial(&limit);
+            let dialled = self.dial(signed, &limit);
             let is_excused = dialled.is_excused();
             let error = match dialled.result {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            if dialled.has_new_clock && std::mem::take(&mut may_have_new_clock) {
-                continue;
+            if !(dialled.has_new_clock && std::mem::take(&mut may_have_new_clock)) {
+                let wait = tries.failed(&error.failure(), is_excused, random::share());
+                if wait.is_none_or(|wait| limit.pause(wait).is_err()) {
+                    return Err(Error::Start(error.to_string()));
+                }
+                log::info!("{error}; trying again");
             }
-            let wait = tries.failed(&error.failure(), is_excused, random::share());
-            if wait.is_none_or(|wait| limit.pause(wait).is_err()) {
-                return Err(Error::Start(error.to_string()));
-            }
-            log::info!("{error}; trying again");
+            signed = self.sign(None, &limit);
         }
     }
 
-    /// Signs and dials.
-    fn dial(&self, limit: &Limit) -> Dialled {
-        let (headers, unsigned) = match self.sign(None, limit) {
+    /// Dials, with a signature or the reason why there is none.
+    fn dial(&self, signed: Result<Option<Headers>, Failure>, limit: &Limit) -> Dialled {
+        let (headers, unsigned) = match signed {
             Ok(headers) => (headers.unwrap_or_default(), None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
@@ -204,7 +208,8 @@ impl Reconnector {
             if !self.renew(&ask, shared)? {
                 continue;
             }
-            let dialled = self.dial(&limit.at_most(time));
+            let limit = limit.at_most(time);
+            let dialled = self.dial(self.sign(None, &limit), &limit);
             if dialled.is_excused() {
                 shared.with_recovery(Recovery::excuse_try);
             }
