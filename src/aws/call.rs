@@ -62,6 +62,7 @@ impl ApiCaller<'_> {
         }
         let mut attempt = 0;
         let mut clock_was_corrected = false;
+        let mut answered = None;
         loop {
             attempt += 1;
             let error = match self.attempt(call, credentials, &limit.at_most(ATTEMPT_TIME)) {
@@ -91,8 +92,16 @@ impl ApiCaller<'_> {
                 Err(error) => error,
             };
             log::info!("try {attempt}: {error}");
+            let is_answer = error.failure().is_answer;
+            if !is_answer && limit.remaining().is_err() {
+                // A try that the deadline cuts off says less than an answer before it (P119).
+                return Err(answered.unwrap_or(error));
+            }
             if attempt >= self.attempts {
                 return Err(error);
+            }
+            if is_answer {
+                answered = Some(error.clone());
             }
             // "Full jitter", so that many clients of a failing service do not come back all at once.
             let pause = (BACK_OFF * 2u32.pow(attempt - 1)).mul_f64(random::share());

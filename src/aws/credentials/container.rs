@@ -3,7 +3,7 @@
 use http::{Request, Uri};
 
 use super::CredentialsError;
-use super::metadata::{Document, FetchError, fetch};
+use super::metadata::{Document, FetchError, fetch_twice};
 use super::search::{CredentialSearch, Found};
 use crate::aws::exchange::parse_url;
 use crate::files;
@@ -34,12 +34,8 @@ pub(super) fn find(search: &CredentialSearch<'_>) -> Found {
         ))
     })?;
     let _waiting = search.waiting_for_network(what);
-    let limit = search.network_limit();
-    let answer = match fetch(search, &request, &limit) {
-        // Such agents are busy for a moment when many containers start.
-        Err(error) if error.is_temporary() => fetch(search, &request, &limit),
-        other => other,
-    };
+    // Such agents are busy for a moment when many containers start.
+    let answer = fetch_twice(search, &request, &search.network_limit());
     let answer = answer.map_err(|error| error.of(what))?;
     let document: Option<Document> = serde_json::from_slice(answer.body()).ok();
     let found = document.and_then(Document::credentials);

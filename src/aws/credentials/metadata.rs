@@ -85,6 +85,24 @@ impl FetchError {
     }
 }
 
+/// [`fetch`], and once more where that may help and there is time for it.
+pub(super) fn fetch_twice(
+    search: &CredentialSearch<'_>,
+    request: &Request<&[u8]>,
+    limit: &Limit,
+) -> Result<Answer, FetchError> {
+    match fetch(search, request, limit) {
+        Err(error) if error.is_temporary() && limit.remaining().is_ok() => {
+            match fetch(search, request, limit) {
+                // A try that the deadline cuts off says less than the one before it (P119).
+                Err(FetchError::Http(_)) if limit.remaining().is_err() => Err(error),
+                other => other,
+            }
+        }
+        other => other,
+    }
+}
+
 /// One request; an answer with status 200.
 pub(super) fn fetch(
     search: &CredentialSearch<'_>,

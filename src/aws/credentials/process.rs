@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -26,8 +26,16 @@ const AWS_CLI_TIME: Duration = Duration::from_secs(20);
 const MAX_OUTPUT: usize = 256 * 1024;
 /// The most of its complaints that is shown, in characters.
 const LONGEST_WORDS: usize = 500;
+/// How much of its complaints is kept, in bytes; the rest is read and dropped.
+const MAX_COMPLAINTS: usize = 16 * 1024;
 /// How often a program that has closed its output is asked whether it has ended.
 const END_INTERVAL: Duration = Duration::from_millis(5);
+/// How often one that has not is asked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long output may still come from one that has ended: what it leaves running may keep the pipe open.
+const REST_TIME: Duration = Duration::from_millis(500);
+/// How often a pipe is read in a row: the deadline must be seen while data floods in.
+const MOST_READS: usize = 16;
 
 /// `credential_process` of a profile, quoted as for a shell but run without one.
 pub(super) fn credential_process(
@@ -162,24 +170,39 @@ fn output(
         )
     })?;
     let mut child = RunningProgram(child);
-    let (Some(mut stdout), Some(mut stderr)) = (child.0.stdout.take(), child.0.stderr.take())
-    else {
+    let (Some(mut stdout), Some(stderr)) = (child.0.stdout.take(), child.0.stderr.take()) else {
         return Err(io::Error::other("it has no output"));
     };
     set_nonblocking(&stdout)?;
     set_nonblocking(&stderr)?;
-    let (mut printed, mut complaints) = (Zeroizing::new(Vec::new()), Zeroizing::new(Vec::new()));
-    let mut complains = true;
-    while read(&mut stdout, &mut printed)? {
-        complains = complains && read(&mut stderr, &mut complaints)?;
-        let mut descriptors = vec![PollFd::new(&stdout, PollFlags::IN)];
-        if complains {
-            descriptors.push(PollFd::new(&stderr, PollFlags::IN));
+    let mut complaints = Complaints {
+        pipe: Some(stderr),
+        bytes: Zeroizing::default(),
+    };
+    let mut printed = Zeroizing::new(Vec::new());
+    let mut ended_at = None;
+    while read(&mut stdout, |piece| printed.extend_from_slice(piece))? {
+        if printed.len() > MAX_OUTPUT {
+            return Err(io::Error::other("it prints too much"));
         }
-        limit.poll(&mut descriptors, None)?;
+        complaints.read()?;
+        if ended_at.is_none() && child.0.try_wait()?.is_some() {
+            ended_at = Some(Instant::now());
+        }
+        if ended_at.is_some_and(|at| at.elapsed() >= REST_TIME) {
+            break;
+        }
+        let mut descriptors = vec![PollFd::new(&stdout, PollFlags::IN)];
+        descriptors.extend(
+            complaints
+                .pipe
+                .as_ref()
+                .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
+        );
+        limit.poll(&mut descriptors, Some(LOOK_INTERVAL))?;
     }
     let status = loop {
-        complains = complains && read(&mut stderr, &mut complaints)?;
+        complaints.read()?;
         match child.0.try_wait()? {
             Some(status) => break status,
             None => limit.pause(END_INTERVAL)?,
@@ -188,31 +211,55 @@ fn output(
     if status.success() {
         return Ok(printed);
     }
-    if complains {
-        read(&mut stderr, &mut complaints)?;
-    }
-    let words = String::from_utf8_lossy(&complaints);
+    complaints.read()?;
+    let words = String::from_utf8_lossy(&complaints.bytes);
     let words = sanitise::line_within(words.trim(), LONGEST_WORDS);
-    Err(io::Error::other(format!("{status}: {words}")))
+    Err(io::Error::other(match words.is_empty() {
+        true => status.to_string(),
+        false => format!("{status}: {words}"),
+    }))
+}
+
+/// What a program says on stderr: the beginning of it is kept, and the rest is read so that the program can go on.
+struct Complaints {
+    /// None once it is closed.
+    pipe: Option<ChildStderr>,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Complaints {
+    /// Reads what is there.
+    fn read(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.pipe else {
+            return Ok(());
+        };
+        let bytes = &mut self.bytes;
+        let is_open = read(pipe, |piece| {
+            let room = MAX_COMPLAINTS.saturating_sub(bytes.len());
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        })?;
+        if !is_open {
+            self.pipe = None;
+        }
+        Ok(())
+    }
 }
 
 fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?)
 }
 
-/// Reads what is there; false at the end.
-fn read(pipe: &mut impl Read, into: &mut Zeroizing<Vec<u8>>) -> io::Result<bool> {
+/// Reads what is there, in pieces; false at the end.
+fn read(pipe: &mut impl Read, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut piece = Zeroizing::new([0; 4096]);
-    loop {
+    for _ in 0..MOST_READS {
         match pipe.read(&mut *piece) {
             Ok(0) => return Ok(false),
-            Ok(count) => into.extend_from_slice(&piece[..count]),
+            Ok(count) => take(&piece[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if into.len() > MAX_OUTPUT {
-            return Err(io::Error::other("it prints too much"));
-        }
     }
+    Ok(true)
 }

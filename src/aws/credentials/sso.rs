@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::{Section, aws_directory};
-use super::metadata::{FetchError, fetch};
+use super::metadata::{FetchError, fetch, fetch_twice};
 use super::search::{CredentialSearch, Found};
 use super::sts::sha1_hex;
 use super::{Credentials, CredentialsError};
@@ -191,7 +191,14 @@ fn refresh(
         .body(body.expose().as_bytes())
         .map_err(|_| failed("its URL cannot be asked".to_owned()))?;
     match fetch(search, &request, &search.network_limit()) {
-        Ok(answer) => Ok(serde_json::from_slice(answer.body()).ok()),
+        Ok(answer) => {
+            let refreshed: Option<Refreshed> = serde_json::from_slice(answer.body()).ok();
+            let refreshed = refreshed.filter(|new| !new.access_token.expose().is_empty());
+            // Somebody in between may have answered; the service itself says no in another way.
+            let unusable = || FetchError::unusable("the answer holds no token");
+            let found = refreshed.ok_or_else(|| unusable().of(&settings.what()))?;
+            Ok(Some(found))
+        }
         Err(error @ (FetchError::Cancelled | FetchError::Http(_))) => {
             Err(error.of(&settings.what()))
         }
@@ -271,11 +278,7 @@ fn role_credentials(
     let uri = parse_url(&url).map_err(|why| failed(format!("its URL {why}")))?;
     let request = Request::get(uri).header("x-amz-sso_bearer_token", token.expose());
     let request = request.body(&b""[..]).map_err(|_| expired())?;
-    let limit = search.network_limit();
-    let answer = match fetch(search, &request, &limit) {
-        Err(error) if error.is_temporary() => fetch(search, &request, &limit),
-        other => other,
-    };
+    let answer = fetch_twice(search, &request, &search.network_limit());
     let answer = answer.map_err(|error| match error {
         FetchError::Refused(refusal) if refusal.status == 401 => expired(),
         error => error.of(&settings.what()),

@@ -71,6 +71,49 @@ fn p26_a_credential_process_that_hangs_is_stopped() {
 }
 
 #[test]
+fn p26_a_process_that_leaves_another_behind_is_not_waited_for() {
+    let user = User::new("").with("PATH", "/usr/bin:/bin");
+    let answer = r#"{"Version":1,"AccessKeyId":"ASIAPROC","SecretAccessKey":"SECRET"}"#;
+    for pipes in ["", "2>/dev/null", ">/dev/null"] {
+        let script = format!("sleep 20 {pipes} & echo '{answer}'");
+        let program = user.program("leaves", &script);
+        user.write(
+            ".aws/config",
+            &format!("[profile p]\ncredential_process={program}\n"),
+        );
+        let limit = Limit::within(Duration::from_secs(10));
+        let found = call(Chain::look, &user.chain(Some("p")), &limit);
+        assert_eq!(key(found), "ASIAPROC", "{pipes}");
+    }
+}
+
+#[test]
+fn a_process_that_says_much_on_stderr_is_heard_and_bounded() {
+    let user = User::new("").with("PATH", "/usr/bin:/bin");
+    let answer = r#"{"Version":1,"AccessKeyId":"ASIAPROC","SecretAccessKey":"SECRET"}"#;
+    let find = |script: &str| {
+        let program = user.program("talks", script);
+        user.write(
+            ".aws/config",
+            &format!("[profile p]\ncredential_process={program}\n"),
+        );
+        let limit = Limit::within(Duration::from_secs(10));
+        call(Chain::look, &user.chain(Some("p")), &limit)
+    };
+    let much = "head -c 3000000 /dev/zero | tr '\\0' x >&2";
+    assert_eq!(key(find(&format!("{much}; echo '{answer}'"))), "ASIAPROC");
+    assert_eq!(
+        key(find(&format!("echo '{answer}'; exec >&-; {much}"))),
+        "ASIAPROC"
+    );
+    let error = find(&format!("{much}; exit 3")).unwrap_err().to_string();
+    assert!(error.contains("exit status: 3: xxx"), "{error}");
+    assert!(error.len() < 1000, "{error}");
+    let error = find("kill -9 $$").unwrap_err().to_string();
+    assert!(error.ends_with("signal: 9 (SIGKILL)"), "{error}");
+}
+
+#[test]
 fn the_aws_cli_is_the_last_resort() {
     let user = User::new("[profile p]\nsource_of_the_future=x\n");
     let answer = r#"{"Version":1,"AccessKeyId":"ASIACLI","SecretAccessKey":"SECRET"}"#;

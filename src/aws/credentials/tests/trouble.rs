@@ -1,5 +1,7 @@
 //! Sources that have trouble for a moment, and sources that refuse: two things, whatever the source (P67).
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::json;
 
 use super::*;
@@ -67,10 +69,32 @@ fn p67_a_source_in_trouble_is_no_refusal() {
     // Somebody who answers with something else, as portals of hotels do.
     let server = Server::fixed(200, "<html>log in</html>");
     for (source, user) in users(&server) {
-        if source != "refresh of single sign-on" {
-            let (meaning, reason) = meaning(&user);
-            assert_eq!(meaning, Meaning::Temporary, "{source}: {reason}");
-        }
+        let (meaning, reason) = meaning(&user);
+        assert_eq!(meaning, Meaning::Temporary, "{source}: {reason}");
+    }
+    let server = Server::fixed(200, r#"{"accessToken":"","expiresIn":3600}"#);
+    for (source, user) in users(&server) {
+        let (meaning, reason) = meaning(&user);
+        assert_eq!(meaning, Meaning::Temporary, "{source}: {reason}");
+    }
+}
+
+#[test]
+fn p119_a_try_that_the_deadline_cuts_off_does_not_hide_the_answer_before_it() {
+    for what in ["container", "single sign-on", "role"] {
+        let asked = AtomicU32::new(0);
+        let server = Server::new(move |_| {
+            if asked.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::thread::sleep(Duration::from_secs(5));
+            }
+            (503, String::new(), "busy".to_owned())
+        });
+        let users = users(&server);
+        let (_, user) = users.iter().find(|(source, _)| *source == what).unwrap();
+        let limit = Limit::within(Duration::from_millis(1500));
+        let error = call(Chain::look, &user.chain(Some("p")), &limit).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("503"), "{what}: {told}");
     }
 }
 
