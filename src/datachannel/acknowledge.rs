@@ -95,9 +95,12 @@ impl AcknowledgeLink {
     }
 
     /// Hands over what came, if the thread has room for it; what `is_gathered` already is not gathered again.
-    pub(super) fn hand_over(&mut self, batch: Vec<Received>, is_gathered: bool) {
-        if batch.is_empty() {
+    pub(super) fn hand_over(&mut self, mut batch: Vec<Received>, is_gathered: bool) {
+        let Some(last) = batch.last_mut() else {
             return;
+        };
+        if is_gathered && let Received::Message { is_urgent, .. } = last {
+            *is_urgent = true;
         }
         let is_urgent = |received: &Received| {
             matches!(
@@ -109,7 +112,7 @@ impl AcknowledgeLink {
             )
         };
         self.since_woken += batch.len();
-        let is_urgent = is_gathered || self.since_woken >= BATCH || batch.iter().any(is_urgent);
+        let is_urgent = self.since_woken >= BATCH || batch.iter().any(is_urgent);
         if self.batches.try_send(batch).is_err() {
             log::debug!("not acknowledged now: too many acknowledgements wait");
             return;

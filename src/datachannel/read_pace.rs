@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 /// What comes is gathered for so long: each piece wakes three threads.
 const GATHER: Duration = Duration::from_millis(10);
-/// Reads in a row that found nothing but a few full messages, before that.
+/// Reads in a row that found nothing but a few full messages, before that; and so many after a stumble.
 const STEADY: u32 = 32;
-/// Longer pauses than this are no stream: gathering ends.
+const STEADY_AGAIN: u32 = 4;
+/// A stream that pauses for longer stumbles.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The least payload of a message that counts as full, bytes.
 const FULL: usize = 1000;
-/// More than this in one read come faster than they are read: nothing needs to be gathered.
+/// More than this in one read come faster than they are read, and nothing needs to be gathered; or a busy machine was late once.
 const FEW: usize = 16;
 
 /// Watches what is read.
@@ -54,7 +55,7 @@ impl ReadPace {
         }
         let is_late = |at| now.saturating_duration_since(at) > PAUSE;
         if count > FEW || self.read_at.is_none_or(is_late) {
-            self.steady = 0;
+            self.steady = self.steady.min(STEADY - STEADY_AGAIN);
         } else {
             self.steady = self.steady.saturating_add(1);
         }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::{HEADER_SIZE, Message, MessageType};
 
@@ -11,6 +12,12 @@ use super::{HEADER_SIZE, Message, MessageType};
 const LARGEST: usize = HEADER_SIZE + 256;
 /// So many share one piece of memory.
 const BATCH: usize = 64;
+
+/// The JSON around the id and the number.
+const BEFORE_ID: &str =
+    r#"{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":""#;
+const BEFORE_NUMBER: &str = r#"","AcknowledgedMessageSequenceNumber":"#;
+const AFTER_NUMBER: &str = r#","IsSequentialMessage":true}"#;
 
 /// Writes acknowledgements of `output_stream_data`.
 #[derive(Debug, Default)]
@@ -25,12 +32,14 @@ impl AcknowledgeEncoder {
     /// The frame that acknowledges the message of this number and id.
     pub fn encode(&mut self, number: i64, id: Uuid) -> Bytes {
         self.payload.clear();
+        self.payload.push_str(BEFORE_ID);
+        let mut text = [0; Hyphenated::LENGTH];
+        self.payload
+            .push_str(id.hyphenated().encode_lower(&mut text));
+        self.payload.push_str(BEFORE_NUMBER);
         // Writing to a string cannot fail.
-        let _ = write!(
-            self.payload,
-            "{{\"AcknowledgedMessageType\":\"output_stream_data\",\"AcknowledgedMessageId\":\"{id}\",\
-             \"AcknowledgedMessageSequenceNumber\":{number},\"IsSequentialMessage\":true}}"
-        );
+        let _ = write!(self.payload, "{number}");
+        self.payload.push_str(AFTER_NUMBER);
         if self.arena.capacity() < LARGEST {
             self.arena = BytesMut::with_capacity(LARGEST * BATCH);
         }

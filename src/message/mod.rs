@@ -271,26 +271,25 @@ impl<'a> Message<'a> {
 
     /// Appends the frame that carries it.
     pub fn encode_to(&self, frame: &mut impl BufMut) {
-        frame.put_slice(&HEADER_LENGTH.to_be_bytes());
-        let mut name = [b' '; MESSAGE_TYPE.end - MESSAGE_TYPE.start];
-        let text = self.message_type.name().as_bytes();
-        name[..text.len()].copy_from_slice(text);
-        frame.put_slice(&name);
-        frame.put_slice(&self.schema_version.to_be_bytes());
-        frame.put_slice(&self.created_date.to_be_bytes());
-        frame.put_slice(&self.sequence_number.to_be_bytes());
-        frame.put_slice(&self.flags.0.to_be_bytes());
+        let mut header = [0; HEADER_SIZE];
+        header[..MESSAGE_TYPE.start].copy_from_slice(&HEADER_LENGTH.to_be_bytes());
+        header[MESSAGE_TYPE].fill(b' ');
+        let name = self.message_type.name().as_bytes();
+        header[MESSAGE_TYPE][..name.len()].copy_from_slice(name);
+        header[SCHEMA].copy_from_slice(&self.schema_version.to_be_bytes());
+        header[CREATED_DATE].copy_from_slice(&self.created_date.to_be_bytes());
+        header[SEQUENCE_NUMBER].copy_from_slice(&self.sequence_number.to_be_bytes());
+        header[FLAGS].copy_from_slice(&self.flags.0.to_be_bytes());
         let (high, low) = self.message_id.as_u64_pair();
-        frame.put_slice(&low.to_be_bytes());
-        frame.put_slice(&high.to_be_bytes());
-        frame.put_slice(&Sha256::digest(self.payload));
-        frame.put_slice(&self.payload_type.to_be_bytes());
+        let (first, last) = header[MESSAGE_ID].split_at_mut(8);
+        first.copy_from_slice(&low.to_be_bytes());
+        last.copy_from_slice(&high.to_be_bytes());
+        header[PAYLOAD_DIGEST].copy_from_slice(&Sha256::digest(self.payload));
+        header[PAYLOAD_TYPE].copy_from_slice(&self.payload_type.to_be_bytes());
         // A frame cannot be anywhere near 4 GiB: the websocket refuses it long before.
-        frame.put_slice(
-            &u32::try_from(self.payload.len())
-                .unwrap_or(u32::MAX)
-                .to_be_bytes(),
-        );
+        let length = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
+        header[PAYLOAD_LENGTH].copy_from_slice(&length.to_be_bytes());
+        frame.put_slice(&header);
         frame.put_slice(self.payload);
     }
 }
