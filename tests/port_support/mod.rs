@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use sandbox::{AgentConfig, Config, Document, Sandbox, Sender, SessionConfig, Started};
 use session_manager_plugin::internals::message::PayloadType;
 
@@ -147,7 +149,7 @@ impl Forward {
     ) -> Self {
         let (sandbox, started) = start(agent, document);
         let plugin = prepare(Plugin::new(&sandbox, &started)).spawn();
-        let port = listening_port(&plugin);
+        let port = plugin.listening_port();
         Self {
             plugin,
             started,
@@ -181,18 +183,6 @@ pub fn client_sent_flags(started: &Started, count: usize) -> bool {
             .filter(|frame| frame.is_data(Sender::Client, PayloadType::Flag.into()));
         flags.count() >= count
     })
-}
-
-/// Waits for the line that says where the program listens.
-pub fn listening_port(plugin: &Running) -> u16 {
-    plugin.stdout.wait_for(" opened for sessionId ");
-    let text = plugin.stdout.text();
-    let port = text
-        .split("Port ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    port.and_then(|port| port.parse().ok())
-        .unwrap_or_else(|| panic!("no port in {text:?}"))
 }
 
 /// A connection to a local port, which fails instead of waiting for ever.
@@ -245,6 +235,11 @@ pub fn read_all(mut stream: &TcpStream) -> Vec<u8> {
 /// No more from this side.
 pub fn half_close(stream: &TcpStream) {
     stream.shutdown(Shutdown::Write).expect("to half-close");
+}
+
+/// Closes so that the peer sees a reset.
+pub fn reset(stream: TcpStream) {
+    set_socket_linger(&stream, Some(Duration::ZERO)).expect("no linger");
 }
 
 /// Compares without printing megabytes.

@@ -1,7 +1,7 @@
 //! OpenSSH, and an sshd of its own, with the built program as ProxyCommand.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use sandbox::{Config, Document, Sandbox, SessionConfig, Started};
 
 use super::fast;
-use crate::support::wait_until;
+use crate::support::{aws_cli, free_port, wait_until};
 
 /// A directory with keys, an sshd of its own, and a sandbox whose agent reaches it.
 pub struct Ssh {
@@ -131,13 +131,11 @@ impl Ssh {
 
     /// Through the AWS CLI, which starts a session for each connection.
     pub fn aws(&self) -> PathBuf {
-        let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
-        assert!(aws.exists(), "no AWS CLI: `make venv` installs it");
         self.config(
             "aws",
             &format!(
                 "{} ssm start-session --target i-0123456789abcdef0 --document-name AWS-StartSSHSession --parameters portNumber={}",
-                aws.display(),
+                aws_cli::aws().display(),
                 self.port
             ),
         )
@@ -169,12 +167,6 @@ impl Drop for Ssh {
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
     }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Runs it to its end, which must be a good one.

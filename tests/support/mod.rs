@@ -12,12 +12,14 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 pub mod api;
+pub mod aws_cli;
 pub mod gateway;
 mod output;
 mod plugin;
 mod running;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -66,6 +68,19 @@ pub fn input_messages(frames: &[Frame]) -> BTreeMap<i64, &[u8]> {
         .collect()
 }
 
+/// The highest number of the agent's messages with output so far; needs recorded frames.
+pub fn last_output(started: &Started) -> u64 {
+    let mut last = 0;
+    started.session.wait_for_frames(Duration::ZERO, |frames| {
+        let output = frames
+            .iter()
+            .filter(|frame| frame.is_data(Sender::Agent, 1));
+        last = output.map(|frame| frame.sequence_number).max().unwrap_or(0);
+        true
+    });
+    u64::try_from(last).expect("a number from 0 on")
+}
+
 /// A session whose shell has the prompt `ready> `, which is easy to find. Payloads are recorded.
 pub fn start_with_prompt(sandbox: &Sandbox, document: Document) -> Started {
     sandbox.start_session(SessionConfig {
@@ -86,6 +101,12 @@ pub fn exit_code(status: ExitStatus) -> i32 {
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
+/// A port of this machine on which nobody listens: it was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
 /// Waits until something that nobody tells about is so.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
@@ -93,6 +114,20 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until a number that grows is above 0 and has stayed the same for a while: what makes it grow waits for something. The number.
+pub fn wait_until_still(what: &str, mut number: impl FnMut() -> u64) -> u64 {
+    const WHILE: Duration = Duration::from_millis(700);
+    let mut last = (0, Instant::now());
+    wait_until(what, || {
+        let now = number();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        now > 0 && last.1.elapsed() > WHILE
+    });
+    last.0
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -38,6 +38,8 @@ pub struct Running {
 pub struct Usage {
     /// The most memory that it ever had (`VmHWM`), bytes.
     pub peak: usize,
+    /// The memory that it has now (`VmRSS`), bytes.
+    pub resident: usize,
     /// Its threads.
     pub threads: usize,
     /// Its open descriptors.
@@ -131,7 +133,7 @@ impl Running {
         StdinWriter(Arc::clone(&self.stdin))
     }
 
-    /// How many bytes it has read from files, pipes and sockets (`rchar`).
+    /// How many bytes it has read from files, pipes and terminals (`rchar`): what recv(2) takes from sockets does not count.
     pub fn bytes_read(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero()));
         let io = io.unwrap_or_default();
@@ -252,6 +254,15 @@ impl Running {
             .unwrap_or('X')
     }
 
+    /// Waits for the line that says where it listens: the local port.
+    pub fn listening_port(&self) -> u16 {
+        self.stdout.wait_for(" opened for sessionId ");
+        let text = self.stdout.text();
+        let port = text.split("Port ").nth(1);
+        let port = port.and_then(|rest| rest.split(' ').next()?.parse().ok());
+        port.unwrap_or_else(|| panic!("no port in {text:?}"))
+    }
+
     /// What it uses now, and the most memory it ever used.
     pub fn usage(&self) -> Usage {
         let process = format!("/proc/{}", self.pid.as_raw_nonzero());
@@ -263,6 +274,7 @@ impl Running {
         };
         Usage {
             peak: number("VmHWM:") * 1024,
+            resident: number("VmRSS:") * 1024,
             threads: number("Threads:"),
             descriptors: std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count),
         }

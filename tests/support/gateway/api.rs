@@ -46,6 +46,18 @@ impl Answer {
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         Self::Json(status, json!({ "__type": code, "message": message }))
     }
+
+    /// The one data key that this KMS makes, which is also [`agents_key`]'s.
+    pub fn data_key(call: &ApiCall) -> Self {
+        Self::Json(
+            200,
+            json!({
+                "CiphertextBlob": BASE64_STANDARD.encode("the key under the key"),
+                "KeyId": call.body["KeyId"],
+                "Plaintext": BASE64_STANDARD.encode(data_key()),
+            }),
+        )
+    }
 }
 
 type Rule = dyn Fn(&ApiCall) -> Answer + Send + Sync;
@@ -180,14 +192,7 @@ impl Shared {
                 }),
             ),
             "TerminateSession" => Answer::Json(200, json!({ "SessionId": SESSION_ID })),
-            "GenerateDataKey" => Answer::Json(
-                200,
-                json!({
-                    "CiphertextBlob": BASE64_STANDARD.encode("the key under the key"),
-                    "KeyId": call.body["KeyId"],
-                    "Plaintext": BASE64_STANDARD.encode(data_key()),
-                }),
-            ),
+            "GenerateDataKey" => Answer::data_key(call),
             _ => Answer::error(400, "UnknownOperationException", "nobody knows that here"),
         }
     }
@@ -217,7 +222,6 @@ fn read_request(socket: &TcpStream) -> io::Result<(String, Value)> {
     Ok((operation, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// The one data key that this KMS makes.
 fn data_key() -> [u8; DATA_KEY_SIZE] {
     std::array::from_fn(|index| index as u8)
 }

@@ -140,6 +140,12 @@ impl Peer {
         self.serve_until(|_| false)
     }
 
+    /// Ends the connection as the service does once an hour, and serves until the client has left.
+    pub fn say_bye(&mut self) -> io::Result<()> {
+        self.close(1000, "Bye")?;
+        self.serve()
+    }
+
     /// Keeps the connection, and reads nothing of what the client sends, until the test is over.
     pub fn pause_reading(&self) -> io::Result<()> {
         while !self.shared.stopped.load(Ordering::SeqCst) {
