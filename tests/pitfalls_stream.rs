@@ -273,7 +273,7 @@ fn p14_what_is_typed_before_the_handshake_is_complete_arrives() {
     let mut config = interactive("read -r line; echo \"<$line>\"");
     config.agent.handshake = Some(true);
     // It acknowledges and throws away what comes too soon.
-    config.agent.deaf_after_handshake = Duration::from_millis(5);
+    config.agent.loses_input_after_handshake = Duration::from_millis(5);
     config.to_agent.delay = Duration::from_millis(200);
     config.to_client.delay = Duration::from_millis(200);
     config.record = Record::Payloads;

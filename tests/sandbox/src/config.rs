@@ -272,9 +272,9 @@ pub struct AgentConfig {
     pub silent: bool,
     /// Actions that no client knows, after its own: name and parameters.
     pub extra_actions: Vec<(String, Value)>,
-    /// Between HandshakeComplete and taking data: what comes in it is acknowledged and lost.
-    pub deaf_after_handshake: Duration,
-    /// Between the handshake and the shell or port being ready: what comes in it is not acknowledged.
+    /// For so long after HandshakeComplete input is acknowledged and lost.
+    pub loses_input_after_handshake: Duration,
+    /// For so long after the handshake the shell or port is not ready, and input is not acknowledged.
     pub not_ready: Duration,
     /// How long it waits for the handshake response and for the challenge's. The real one: 15 s.
     pub handshake_timeout: Duration,
@@ -326,7 +326,7 @@ impl Default for AgentConfig {
             customer_message: None,
             silent: false,
             extra_actions: Vec::new(),
-            deaf_after_handshake: Duration::ZERO,
+            loses_input_after_handshake: Duration::ZERO,
             not_ready: Duration::ZERO,
             handshake_timeout: Duration::from_secs(15),
             smux_keepalive: Duration::from_secs(10),

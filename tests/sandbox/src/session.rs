@@ -216,20 +216,9 @@ impl Session {
         self.inject_frame(&Message::control(MessageType::PausePublication, b"").encode());
     }
 
-    /// Sends `start_publication` to the client.
-    pub fn unpause_client(&self) {
-        self.inject_frame(&Message::control(MessageType::StartPublication, b"").encode());
-    }
-
     /// Sends `pause_publication` to the agent.
     pub fn pause_agent(&self) {
         let frame = Message::control(MessageType::PausePublication, b"").encode();
-        let _ = self.to_agent.push_now(frame.into());
-    }
-
-    /// Sends `start_publication` to the agent.
-    pub fn unpause_agent(&self) {
-        let frame = Message::control(MessageType::StartPublication, b"").encode();
         let _ = self.to_agent.push_now(frame.into());
     }
 

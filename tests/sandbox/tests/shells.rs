@@ -258,12 +258,12 @@ fn a_presigned_url_is_accepted_and_a_changed_one_is_not() {
 }
 
 #[test]
-fn a_deaf_agent_acknowledges_and_loses() {
+fn input_right_after_the_handshake_can_be_acknowledged_and_lost() {
     let sandbox = sandbox(false);
     let started = sandbox.start_session(SessionConfig {
         agent: AgentConfig {
             handshake: Some(true),
-            deaf_after_handshake: Duration::from_millis(300),
+            loses_input_after_handshake: Duration::from_millis(300),
             ..AgentConfig::default()
         },
         ..SessionConfig::default()

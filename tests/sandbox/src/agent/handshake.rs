@@ -85,9 +85,8 @@ impl Agent {
                 .clone()
                 .unwrap_or_else(|| self.message(&response.client_version, kms.is_some())),
         };
-        // The real one does not read for a moment after having sent it; here that is as long as a test wants, and no chance of the
-        // scheduler's.
-        if config.deaf_after_handshake.is_zero() {
+        // The real one takes no data for a moment after it has sent this; here the test says for how long.
+        if config.loses_input_after_handshake.is_zero() {
             self.taking_data.store(true, Ordering::SeqCst);
         }
         self.send(PayloadType::HandshakeComplete, &to_json(&complete));

@@ -236,7 +236,7 @@ impl Agent {
             self.shake_hands(signals).map_err(|error| {
                 format!("Encountered error while initiating handshake. {error}")
             })?;
-            self.pause(signals, config.deaf_after_handshake);
+            self.pause(signals, config.loses_input_after_handshake);
         }
         self.taking_data.store(true, Ordering::SeqCst);
         self.pause(signals, config.not_ready);

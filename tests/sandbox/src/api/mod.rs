@@ -71,11 +71,6 @@ impl Failure {
         Self::error(500, "InternalServerError", "Internal server error")
     }
 
-    /// The error of SSM for a session that it does not know any longer.
-    pub fn does_not_exist() -> Self {
-        Self::error(400, "DoesNotExistException", "Session does not exist")
-    }
-
     /// A denial as AWS words it.
     pub fn access_denied() -> Self {
         Self::error(

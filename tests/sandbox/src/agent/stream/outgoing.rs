@@ -179,11 +179,6 @@ impl Outgoing {
         self.resent
     }
 
-    /// Whether the service asked for a pause.
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     /// The state of the estimator.
     pub fn rtt(&self) -> &RttEstimator {
         &self.rtt
