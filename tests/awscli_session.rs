@@ -2,11 +2,8 @@
 
 mod support;
 
-use std::path::Path;
-
-use rustix::termios::LocalModes;
 use sandbox::{Config, Event, KmsConfig, Sandbox, SessionConfig};
-use support::{Io, Plugin, Running, TIMEOUT};
+use support::{Io, Plugin, TIMEOUT, aws_cli};
 
 const PROMPT: &str = "remote> ";
 
@@ -29,18 +26,13 @@ fn session() -> SessionConfig {
 
 /// The AWS CLI with these arguments, as for a shell; the built program is the first of its name.
 fn aws(sandbox: &Sandbox, arguments: &str) -> Plugin {
-    let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
-    assert!(aws.exists(), "no AWS CLI: `make venv` installs it");
-    let program = Path::new(env!("CARGO_BIN_EXE_session-manager-plugin"));
-    let directory = program.parent().expect("a directory").display();
-    let path = std::env::var("PATH").unwrap_or_default();
     Plugin::bare([""; 0])
         .with_api(sandbox)
         .without("AWS_ENDPOINT_URL")
-        .env("PATH", format!("{directory}:{path}"))
+        .env("PATH", aws_cli::path())
         .before(&format!(
             "exec '{}' {arguments} --endpoint-url '{}'",
-            aws.display(),
+            aws_cli::aws().display(),
             sandbox.api_url()
         ))
 }
@@ -59,17 +51,13 @@ fn ended_over_the_api(sandbox: &Sandbox) -> bool {
     })
 }
 
-fn is_raw(plugin: &Running) -> bool {
-    !plugin.settings().local_modes.contains(LocalModes::ICANON)
-}
-
 #[test]
 fn a_person_works_in_a_shell() {
     let sandbox = sandbox();
     let aws = start_session(&sandbox, "").terminal().size(80, 24).spawn();
     let before = format!("{:?}", aws.settings());
     aws.terminal.wait_for(PROMPT);
-    assert!(is_raw(&aws));
+    assert!(aws.is_raw());
     aws.type_in(b"until [ \"$(stty size)\" = '43 132' ]; do sleep 0.02; done; echo la''rge\r");
     aws.resize(132, 43);
     aws.terminal.wait_for("large");

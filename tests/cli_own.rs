@@ -120,15 +120,8 @@ fn port_forward_opens_a_port() {
     let port = server.local_addr().expect("an address").port();
     let plugin = own(&sandbox, "port-forward", &["--once", &port.to_string()]).spawn();
     plugin.stdout.wait_for("Waiting for connections...");
-    let text = plugin.stdout.text();
-    let local = text
-        .split("Port ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    let local: u16 = local
-        .and_then(|digits| digits.parse().ok())
-        .expect("the local port");
-    let mut client = TcpStream::connect(("127.0.0.1", local)).expect("a connection");
+    let mut client =
+        TcpStream::connect(("127.0.0.1", plugin.listening_port())).expect("a connection");
     client.write_all(b"ping").expect("to send");
     let (mut served, _) = server.accept().expect("a connection");
     let mut bytes = [0; 4];
@@ -194,7 +187,8 @@ fn what_keeps_a_command_from_beginning_is_said_on_stderr_alone() {
             .with_api(&sandbox)
             .env("SSM_PLUGIN_PAYLOAD_SIZE", "big")
             .run(b"");
-        let line = "session-manager-plugin: SSM_PLUGIN_PAYLOAD_SIZE is \"big\", which cannot be used: it must be a number of bytes from 1 to 32768\n";
+        let line = "session-manager-plugin: SSM_PLUGIN_PAYLOAD_SIZE is \"big\", which cannot be used: \
+                    it must be a number of bytes from 1 to 32768\n";
         assert_eq!(finished.stdout, "", "{arguments:?}");
         assert_eq!(finished.stderr, line, "{arguments:?}");
         assert_eq!(finished.code(), 1, "{arguments:?}");

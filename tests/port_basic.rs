@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use port_support::*;
 use rustix::process::Signal;
 use sandbox::{AgentConfig, Document};
-use support::exit_code;
+use support::{exit_code, last_output, wait_until, wait_until_still};
 
 /// The last version that does not multiplex.
 const LAST: &str = "3.0.196.0";
@@ -69,8 +69,9 @@ fn p15_what_a_server_says_first_is_there_at_once() {
         let _ = stream.read(&mut [0]);
     });
     let forward = forward(&server);
-    // Long enough for retransmissions of what was thrown away to have come a few times.
-    thread::sleep(Duration::from_millis(500));
+    wait_until("the whole greeting to be sent", || {
+        last_output(&forward.started) >= 98
+    });
     let mut stream = forward.connect();
     let start = Instant::now();
     let mut got = vec![0; expected.len()];
@@ -85,7 +86,7 @@ fn p15_megabytes_before_anybody_connects_are_kept_in_bounds() {
     let data = pattern(3, 20 << 20);
     let server = Server::sends(data.clone());
     let forward = forward(&server);
-    thread::sleep(Duration::from_secs(1));
+    wait_until_still("the agent to be held up", || last_output(&forward.started));
     let mut stream = forward.connect();
     let mut got = vec![0; data.len()];
     stream.read_exact(&mut got).expect("all of it");
@@ -163,7 +164,7 @@ fn p12_a_slow_reader_slows_the_sender_down() {
     let forward = forward(&server);
     let mut stream = forward.connect();
     stream.write_all(b"x").expect("to ask");
-    thread::sleep(Duration::from_secs(1));
+    wait_until_still("the agent to be held up", || last_output(&forward.started));
     let mut got = vec![0; expected.len()];
     stream.read_exact(&mut got).expect("all of it");
     assert_same(&got, &expected);

@@ -15,7 +15,7 @@ use port_support::*;
 use rustix::process::Signal;
 use sandbox::Document;
 use serde_json::json;
-use support::{Io, Plugin, exit_code, wait_until};
+use support::{Io, Plugin, exit_code, free_port, last_output, wait_until, wait_until_still};
 
 #[test]
 fn the_texts_are_those_of_the_contract() {
@@ -84,8 +84,7 @@ fn p12_a_slow_reader_slows_the_sender_down_and_loses_nothing() {
     let mut stream = forward.connect();
     let mut first = [0; 1];
     stream.read_exact(&mut first).expect("the first byte");
-    // As far as it goes without being read: the server is stopped by then.
-    thread::sleep(Duration::from_secs(2));
+    wait_until_still("the agent to be held up", || last_output(&forward.started));
     assert_eq!(server.done.load(Ordering::SeqCst), 0);
     let rest = read_all(&stream);
     assert_same(&[&first[..], &rest].concat(), &data);
@@ -158,8 +157,7 @@ fn a_local_reset_ends_the_remote_connection() {
     wait_until("the server's connection", || {
         server.accepted.load(Ordering::SeqCst) == 1
     });
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("no linger");
-    drop(stream);
+    reset(stream);
     server.wait_for_done(1);
 }
 
@@ -185,10 +183,7 @@ fn a_remote_end_while_the_local_side_still_sends_loses_nothing() {
 
 #[test]
 fn an_unreachable_destination_is_told_and_resets_the_connection() {
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = closed.local_addr().expect("its address").port();
-    drop(closed);
-    let forward = Forward::with(fast(), Document::port(port));
+    let forward = Forward::with(fast(), Document::port(free_port()));
     let error = forward.connect().read(&mut [0]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     forward
@@ -298,9 +293,9 @@ fn p45_out_of_descriptors_is_said_once_and_does_not_spin() {
     thread::sleep(Duration::from_secs(1));
     let used = cpu_seconds(&forward.plugin) - before;
     assert!(used < 0.3, "{used} s of CPU in 1 s of waiting");
-    // With room again it goes on.
+    // With room again it goes on. Reset, as the program keeps what is only closed for a while.
     let last = streams.pop().expect("the last one");
-    drop(streams);
+    streams.into_iter().for_each(reset);
     assert_eq!(exchange(&last, b"at last", 7), b"at last");
     assert_eq!(
         forward
@@ -444,12 +439,6 @@ fn p51_a_closed_stdout_only_silences() {
         TcpStream::connect((Ipv4Addr::LOCALHOST, local_port)).is_ok()
     });
     assert_eq!(exchange(&connect(local_port), b"x", 1), b"x");
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::thread;
 
-use port_support::ssh::{Ssh, free_port, run};
+use port_support::ssh::{Ssh, run};
 use port_support::*;
 use rustix::process::{Pid, Signal, kill_process_group};
-use support::wait_until;
+use support::{free_port, wait_until};
 
 /// What is copied, bytes.
 const SIZE: usize = 20 << 20;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use port_support::*;
 use rustix::process::Signal;
 use sandbox::{Document, Sandbox, Started};
-use support::{Io, Plugin, Running, exit_code, wait_until};
+use support::{Io, Plugin, Running, exit_code, last_output, wait_until, wait_until_still};
 
 /// A session to this server, called with three arguments.
 fn session(server: &Server) -> (Sandbox, Started, Running) {
@@ -165,7 +165,7 @@ fn p12_a_slow_reader_slows_the_sender_down() {
     let server = Server::sends(data);
     let (_sandbox, started, plugin) = prepared(&server);
     let plugin = plugin.stdout(Io::HeldPipe).spawn();
-    thread::sleep(Duration::from_secs(2));
+    wait_until_still("the agent to be held up", || last_output(&started));
     plugin.read_stdout();
     let expected = [banner(&started).as_bytes(), &expected].concat();
     plugin

@@ -1,12 +1,12 @@
 //! Connections that break, and sessions that go on.
 
+mod port_support;
 mod support;
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use port_support::{Server, assert_same, connect, exchange, fast, pattern};
 use sandbox::faults::{After, Cut, Ending, Faults};
 use sandbox::{
     AgentConfig, Document, Failure, GatewayConfig, Sandbox, SessionConfig, Started, Upgrade,
@@ -15,22 +15,13 @@ use support::{Io, Plugin, Running, TIMEOUT};
 
 /// A caller with credentials that work, so that the session can be resumed.
 fn plugin(sandbox: &Sandbox, started: &Started) -> Plugin {
-    let environment = sandbox.environment();
-    environment
-        .into_iter()
-        .fold(Plugin::new(sandbox, started), |plugin, (name, value)| {
-            plugin.env(name, value)
-        })
+    Plugin::new(sandbox, started).with_api(sandbox)
 }
 
 fn unpaced(document: Document) -> SessionConfig {
-    let agent = AgentConfig {
-        paced: false,
-        ..AgentConfig::default()
-    };
     SessionConfig {
         document,
-        agent,
+        agent: fast(),
         ..SessionConfig::default()
     }
 }
@@ -56,9 +47,8 @@ fn interactive(sandbox: &Sandbox, started: &Started) -> Running {
 
 fn shell() -> SessionConfig {
     let agent = AgentConfig {
-        paced: false,
         environment: vec![("PS1".to_owned(), "$ ".to_owned())],
-        ..AgentConfig::default()
+        ..fast()
     };
     SessionConfig {
         agent,
@@ -96,22 +86,16 @@ fn p20_every_bye_of_the_service_is_resumed() {
 /// Sends data through an SSH session and back, while the connection breaks in the middle in both directions.
 fn transfer_over_breaks(ending: &Ending) {
     let sandbox = support::sandbox();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let echo = std::thread::spawn(move || {
-        let (mut reader, _) = listener.accept().expect("the agent");
-        let mut writer = reader.try_clone().expect("a descriptor");
-        let _ = std::io::copy(&mut reader, &mut writer);
-    });
+    let server = Server::echo();
     let config = SessionConfig {
         to_agent: cuts(2, 60_000, 20, ending),
         to_client: cuts(2, 70_000, 20, ending),
-        ..unpaced(Document::Ssh { port })
+        ..unpaced(Document::Ssh {
+            port: server.port(),
+        })
     };
     let started = sandbox.start_session(config);
-    let data: Vec<u8> = (0..300_000_u32)
-        .map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let data = pattern(1, 300_000);
     let running = plugin(&sandbox, &started).spawn();
     let banner = format!(
         "\nStarting session with SessionId: {}\n",
@@ -122,15 +106,13 @@ fn transfer_over_breaks(ending: &Ending) {
     running
         .stdout
         .wait_until("all came back", |bytes| bytes.len() >= length);
-    assert!(running.stdout.bytes()[banner.len()..] == data[..]);
+    assert_same(&running.stdout.bytes()[banner.len()..], &data);
     assert!(
         started.session.connections() > 2,
         "the connection did break"
     );
     running.signal(rustix::process::Signal::TERM);
-    running.wait();
-    drop(sandbox);
-    echo.join().expect("the echo server");
+    assert_eq!(support::exit_code(running.wait()), 143);
 }
 
 #[test]
@@ -151,55 +133,23 @@ fn p21_a_transfer_survives_ends_of_file_with_frames_in_flight_lost() {
 #[test]
 fn p21_multiplexed_connections_live_on() {
     let sandbox = support::sandbox();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let mut writer = stream.try_clone().expect("a descriptor");
-                let mut reader = stream;
-                let _ = std::io::copy(&mut reader, &mut writer);
-            });
-        }
-    });
+    let server = Server::echo();
     let config = SessionConfig {
         to_agent: cuts(2, 100_000, 20, &Ending::Reset),
         to_client: cuts(2, 90_000, 20, &Ending::bye()),
-        ..unpaced(Document::port(port))
+        ..unpaced(Document::port(server.port()))
     };
     let started = sandbox.start_session(config);
     let running = plugin(&sandbox, &started).stdin(Io::Null).spawn();
-    running.stdout.wait_for("Waiting for connections...");
-    let text = running.stdout.text();
-    let local: u16 = text
-        .split("Port ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next())
-        .and_then(|digits| digits.parse().ok())
-        .expect("the port in the text");
-    let clients: Vec<_> = (0..10_u8)
-        .map(|client| {
-            std::thread::spawn(move || {
-                let mut stream =
-                    TcpStream::connect(("127.0.0.1", local)).expect("the plugin listens");
-                let mut reader = stream.try_clone().expect("a descriptor");
-                let data: Vec<u8> = (0..100_000_u32)
-                    .map(|byte| (byte % 251) as u8 ^ client)
-                    .collect();
-                let sent = data.clone();
-                let writer = std::thread::spawn(move || stream.write_all(&sent).map(|()| stream));
-                let mut back = vec![0; data.len()];
-                reader.read_exact(&mut back).expect("all of it back");
-                assert!(back == data);
-                writer.join().expect("a writer").expect("all of it taken");
-            })
-        })
-        .collect();
-    for client in clients {
-        client
-            .join()
-            .expect("a client whose connection was not dropped");
-    }
+    let port = running.listening_port();
+    std::thread::scope(|scope| {
+        for client in 0..10 {
+            scope.spawn(move || {
+                let data = pattern(client, 100_000);
+                assert_same(&exchange(&connect(port), &data, data.len()), &data);
+            });
+        }
+    });
     // Cuts of the two ways may meet in one break.
     assert!(started.session.connections() > 2);
     running.signal(rustix::process::Signal::INT);
@@ -346,7 +296,7 @@ fn a_session_can_be_left_during_an_outage() {
         let sandbox = support::sandbox();
         let started = sandbox.start_session(shell());
         let running = interactive(&sandbox, &started);
-        let before = running.settings();
+        running.wait_for_raw(true);
         sandbox.stop_gateway();
         assert!(started.session.wait_for_disconnection(TIMEOUT));
         running.type_in(keys.as_bytes());
@@ -357,10 +307,7 @@ fn a_session_can_be_left_during_an_outage() {
             .wait_within(Duration::from_secs(20))
             .expect("the program leaves");
         assert_eq!(support::exit_code(status), code);
-        assert!(
-            before.local_modes != running.settings().local_modes,
-            "the terminal is no longer raw"
-        );
+        running.wait_for_raw(false);
         assert!(
             started.session.is_terminated(),
             "the remote session is ended over the API"
@@ -384,7 +331,7 @@ fn without_credentials_a_break_is_survived_as_long_as_the_token_is_good() {
 }
 
 #[test]
-fn a_presigned_or_unconfigured_session_ends_at_the_break_and_says_why() {
+fn a_session_without_client_configuration_ends_at_the_break_and_says_why() {
     let sandbox = support::sandbox();
     let started = sandbox.start_session(shell());
     let running = plugin(&sandbox, &started)

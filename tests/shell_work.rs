@@ -4,12 +4,13 @@ mod support;
 
 use std::time::Duration;
 
-use sandbox::{Document, KmsConfig, SessionConfig};
+use sandbox::{Document, SessionConfig};
 use support::{Io, Plugin, Running, sandbox};
 
-const PROMPT: &str = "remote> ";
 // Lines on a terminal end with two carriage returns: one is the far terminal's, and one this terminal's, whose output processing
 // stays as it is.
+
+const PROMPT: &str = "remote> ";
 
 /// A shell whose prompt is known.
 fn shell() -> SessionConfig {
@@ -129,7 +130,7 @@ fn ansible_sees_its_marks_on_a_terminal_that_is_left_as_it_is() {
     let sandbox = sandbox();
     let started = sandbox.start_session(Document::Shell);
     let plugin = Plugin::new(&sandbox, &started).stdout(Io::Terminal).spawn();
-    let before = format!("{:?}", plugin.settings());
+    let before = settings(&plugin);
     plugin.terminal.wait_for("Starting session with SessionId");
     plugin.type_in(b"stty -echo\nPS1=''\necho DIS''ABLED\n");
     plugin.terminal.wait_for("DISABLED");
@@ -137,7 +138,7 @@ fn ansible_sees_its_marks_on_a_terminal_that_is_left_as_it_is() {
     plugin
         .terminal
         .wait_for("beginMARK\r\r\ncontent\r\r\nendMARK\r\r\n");
-    assert_eq!(format!("{:?}", plugin.settings()), before);
+    assert_eq!(settings(&plugin), before);
     plugin.type_in(b"\nexit\n");
     plugin.close_stdin();
     let finished = plugin.finish();
@@ -179,20 +180,4 @@ fn everything_may_be_closed() {
         .stdout(Io::Closed)
         .stderr(Io::Closed);
     assert_eq!(plugin.run(b"").code(), 0);
-}
-
-#[test]
-fn three_arguments_mean_a_caller_too_old_for_encryption() {
-    let sandbox = sandbox();
-    let mut config = SessionConfig::from(Document::Shell);
-    config.agent.kms = Some(KmsConfig::default());
-    let started = sandbox.start_session(config);
-    let plugin = Plugin::new(&sandbox, &started)
-        .arguments(&started, &["{}", "eu-central-1", "StartSession"]);
-    let finished = plugin.run(b"");
-    let reason = "Installed version of CLI does not support Session Manager encryption feature. Please upgrade to the latest version of \
-                  your CLI (e.g., AWS CLI).";
-    assert_eq!(finished.code(), 1, "{finished:?}");
-    assert!(finished.stdout.contains(reason), "{finished:?}");
-    assert!(finished.stderr.contains(reason), "{finished:?}");
 }

@@ -284,21 +284,6 @@ fn output_that_nobody_reads_waits_and_a_signal_still_ends_the_session() {
 }
 
 #[test]
-fn ansibles_mix_of_pipes_and_terminal_leaves_the_terminal_alone() {
-    let sandbox = sandbox();
-    let started = shell(&sandbox);
-    let plugin = Plugin::new(&sandbox, &started).stdout(Io::Terminal).spawn();
-    let before = format!("{:?}", plugin.settings());
-    plugin.terminal.wait_for("Starting session with SessionId");
-    plugin.type_in(b"echo mark-$((40 + 2))\n");
-    plugin.terminal.wait_for("mark-42\r\r\n");
-    assert_eq!(format!("{:?}", plugin.settings()), before);
-    plugin.type_in(b"\nexit\n");
-    plugin.close_stdin();
-    assert_eq!(plugin.wait().code(), Some(0));
-}
-
-#[test]
 fn p60_commands_without_a_pty_get_no_stdin() {
     let sandbox = sandbox();
     let started = start_with_prompt(&sandbox, Document::command("sleep 0.2"));

@@ -1,11 +1,10 @@
 //! The real AWS CLI beside `doctor`, on the same broken set-ups: its `start-session`, with the built program as its plugin, and a step of
 //! ours tell the same error.
 
-use std::path::Path;
-
 use sandbox::TargetState;
 
 use super::*;
+use crate::support::aws_cli::{self, service_error};
 
 /// What the AWS CLI says to a call, in a set-up that `doctor` is to find wrong.
 fn aws_at(
@@ -14,19 +13,15 @@ fn aws_at(
     call: &str,
     change: impl FnOnce(Plugin) -> Plugin,
 ) -> Finished {
-    let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
-    assert!(aws.exists(), "no AWS CLI: `make venv` installs it");
-    let program = Path::new(env!("CARGO_BIN_EXE_session-manager-plugin"));
-    let directory = program.parent().expect("a folder").display();
     let plugin = Plugin::bare([""; 0])
         .with_api(sandbox)
         .without("AWS_ENDPOINT_URL")
         .env("AWS_CA_BUNDLE", sandbox.ca_file())
         .env("AWS_MAX_ATTEMPTS", "1")
-        .env("PATH", format!("{directory}:/usr/bin:/bin"))
+        .env("PATH", aws_cli::path())
         .before(&format!(
             "exec '{}' {call} --endpoint-url '{url}'",
-            aws.display()
+            aws_cli::aws().display()
         ))
         .stdin(Io::Null);
     let finished = change(plugin).run(b"");
@@ -40,21 +35,10 @@ fn aws(sandbox: &Sandbox, target: &str, change: impl FnOnce(Plugin) -> Plugin) -
     aws_at(sandbox, &sandbox.api_url(), &call, change)
 }
 
-/// The code and the words of the service's error, as the AWS CLI shows them.
-fn error(finished: &Finished) -> (&str, &str) {
-    let (_, error) = finished
-        .stderr
-        .split_once("An error occurred (")
-        .unwrap_or_else(|| panic!("no error: {finished:?}"));
-    let (code, rest) = error.split_once(')').expect("a code");
-    let (_, words) = rest.split_once(" operation: ").expect("words");
-    (code, words.trim_end())
-}
-
 /// Asserts that a step tells what the AWS CLI does.
 fn assert_same(sandbox: &Sandbox, target: &str, step: &str, change: impl Fn(Plugin) -> Plugin) {
     let theirs = aws(sandbox, target, &change);
-    let (code, words) = error(&theirs);
+    let (code, words) = service_error(&theirs);
     let ours = change(plugin(sandbox, &["--json", "--target", target]));
     expect(ours, 1, step, "problem", &[code, words]);
 }
@@ -81,8 +65,8 @@ fn assert_same_identity(sandbox: &Sandbox, fail: &dyn Fn(), change: impl Fn(Plug
     };
     let of_ssm = theirs("ssm start-session --target i-00000000000000001");
     let of_sts = theirs("sts get-caller-identity");
-    let (code, words) = error(&of_sts);
-    assert_eq!(error(&of_ssm).1, words);
+    let (code, words) = service_error(&of_sts);
+    assert_eq!(service_error(&of_ssm).1, words);
     fail();
     let ours = change(plugin(sandbox, &["--json"]));
     expect(ours, 1, "identity", "problem", &[code, words]);

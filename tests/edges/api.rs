@@ -3,29 +3,21 @@
 use std::fs;
 use std::io::Write;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::api::Script;
-use crate::support::{Finished, Plugin, Running, sandbox};
+use crate::support::{Finished, Plugin, sandbox};
+use crate::usage::watch;
 
-/// More than the program ever needs for an answer, in KiB.
-const PEAK: u64 = 40 * 1024;
-
-/// Waits for the program's end; the most memory that it had, in KiB, beside how it ended.
-fn peak(running: Running) -> (u64, Finished) {
-    let path = format!("/proc/{}/status", running.pid.as_raw_nonzero());
-    let mut peak = 0;
-    while running.try_wait().is_none() {
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(size.unwrap_or(0));
-        assert!(peak < PEAK, "{peak} KiB");
-        thread::sleep(Duration::from_millis(2));
-    }
-    (peak, running.finish())
+/// Runs it to its end, which must be exit code 1, and fails if it uses too much until then.
+fn refuses(what: &str, plugin: Plugin) -> Finished {
+    let running = plugin.spawn();
+    let usage = watch(&running);
+    let finished = running.finish();
+    eprintln!("{what}: {usage:?}: {}", finished.stderr.trim());
+    assert_eq!(finished.code(), 1, "{what}: {finished:?}");
+    finished
 }
 
 fn exec() -> Plugin {
@@ -54,23 +46,18 @@ fn p78_an_endless_answer_costs_neither_memory_nor_time() {
         ),
         ("HTTP/1.1 200 OK\r\n\r\n", long.clone()),
     ];
-    let running: Vec<_> = floods
-        .into_iter()
-        .map(|(beginning, again)| {
-            let api = Script::flood(beginning, again);
-            let running = exec().env("AWS_ENDPOINT_URL", api.url()).spawn();
-            thread::spawn(move || (peak(running), api))
-        })
-        .collect();
-    for running in running {
-        let ((peak, finished), _) = running.join().expect("it ended");
-        println!("{peak} KiB: {}", finished.stderr.trim());
-        assert_eq!(finished.code(), 1, "{finished:?}");
-        assert!(
-            finished.stderr.contains("StartSession failed"),
-            "{finished:?}"
-        );
-    }
+    thread::scope(|scope| {
+        for (beginning, again) in floods {
+            scope.spawn(move || {
+                let api = Script::flood(beginning, again);
+                let finished = refuses("an API", exec().env("AWS_ENDPOINT_URL", api.url()));
+                assert!(
+                    finished.stderr.contains("StartSession failed"),
+                    "{finished:?}"
+                );
+            });
+        }
+    });
 }
 
 #[test]
@@ -81,9 +68,7 @@ fn p78_a_proxys_endless_answer_is_none() {
         ("HTTP/1.1 200 OK\r\nA: ", "e".repeat(300)),
     ] {
         let proxy = Script::flood(beginning, again);
-        let (peak, finished) = peak(exec().env("HTTPS_PROXY", proxy.url()).spawn());
-        println!("{peak} KiB: {}", finished.stderr.trim());
-        assert_eq!(finished.code(), 1, "{finished:?}");
+        let finished = refuses("a proxy", exec().env("HTTPS_PROXY", proxy.url()));
         assert!(
             finished.stderr.contains("the proxy http://"),
             "{finished:?}"
@@ -112,9 +97,7 @@ fn p78_an_endless_answer_to_the_upgrade_is_none() {
         let plugin = Plugin::bare([&response, "eu-west-1", "StartSession"])
             .env("SSM_PLUGIN_ALLOW_STREAM_HOST", gateway.host())
             .env("SSM_PLUGIN_SKIP_CLIENT_CONFIGURE", "true");
-        let (peak, finished) = peak(plugin.spawn());
-        println!("{peak} KiB: {}", finished.stderr.trim());
-        assert_eq!(finished.code(), 1, "{finished:?}");
+        refuses("a gateway", plugin);
     }
 }
 

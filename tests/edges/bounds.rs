@@ -3,19 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use session_manager_plugin::internals::message::{MessageType, PayloadType};
 
-use super::gateway::{assert_modest, watch};
+use crate::port_support::connect;
 use crate::support::gateway::{BINARY, Gateway, PING, Peer, Sender, frame, stream};
-use crate::support::{Io, Running, wait_until};
-
-/// So long without a byte is taken for a client that takes no more.
-const QUIET: Duration = Duration::from_millis(700);
+use crate::support::{Io, Running, wait_until, wait_until_still};
+use crate::usage::{assert_modest, watch};
 
 /// Counts what a thread of the script gets through, and is asked whether it still does.
 #[derive(Clone, Default)]
@@ -30,16 +26,9 @@ impl Progress {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing happens any more; something must have happened before.
+    /// Waits until nothing happens any more; something must have happened before. The total.
     fn wait_for_rest(&self) -> usize {
-        let mut last = (0, Instant::now());
-        wait_until("an end of the progress", || {
-            let total = self.total();
-            if total != last.0 {
-                last = (total, Instant::now());
-            }
-            total > 0 && last.1.elapsed() > QUIET
-        });
+        wait_until_still("an end of the progress", || self.total() as u64);
         self.total()
     }
 }
@@ -145,21 +134,14 @@ fn a_socket_that_takes_nothing_holds_input_back() {
     });
     let plugin = piped(&gateway, "32768", 1 << 30);
     plugin.stdout.wait_for("paused");
-    let mut last = (0, Instant::now());
-    wait_until("input to wait", || {
-        // Wake-ups are read too, eight bytes each.
-        let read = plugin.bytes_read() / 4096;
-        if read != last.0 {
-            last = (read, Instant::now());
-        }
-        last.1.elapsed() > QUIET
-    });
+    // Wake-ups are read too, eight bytes each: only pages count.
+    wait_until_still("input to wait", || plugin.bytes_read() / 4096);
     assert_modest("a gateway that does not read", plugin.usage());
     gateway.stop();
 }
 
 #[test]
-fn sizes_before_the_start_are_one() {
+fn many_sizes_before_the_start_are_sent_as_few() {
     let sizes = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&sizes);
     let gateway = Gateway::start(move |dial| {
@@ -420,16 +402,9 @@ fn a_connection_that_nobody_reads_keeps_no_more_than_its_budget() {
         Ok(())
     });
     let plugin = gateway.plugin().spawn();
-    plugin.stdout.wait_for("Waiting for connections");
-    let text = plugin.stdout.text();
-    let port = text
-        .split("Port ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    let port: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
-    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
-    let unread = connect();
-    let mut read = connect();
+    let port = plugin.listening_port();
+    let unread = connect(port);
+    let mut read = connect(port);
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(1..) = read.read(&mut buffer) {}

@@ -5,18 +5,15 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sandbox::{Credentials, Document, Sandbox};
 
-use crate::support::{Finished, Io, Plugin, Running, strict_sandbox};
+use crate::support::{Finished, Io, Plugin, strict_sandbox};
+use crate::usage::watch;
 
-/// More than this, in bytes, is what a file of any size must not cost.
-const MEMORY: usize = 40 * 1024 * 1024;
-
-/// The session that the AWS CLI would have it run.
+/// A call as the AWS CLI makes it.
 fn called(sandbox: &Sandbox) -> Plugin {
     let started = sandbox.start_session(Document::command("echo it works"));
     Plugin::new(sandbox, &started)
@@ -24,7 +21,7 @@ fn called(sandbox: &Sandbox) -> Plugin {
         .stdin(Io::Null)
 }
 
-/// A session of our own; its credentials are those of the files that a test names.
+/// Our own `exec`; its credentials are those of the files that a test names.
 fn exec(sandbox: &Sandbox) -> Plugin {
     Plugin::bare(["exec", "--target", "i-1", "--", "echo", "it works"])
         .with_api(sandbox)
@@ -171,16 +168,13 @@ fn not_files(directory: &Path) -> Vec<PathBuf> {
     vec![fifo, "/dev/zero".into(), large, socket]
 }
 
-/// Waits for the end of a program that must not wait itself, nor use much memory.
-fn finish(what: &str, plugin: &Running) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let mut peak = 0;
-    while plugin.try_wait().is_none() {
-        peak = peak.max(plugin.usage().peak);
-        assert!(peak < MEMORY, "{what}: {peak} bytes");
-        assert!(Instant::now() < deadline, "{what}: still waiting");
-        thread::sleep(Duration::from_millis(2));
-    }
+/// Runs a program to its end: it must not wait itself, nor use much memory.
+fn finish(what: &str, plugin: Plugin) -> Finished {
+    let begin = Instant::now();
+    let plugin = plugin.spawn();
+    watch(&plugin);
+    assert!(begin.elapsed() < Duration::from_secs(20), "{what}");
+    plugin.finish()
 }
 
 fn assert_refused(what: &str, path: &Path, finished: &Finished) {
@@ -219,15 +213,11 @@ fn p99_what_is_no_regular_file_is_an_error_that_names_it() {
                     ),
             };
             let what = format!("{name}={}", path.display());
-            let plugin = plugin.spawn();
-            finish(&what, &plugin);
-            assert_refused(&what, &path, &plugin.finish());
+            assert_refused(&what, &path, &finish(&what, plugin));
         }
-        // Whoever calls by the contract.
+        // A call by the contract.
         let plugin = called(&sandbox).env("AWS_CONFIG_FILE", path.as_os_str());
-        let plugin = plugin.spawn();
-        finish("a call", &plugin);
-        assert_refused("a call", &path, &plugin.finish());
+        assert_refused("a call", &path, &finish("a call", plugin));
     }
 }
 
@@ -271,9 +261,7 @@ fn p99_what_stands_in_a_cache_or_a_profile_is_no_exception() {
         } else {
             plugin
         };
-        let plugin = plugin.spawn();
-        finish(file, &plugin);
-        assert_refused(file, &path, &plugin.finish());
+        assert_refused(file, &path, &finish(file, plugin));
     }
 }
 
@@ -297,10 +285,8 @@ fn p99_parameters_are_read_from_files_only() {
     for path in not_files(directory.path()) {
         let file = format!("file://{}", path.display());
         let plugin = Plugin::bare(["start-session", "--target", "i-1", "--parameters", &file])
-            .with_api(&sandbox)
-            .spawn();
-        finish(&file, &plugin);
-        let finished = plugin.finish();
+            .with_api(&sandbox);
+        let finished = finish(&file, plugin);
         assert_eq!(finished.code(), 2, "{finished:?}");
         assert!(finished.stderr.contains(&file), "{finished:?}");
     }

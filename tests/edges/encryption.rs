@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use session_manager_plugin::internals::encryption::Encrypter;
 use session_manager_plugin::internals::message::PayloadType;
 
-use super::gateway::{assert_modest, watch};
 use crate::support::gateway::{Answer, Gateway, PONG, Peer, Received, Sender, agents_key};
 use crate::support::{Finished, Plugin, wait_until};
+use crate::usage::{assert_modest, watch};
 
 fn shell() -> Value {
     Sender::session_type("Standard_Stream", Value::Null)
@@ -270,14 +270,7 @@ fn p80_three_thousand_requests_are_one() {
         // Nobody has a key before all have asked for one.
         gateway.api.on("GenerateDataKey", move |call| {
             wait_until("all requests", || all_sent.load(Ordering::SeqCst));
-            Answer::Json(
-                200,
-                json!({
-                    "CiphertextBlob": "a2V5",
-                    "KeyId": call.body["KeyId"],
-                    "Plaintext": BASE64_STANDARD.encode(std::array::from_fn::<u8, 64, _>(|index| index as u8)),
-                }),
-            )
+            Answer::data_key(call)
         });
         let plugin = gateway.plugin().terminal().spawn();
         plugin.terminal.wait_for("ready> ");

@@ -2,38 +2,9 @@
 
 use session_manager_plugin::internals::message::PayloadType;
 
+use crate::support::Running;
 use crate::support::gateway::{BINARY, CONTINUE, Dial, Gateway, PING, frame, stream};
-use crate::support::{Running, Usage};
-
-/// What no test of a hostile other side may make the program use, bytes.
-pub const MOST_MEMORY: usize = 40 << 20;
-
-/// Says what was used, for the report, and that it was not too much.
-pub fn assert_modest(what: &str, usage: Usage) {
-    eprintln!(
-        "{what}: peak {:.1} MB, {} threads, {} descriptors",
-        usage.peak as f64 / 1e6,
-        usage.threads,
-        usage.descriptors
-    );
-    assert!(usage.peak > 0, "it has ended");
-    assert!(usage.peak < MOST_MEMORY, "{what}: {usage:?}");
-    assert!(usage.threads < 16, "{what}: {usage:?}");
-    assert!(usage.descriptors < 40, "{what}: {usage:?}");
-}
-
-/// The most that it uses until its end.
-pub fn watch(plugin: &Running) -> Usage {
-    let mut most = plugin.usage();
-    while plugin.try_wait().is_none() {
-        let now = plugin.usage();
-        most.peak = most.peak.max(now.peak);
-        most.threads = most.threads.max(now.threads);
-        most.descriptors = most.descriptors.max(now.descriptors);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    most
-}
+use crate::usage::assert_modest;
 
 #[test]
 fn the_script_and_the_api_do_as_they_are_told() {
@@ -42,8 +13,7 @@ fn the_script_and_the_api_do_as_they_are_told() {
         let mut peer = dial.accept()?;
         if number == 0 {
             peer.output(b"first ")?;
-            peer.close(1000, "Bye")?;
-            return peer.serve();
+            return peer.say_bye();
         }
         peer.set_next(1);
         peer.output(b"second ")?;
@@ -59,7 +29,7 @@ fn the_script_and_the_api_do_as_they_are_told() {
     assert_eq!(gateway.api.count("TerminateSession"), 0);
 }
 
-/// Leaves by the escape, which is only seen if the program still looks at anything.
+/// Leaves by the escape, which works only while the program still handles its input.
 fn leave(plugin: &Running) {
     plugin.type_in(b"\r~.");
     assert_eq!(plugin.wait().code(), Some(0));
@@ -78,7 +48,7 @@ fn p77_pings_whose_pongs_nobody_reads_cost_nothing() {
         peer.ping(b"the last one")?;
         peer.output(b"flooded")?;
         peer.wait_for_test()?;
-        // What the kernel took is before it, and nothing else.
+        // Only the pongs that the kernel's buffers took come before the last one's.
         let mut pongs = 0;
         while peer.read_frame()?.payload != b"the last one" {
             pongs += 1;
@@ -94,7 +64,7 @@ fn p77_pings_whose_pongs_nobody_reads_cost_nothing() {
     leave(&plugin);
 }
 
-/// The gateway sends these frames again and again; the user can leave all the same.
+/// Has the gateway send these frames again and again: the user can leave all the same.
 fn leave_a_flood(frames: &[u8]) {
     let frames = frames.to_vec();
     let gateway = Gateway::start(move |dial| {
@@ -125,7 +95,7 @@ fn p83_fragments_that_never_end_do_not_keep_the_connection() {
             if number == 0 {
                 peer.output(b"$ ")?;
                 peer.raw(&first)?;
-                // It is the program that ends this.
+                // Until the program ends the connection.
                 while peer.raw(&fragments).is_ok() {}
                 return Ok(());
             }

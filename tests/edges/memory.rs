@@ -30,18 +30,14 @@ fn copies(pid: Pid, wanted: &str) -> Vec<String> {
         let mut bytes = vec![0; usize::try_from(end - start).expect("a size")];
         // Some of it may be gone meanwhile.
         if memory.read_exact_at(&mut bytes, start).is_ok() {
-            let wanted = wanted.as_bytes();
-            let count = bytes
-                .windows(wanted.len())
-                .filter(|window| *window == wanted)
-                .count();
+            let count = count(&bytes, wanted.as_bytes());
             found.extend(std::iter::repeat_n(name, count));
         }
     }
     found
 }
 
-/// Windows of every byte would take seconds without optimisation.
+/// How often these bytes are in others. A look at every place would take seconds without optimisation.
 fn count(bytes: &[u8], wanted: &[u8]) -> usize {
     let mut rest = bytes;
     let mut found = 0;
@@ -54,10 +50,11 @@ fn count(bytes: &[u8], wanted: &[u8]) -> usize {
     }
 }
 
-/// What must be once is in what we keep; what the variable held is in the snapshot that children are given; and what libraries copy (the
-/// websocket's first frame and its upgrade, for each connection) stays until its memory is used again.
+/// Asserts that a secret is in memory so many times at most. One copy is what the program works with, and one is in the snapshot of the
+/// environment that children are given. What libraries copy (the websocket's first frame and its upgrade, for each connection) stays until
+/// its memory is used again.
 fn assert_few(plugin: &Running, what: &str, wanted: &str, most: usize) {
-    // Not from its beginning, which an allocator may have written over.
+    // Not from its beginning, which an allocator may have written over in a copy that was freed.
     let found = copies(plugin.pid, &wanted[wanted.len() / 4..]);
     eprintln!("{what}: {found:?}");
     assert!(found.len() <= most, "{what}: {found:?}");

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 use crate::support::gateway::{Answer, Gateway};
 use crate::support::{Running, exit_code, wait_until};
 
-/// A shell on a terminal whose lines can be drawn over, and whose connection is gone from the beginning; the API gives no token for so many
-/// calls.
+/// A shell on a terminal whose lines can be drawn over. Its connection breaks behind the prompt, and the first `failures` calls of the API
+/// give no new token.
 fn outage(failures: usize) -> (Gateway, Running) {
     let gateway = Gateway::start(|dial| {
         let number = dial.number;
         let mut peer = dial.accept()?;
         if number == 0 {
             peer.output(b"$ ")?;
-            peer.close(1000, "Bye")?;
-            return peer.serve();
+            return peer.say_bye();
         }
         peer.set_next(1);
         peer.output(b"it goes on ")?;
@@ -37,7 +36,7 @@ fn leave(plugin: &Running) {
     assert_eq!(exit_code(plugin.wait()), 0);
 }
 
-/// What stands in the line at the end: what was drawn into it last.
+/// The text that was drawn into the line of the outage last; empty once the line is gone.
 fn last_line(text: &str) -> &str {
     let drawn = text.rsplit("\x1b[K").next().unwrap_or_default();
     drawn.split("\x1b8").next().unwrap_or_default()
@@ -46,7 +45,7 @@ fn last_line(text: &str) -> &str {
 #[test]
 fn p72_on_a_terminal_an_outage_is_one_line_that_goes_with_it() {
     let (_gateway, plugin) = outage(5);
-    wait_until("a line that is brought up to date", || {
+    wait_until("a line that is updated", || {
         let text = plugin.terminal.text();
         let ages = text.split("reconnecting, ").skip(1);
         let ages: BTreeSet<_> = ages.filter_map(|rest| rest.split(" s, ").next()).collect();
@@ -62,7 +61,7 @@ fn p72_on_a_terminal_an_outage_is_one_line_that_goes_with_it() {
     });
     let text = plugin.terminal.text();
     assert!(!text.contains("the connection is back"), "{text:?}");
-    // Nothing of it is left when what the remote says comes.
+    // The line is gone before the output is written.
     let before = text.split("it goes on").next().expect("the beginning");
     assert_eq!(last_line(before), "", "{text:?}");
     leave(&plugin);
@@ -70,7 +69,7 @@ fn p72_on_a_terminal_an_outage_is_one_line_that_goes_with_it() {
 
 #[test]
 fn p72_escapes_reconnect_at_once_and_show_the_state() {
-    // As many as the pacing has in more than half a minute.
+    // More than half a minute of tries at their usual pace.
     let (gateway, plugin) = outage(14);
     let says = |text: &str| plugin.terminal.text().contains(text);
     let begin = Instant::now();
@@ -86,7 +85,7 @@ fn p72_escapes_reconnect_at_once_and_show_the_state() {
         plugin.type_until(b"\r~r", "another try", || tries() > before);
     }
     let (age, paced) = (begin.elapsed(), Duration::from_secs(25));
-    assert!(age < paced, "{age:?}: not sooner than without");
+    assert!(age < paced, "{age:?}: no sooner than without the escape");
     plugin.type_until(b"\r~r", "the end of the outage", || says("it goes on"));
     // And with a connection.
     let dials = gateway.dials();

@@ -7,41 +7,20 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_linger;
 use sandbox::{AgentConfig, Document, GatewayConfig, Sandbox, SessionConfig};
 use serde_json::{Value, json};
 use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 use crate::port_support::*;
 use crate::support::gateway::{Gateway, Sender};
-use crate::support::{Plugin, Running, sandbox, wait_until};
+use crate::support::{Plugin, Running, free_port, sandbox, wait_until, wait_until_still};
+use crate::usage::MOST_MEMORY;
 
 /// The last version that does not multiplex.
 const BASIC: &str = "3.0.196.0";
 const MUX: &str = "3.3.0.0";
-/// The peak of every hostile test, KiB.
-const MEMORY: u64 = 40 << 10;
 /// Far fewer descriptors than there are local connections; a session of its own has about twenty.
 const DESCRIPTORS: usize = 400;
-
-fn descriptors(plugin: &Running) -> usize {
-    let directory = format!("/proc/{}/fd", plugin.pid.as_raw_nonzero());
-    std::fs::read_dir(directory).map_or(0, Iterator::count)
-}
-
-/// The most memory that the program ever had, KiB.
-fn peak(plugin: &Running) -> u64 {
-    let status = format!("/proc/{}/status", plugin.pid.as_raw_nonzero());
-    let status = std::fs::read_to_string(status).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.expect("VmHWM").parse().expect("a number")
-}
-
-/// Closes so that the peer sees a reset.
-fn reset(stream: TcpStream) {
-    set_socket_linger(&stream, Some(Duration::ZERO)).expect("no linger");
-}
 
 /// What an agent sends that says so of its session, and then these payloads: numbered, from the handshake on.
 fn frames<'a>(
@@ -143,7 +122,7 @@ fn come_and_go(agent: &str, count: usize, end: impl Fn(TcpStream)) {
     let server = Server::echo();
     let (sandbox, started) = start(version(agent), Document::port(server.port()));
     let plugin = Plugin::new(&sandbox, &started).with_api(&sandbox).spawn();
-    let port = listening_port(&plugin);
+    let port = plugin.listening_port();
     assert_eq!(exchange(&connect(port), b"before", 6), b"before");
     sandbox.stop_gateway();
     plugin.stderr.wait_for("reconnecting");
@@ -151,18 +130,15 @@ fn come_and_go(agent: &str, count: usize, end: impl Fn(TcpStream)) {
     for number in 0..count {
         end(connect(port));
         if number % 50 == 0 {
-            most = most.max(descriptors(&plugin));
+            most = most.max(plugin.usage().descriptors);
         }
     }
     wait_until("the connections to be gone", || {
-        descriptors(&plugin) < DESCRIPTORS
+        plugin.usage().descriptors < DESCRIPTORS
     });
-    let memory = peak(&plugin);
-    eprintln!(
-        "{count} connections: at most {most} descriptors, {} left, {memory} KiB",
-        descriptors(&plugin)
-    );
-    assert!(memory < MEMORY, "{memory} KiB");
+    let usage = plugin.usage();
+    eprintln!("{count} connections: at most {most} descriptors, in the end {usage:?}");
+    assert!(usage.peak < MOST_MEMORY, "{usage:?}");
     sandbox.restart_gateway().expect("the gateway");
     assert_eq!(exchange(&connect(port), b"after", 5), b"after");
 }
@@ -207,7 +183,7 @@ fn p75_peers_of_a_unix_socket_are_gone_too() {
         drop(UnixStream::connect(&path).expect("to connect"));
     }
     wait_until("the connections to be gone", || {
-        descriptors(&plugin) < DESCRIPTORS
+        plugin.usage().descriptors < DESCRIPTORS
     });
     sandbox.restart_gateway().expect("the gateway");
     let mut stream = UnixStream::connect(&path).expect("to connect");
@@ -249,16 +225,13 @@ fn p82_a_flood_of_single_bytes_stays_small() {
         peer.serve()
     });
     let plugin = gateway.plugin().spawn();
-    let port = listening_port(&plugin);
-    // Until it takes no more.
-    let mut before = None;
-    wait_until("the flood to stop", || {
-        thread::sleep(Duration::from_millis(300));
-        let used = cpu_seconds(&plugin);
-        before.replace(used) == Some(used)
+    let port = plugin.listening_port();
+    // Until it takes no more. Its clock has hundredths of a second.
+    wait_until_still("the flood to stop", || {
+        (100.0 * cpu_seconds(&plugin)) as u64
     });
-    let memory = peak(&plugin);
-    eprintln!("single bytes: {memory} KiB");
+    let usage = plugin.usage();
+    eprintln!("single bytes: {usage:?}");
     let mut stream = connect(port);
     let mut got = Vec::new();
     while got.last() != Some(&b'!') {
@@ -268,7 +241,7 @@ fn p82_a_flood_of_single_bytes_stays_small() {
         got.extend_from_slice(&buffer[..count]);
     }
     assert_eq!(got.len(), COUNT / 2 + 1);
-    assert!(memory < MEMORY, "{memory} KiB");
+    assert!(usage.peak < MOST_MEMORY, "{usage:?}");
 }
 
 /// One of our own commands, with an agent that says this of its session.
@@ -346,14 +319,7 @@ fn p85_another_kind_of_session_than_asked_for_is_refused() {
 
 #[test]
 fn p85_another_port_host_or_socket_than_asked_for_is_refused() {
-    let free = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener
-            .local_addr()
-            .expect("its address")
-            .port()
-            .to_string()
-    };
+    let free = free_port().to_string();
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("socket").display().to_string();
     let local = |local: &str| json!({ "type": "LocalPortForwarding", "portNumber": "80", "localPortNumber": local });
@@ -415,7 +381,7 @@ fn p85_what_was_asked_for_is_taken_as_agents_spell_it() {
         (&["port-forward", "--once", "80"], bare),
     ] {
         let (_sandbox, plugin) = answered(arguments, MUX, "Port", &properties);
-        listening_port(&plugin);
+        plugin.listening_port();
         plugin.signal(rustix::process::Signal::INT);
         plugin.wait();
     }

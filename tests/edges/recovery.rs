@@ -45,17 +45,16 @@ impl Times {
     }
 }
 
-/// Gives a shell a prompt, and says "Bye" after a while.
+/// Gives a shell a prompt, and ends the connection with "Bye" after a while.
 fn prompt_and_bye(dial: Dial, after: Duration, times: &Times) -> io::Result<()> {
     let mut peer = dial.accept()?;
     peer.output(b"$ ")?;
     std::thread::sleep(after);
     times.broken();
-    peer.close(1000, "Bye")?;
-    peer.serve()
+    peer.say_bye()
 }
 
-/// The agent goes on behind the prompt: says so, and closes the session when it is told to leave.
+/// The agent's stream goes on behind the prompt. The session is closed when an `x` is typed.
 fn go_on(dial: Dial) -> io::Result<()> {
     let mut peer = dial.accept()?;
     peer.set_next(1);
@@ -87,7 +86,7 @@ fn pong(peer: &mut Peer) -> io::Result<()> {
     peer.raw(&frame(PONG, true, b""))
 }
 
-/// Acknowledges a message that nobody sent, which is a message all the same.
+/// Sends the smallest message there is: an acknowledgement, of a message that was never sent.
 fn one_word(peer: &Peer) -> io::Result<()> {
     let content = Acknowledge {
         acknowledged_message_type: MessageType::InputStreamData.name().to_owned(),
@@ -98,7 +97,7 @@ fn one_word(peer: &Peer) -> io::Result<()> {
     peer.control(MessageType::Acknowledge, &to_json(&content))
 }
 
-/// A gateway that says this and closes, until the sixth dial of the outage.
+/// A gateway that sends this and closes, for five dials of the outage; the sixth goes on.
 fn storm(what: &str, say: fn(&mut Peer) -> io::Result<()>) {
     let times = Times::default();
     let noted = times.clone();
@@ -108,8 +107,7 @@ fn storm(what: &str, say: fn(&mut Peer) -> io::Result<()>) {
             noted.dialled();
             let mut peer = dial.accept()?;
             say(&mut peer)?;
-            peer.close(1000, "Bye")?;
-            peer.serve()
+            peer.say_bye()
         }
         _ => {
             noted.dialled();
@@ -124,7 +122,7 @@ fn storm(what: &str, say: fn(&mut Peer) -> io::Result<()>) {
     assert_eq!(gateway.api.count("TerminateSession"), 0);
 }
 
-/// Three at a time: each of them waits for most of its ten seconds.
+/// Side by side: each of them waits for most of its ten seconds.
 #[test]
 fn p65_p68_a_gateway_or_an_api_that_answers_and_fails_is_no_storm() {
     std::thread::scope(|scope| {
@@ -161,7 +159,7 @@ fn resumed() -> Answer {
     Answer::Json(200, serde_json::json!({ "TokenValue": "token-of-resume" }))
 }
 
-/// Both at a time, as they mostly wait.
+/// Side by side: both mostly wait.
 #[test]
 fn p66_p70_p119_one_clock_for_all_tries_and_all_that_is_told() {
     std::thread::scope(|scope| {
@@ -208,7 +206,7 @@ fn the_time_of_all_tries_and_the_last_answer() {
     assert_eq!(gateway.api.count("TerminateSession"), 1);
 }
 
-/// A user whose profile `p` says this. Their keys are in the variables no more.
+/// A caller whose credentials come from the profile `p` with these lines, and not from variables.
 fn user(gateway: &Gateway, home: &Path, profile: &str) -> Plugin {
     let keys = "[base]\naws_access_key_id=AKIDBASE\naws_secret_access_key=secret\n";
     std::fs::create_dir(home.join(".aws")).expect("a directory");
@@ -249,7 +247,7 @@ fn assumed(key: &str, lasts: Duration) -> Answer {
 }
 
 const ROLE: &str = "role_arn=arn:aws:iam::111122223333:role/x\nsource_profile=base";
-/// Calls of STS are forms, and name no operation where the others do.
+/// The operation of STS's calls: they are forms, and have no header that names one.
 const STS: &str = "";
 
 /// A session whose gateway takes nothing unsigned, and ends its connection when the role's credentials have expired, while STS has trouble
@@ -341,7 +339,7 @@ fn runs(home: &Path) -> usize {
     std::fs::read_to_string(home.join("runs")).map_or(0, |runs| runs.lines().count())
 }
 
-/// A session whose gateway has trouble for three dials; the first answers of ResumeSession are these.
+/// How often a credential process runs in a session whose gateway refuses three dials, and whose first calls of ResumeSession are refused.
 fn runs_over_an_outage(refusals: usize, refusal: Answer) -> usize {
     let gateway = Gateway::start(move |dial| match dial.number {
         0 => prompt_and_bye(dial, Duration::ZERO, &Times::default()),
@@ -412,13 +410,13 @@ fn p90_a_session_that_is_given_up_is_ended_over_there() {
     assert_eq!(gateway.api.count("TerminateSession"), 1);
 }
 
-/// After a return that did not last.
+/// The notices of an outage with a return in it that did not last: the last of them says that the connection is back.
 fn what_is_told_is_in_order() {
     let times = Times::default();
     let has_spoken = AtomicBool::new(false);
     let gateway = Gateway::start(move |dial| match dial.number {
         0 => prompt_and_bye(dial, Duration::ZERO, &times),
-        // Long enough for it to be told.
+        // Long enough for the outage to be told.
         _ if times.age().is_some_and(|age| age < second(4)) => dial.refuse(503, "busy"),
         _ if !has_spoken.swap(true, Ordering::SeqCst) => {
             let peer = dial.accept()?;
@@ -434,7 +432,7 @@ fn what_is_told_is_in_order() {
     });
     let plugin = gateway.plugin().terminal().spawn();
     plugin.terminal.wait_for("it goes on");
-    // Ten seconds of a good connection, and it is told.
+    // Told after ten seconds of a good connection.
     let told = |text: &str| plugin.terminal.text().matches(text).count();
     wait_until("it is told to be back", || {
         told("the connection is back") == told("reconnecting")

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sandbox::faults::{Bandwidth, Faults};
 use sandbox::{AgentConfig, Config, Document, Heartbeat, Sandbox, SessionConfig, Started};
 
-use crate::port_support::{Server, assert_same, connect, listening_port, pattern};
+use crate::port_support::{Server, assert_same, connect, pattern};
 use crate::support::{Plugin, Running, wait_until};
 
 /// What a destination takes at once before it becomes slow, and what it takes a second from then on.
@@ -76,7 +76,7 @@ impl Slow {
         });
         let plugin = Plugin::new(&sandbox, &started).with_api(&sandbox).spawn();
         Self {
-            port: listening_port(&plugin),
+            port: plugin.listening_port(),
             plugin,
             started,
             taken,
@@ -114,16 +114,12 @@ impl Slow {
         wait_until("more pongs, or a break", || {
             self.pongs() >= from + pongs || breaks() > 0
         });
-        let memory =
-            std::fs::read_to_string(format!("/proc/{}/status", self.plugin.pid.as_raw_nonzero()));
-        let memory = memory.unwrap_or_default();
-        let peak = memory.lines().find(|line| line.starts_with("VmHWM"));
         eprintln!(
-            "{what}: {} breaks in {:.1?}, {} bytes taken, {}",
+            "{what}: {} breaks in {:.1?}, {} bytes taken, {:?}",
             breaks(),
             begin.elapsed(),
             self.taken.load(Ordering::SeqCst),
-            peak.unwrap_or_default().replace('\t', " ")
+            self.plugin.usage()
         );
         breaks()
     }
@@ -253,7 +249,7 @@ fn p73_a_destination_that_stops_for_a_minute_gets_all_in_the_end() {
     });
     let plugin = Plugin::new(&sandbox, &started).with_api(&sandbox).spawn();
     let data = pattern(73, 40_000_000);
-    let mut local = connect(listening_port(&plugin));
+    let mut local = connect(plugin.listening_port());
     local.set_write_timeout(None).expect("no timeout");
     local.write_all(&data).expect("to write");
     let begin = Instant::now();

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use sandbox::faults::{After, Bandwidth, Cut, Ending, Faults};
 use sandbox::{AgentConfig, Document, Record, Sandbox, SessionConfig, Started};
 
-use crate::port_support::{Server, assert_same, connect, listening_port, pattern};
+use crate::port_support::{Server, assert_same, connect, pattern};
 use crate::support::{Plugin, Running, TIMEOUT, sandbox};
 
 /// What is transferred, bytes.
@@ -199,7 +199,7 @@ impl Case {
         if self.kind == Kind::Stdio {
             Self::through_stdio(&plugin, self.up.then_some(data), expected);
         } else {
-            let mut stream = connect(listening_port(&plugin));
+            let mut stream = connect(plugin.listening_port());
             if self.up {
                 stream.write_all(data).expect("to write");
             }

@@ -13,13 +13,13 @@ use sandbox::faults::{After, Cut, Ending, Faults};
 use sandbox::{Document, Record, SessionConfig, Started};
 
 use crate::port_support::ssh::{Ssh, run};
-use crate::port_support::{Server, assert_same, connect, fast, listening_port, pattern};
+use crate::port_support::{Server, assert_same, connect, fast, pattern};
 use crate::support::{Io, Plugin, TIMEOUT, exit_code, sandbox};
 
-/// How often the service says "Bye": `ENDURANCE_BYES`, or 20. So soon after one another that is one outage, with about one dial a second.
+/// How often the service says "Bye": `ENDURANCE_BYES`, or 10. So soon after one another they are one outage, with about one dial a second.
 fn count_of_byes() -> u64 {
     let count = std::env::var("ENDURANCE_BYES").map(|count| count.parse().expect("a number"));
-    count.unwrap_or(20)
+    count.unwrap_or(10)
 }
 
 /// After how many of them frames are lost, and how many each time.
@@ -47,7 +47,7 @@ fn byes(bytes: u64) -> Faults {
     }
 }
 
-/// With the breaks in the direction to the agent, or in the other: a break of one would be counted as one of the other, too.
+/// Breaks in one direction only: a break is one of both directions, and would be counted twice.
 fn breaking(document: Document, up: bool, bytes: u64) -> SessionConfig {
     let mut agent = fast();
     // It resends ten messages a second, and hangs up when that takes longer than this.
@@ -145,7 +145,7 @@ fn p20_fifty_connections_outlive_bye_after_bye() {
         .with_api(&sandbox)
         .stdin(Io::Null)
         .spawn();
-    let port = listening_port(&plugin);
+    let port = plugin.listening_port();
     let over = AtomicBool::new(false);
     let bytes = thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS)

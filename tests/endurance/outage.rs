@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sandbox::{Document, Failure, GatewayConfig, Sandbox, SessionConfig, Started};
 
-use crate::port_support::ssh::free_port;
-use crate::port_support::{Server, assert_same, connect, exchange, fast, listening_port, pattern};
-use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, sandbox, wait_until};
+use crate::port_support::{Server, assert_same, connect, exchange, fast, pattern};
+use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, free_port, sandbox, wait_until};
 
 /// Local connections that are in use all the time.
 const CONNECTIONS: usize = 10;
@@ -105,7 +104,7 @@ impl Busy {
             ..SessionConfig::default()
         });
         let plugin = plugin.stdin(Io::Null).spawn();
-        let port = listening_port(&plugin);
+        let port = plugin.listening_port();
         let (over, rounds) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),

@@ -11,9 +11,7 @@ use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{AgentConfig, Document, Record, Sandbox, SessionConfig, Started};
 
-use crate::port_support::{
-    Server, assert_same, connect, exchange, fast, half_close, listening_port, pattern,
-};
+use crate::port_support::{Server, assert_same, connect, exchange, fast, half_close, pattern};
 use crate::process::{Sample, Samples};
 use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, sandbox, wait_until};
 
@@ -58,7 +56,7 @@ fn port(sandbox: &Sandbox, server: &Server) -> (Started, Running, u16) {
         .with_api(sandbox)
         .stdin(Io::Null)
         .spawn();
-    let port = listening_port(&plugin);
+    let port = plugin.listening_port();
     (started, plugin, port)
 }
 

@@ -4,25 +4,19 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use rustix::process::Signal;
 use sandbox::Failure;
 
-use crate::port_support::{Server, connect};
+use crate::port_support::{Server, connect, reset};
 use crate::support::{Running, exit_code, wait_until};
 use crate::{echo_on, fast_sandbox, forward, only_port, try_echo, wait_for_end};
 
 /// Those who come and go.
 const VISITORS: usize = 3_000;
-/// What is open besides them; some who have only said that they send nothing more may still want to read.
+/// What may be open besides them: the program's own descriptors, and visitors who are only half closed.
 const DESCRIPTORS: usize = 200;
 
-fn reset(stream: TcpStream) {
-    set_socket_linger(&stream, Some(Duration::ZERO)).expect("to set it");
-    drop(stream);
-}
-
-/// Visitors of this kind come while a session cannot be had; their descriptors go with them, and who stays is served in the end.
+/// Visitors who leave in this way come while a session cannot be had: their descriptors go with them, and one who stays goes on waiting.
 fn come_and_go(leave: impl Fn(TcpStream)) {
     let sandbox = fast_sandbox();
     let server = Server::echo();
@@ -30,7 +24,7 @@ fn come_and_go(leave: impl Fn(TcpStream)) {
         .before("ulimit -n 4096")
         .spawn();
     let port = only_port(&plugin);
-    // StartSession is asked, and nobody answers for as long as they come.
+    // StartSession is called, and not answered for as long as they come.
     sandbox.fail_next("StartSession", 20, Failure::Hang);
     let mut waiting = connect(port);
     for _ in 0..VISITORS {
@@ -40,7 +34,6 @@ fn come_and_go(leave: impl Fn(TcpStream)) {
         plugin.usage().descriptors < DESCRIPTORS
     });
     assert!(sandbox.sessions().is_empty());
-    // Who stays goes on waiting.
     waiting.set_nonblocking(true).expect("to set it");
     let nothing = waiting.read(&mut [0; 1]).expect_err("nothing to read");
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
@@ -48,7 +41,7 @@ fn come_and_go(leave: impl Fn(TcpStream)) {
     assert!(sandbox.sessions().is_empty());
 }
 
-/// Ctrl-C does not wait for who does not answer.
+/// Ctrl-C does not wait for calls that are not answered.
 fn end_soon(plugin: &Running) {
     plugin.signal(Signal::INT);
     let status = plugin.wait_within(Duration::from_secs(10));
@@ -75,13 +68,14 @@ fn with_few_descriptors_connections_wait_and_the_next_session_can_still_be_had()
     let port = only_port(&plugin);
     for _ in 0..3 {
         let mut first = try_echo(port).expect("an echo");
-        let mut streams: Vec<TcpStream> = (0..60).map(|_| connect(port)).collect();
+        let streams: Vec<TcpStream> = (0..60).map(|_| connect(port)).collect();
         plugin.stderr.wait_for("cannot accept local connections");
         echo_on(&mut first).expect("an echo");
         let sessions = sandbox.sessions();
         sessions.iter().for_each(|session| session.terminate(""));
         wait_for_end(&mut first);
-        streams.clear();
+        // Reset, as the program keeps what is only closed for a while.
+        streams.into_iter().for_each(reset);
         wait_until("an echo", || {
             let mut stream = connect(port);
             echo_on(&mut stream).is_ok()

@@ -7,13 +7,8 @@ use std::os::unix::net::UnixStream;
 use rustix::process::Signal;
 
 use crate::port_support::Server;
-use crate::support::exit_code;
+use crate::support::{exit_code, free_port};
 use crate::{fast_sandbox, forward, only_port, port_of, ready, start_requests, try_echo};
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
-}
 
 #[test]
 fn every_form_leads_to_its_destination() {

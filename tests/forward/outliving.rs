@@ -216,15 +216,7 @@ fn an_old_agent_carries_one_connection_at_a_time_as_by_the_contract() {
     });
     let server = Server::echo();
     let plugin = forward(&sandbox, &[format!("0:{}", server.port())]).spawn();
-    plugin.stdout.wait_for("opened for sessionId");
-    let output = plugin.stdout.text();
-    let digits = output
-        .split("Port ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    let port = digits
-        .and_then(|digits| digits.parse().ok())
-        .expect("a port");
+    let port = plugin.listening_port();
     for _ in 0..2 {
         try_echo(port).expect("an echo");
     }

@@ -11,9 +11,9 @@ use rustix::process::Signal;
 use sandbox::faults::Ending;
 use sandbox::{Sandbox, Session};
 
-use crate::port_support::ssh::{Ssh, free_port, run};
+use crate::port_support::ssh::{Ssh, run};
 use crate::port_support::{Server, connect, pattern};
-use crate::support::{Plugin, Running, exit_code, wait_until};
+use crate::support::{Plugin, Running, exit_code, free_port, wait_until};
 use crate::{SOON, TARGET, echo_on, port_of, ready, socks::web, try_echo, wait_for_end};
 
 /// Breaks of connections, and ends of sessions.

@@ -7,7 +7,7 @@ use std::process::Command;
 use sandbox::AgentConfig;
 
 use crate::port_support::ssh::{Ssh, run};
-use crate::port_support::{Server, connect, fast, read_all};
+use crate::port_support::{Server, connect, fast, read_all, reset};
 use crate::{fast_sandbox, forward, only_port, sandbox_with, starts};
 
 /// A server that answers any request with a page.
@@ -183,8 +183,7 @@ fn at_most_twenty_destinations_have_a_session() {
         assert_eq!(reply[1], 0, "destination {number}");
         crate::echo_on(&mut stream).expect("an echo");
         // Gone at once: one that just ends may still want to read.
-        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO))
-            .expect("to set it");
+        reset(stream);
         assert!(
             sandbox.sessions().len() <= 21,
             "{}",

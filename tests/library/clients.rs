@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::thread;
 
-use sandbox::{Config, Credentials, Sandbox};
+use sandbox::Credentials;
 use session_manager_plugin::{
     Cancel, Client, ClientBuilder, ClientError, CopiedFolder, CopyProgress, Copying, EntryOutcome,
     ErrorKind, Exec, Forward, ForwardBuilder, ForwardEvent, ForwardEvents, ForwardStatistics,
@@ -11,7 +11,7 @@ use session_manager_plugin::{
     SessionEvent, StartSessionResponse, Stdin, Stream, Target, Transfer,
 };
 
-use super::{client, echo, node, ping, sandbox, wait_for_no_session, wait_until};
+use super::{client, echo, node, ping, sandbox, sandbox_of, wait_for_no_session, wait_until};
 
 const fn is_send_and_sync<T: Send + Sync + 'static>() {}
 
@@ -48,15 +48,8 @@ const _: () = {
 
 #[test]
 fn two_clients_have_credentials_authorities_and_targets_of_their_own() {
-    let start = |name: &str, number| {
-        let targets = vec![sandbox::Target::new(number, name)];
-        Sandbox::start(Config {
-            targets,
-            ..Config::default()
-        })
-        .expect("a sandbox")
-    };
-    let sandboxes = [start("blue", 1), start("green", 2)];
+    let sandboxes = [("blue", 1), ("green", 2)]
+        .map(|(name, number)| sandbox_of(vec![sandbox::Target::new(number, name)]));
     let clients = sandboxes.each_ref().map(client);
     let port = echo();
     thread::scope(|scope| {

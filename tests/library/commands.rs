@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use sandbox::{Config, Event, Sandbox, TargetState};
+use sandbox::{Event, TargetState};
 use session_manager_plugin::{Cancel, ErrorKind, OutputStream, Stdin};
 
-use super::{LONG, client, node, sandbox, wait_for_no_session, wait_until};
+use super::{LONG, client, node, sandbox, sandbox_of, wait_for_no_session, wait_until};
 
 #[test]
 fn a_command_is_ended_by_its_deadline_its_caller_and_its_drop() {
@@ -191,11 +191,7 @@ fn a_command_whose_output_is_not_taken_is_ended() {
 
 #[test]
 fn a_target_that_is_not_connected_yet_is_waited_for() {
-    let sandbox = Sandbox::start(Config {
-        targets: vec![sandbox::Target::new(1, "web")],
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = sandbox_of(vec![sandbox::Target::new(1, "web")]);
     let client = client(&sandbox);
     let target = client.target("web").unwrap();
     let set = |state| sandbox.change_target(target.id(), |node| node.state = state);

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use sandbox::{AgentConfig, Config, Failure, Sandbox, SessionConfig, Target, TargetState};
+use sandbox::{AgentConfig, Failure, SessionConfig, Target, TargetState};
 use session_manager_plugin::{Client, ClientError, ErrorKind, Fault};
 
-use super::{client, node, sandbox};
+use super::{client, node, sandbox, sandbox_of};
 
 #[track_caller]
 fn is(result: Result<impl std::fmt::Debug, ClientError>, kind: ErrorKind) -> ClientError {
@@ -28,11 +28,7 @@ fn targets_that_cannot_be_had() {
     targets[3].state = TargetState::ConnectionLost;
     targets[4].is_denied = true;
     let away = targets[3].id.clone();
-    let sandbox = Sandbox::start(Config {
-        targets,
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = sandbox_of(targets);
     let client = client(&sandbox);
     is(client.target(""), ErrorKind::InvalidInput);
     is(client.target("tag:nothing"), ErrorKind::InvalidInput);

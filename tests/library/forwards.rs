@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use library::{ErrorKind, ForwardEvent, LocalAddress};
-use sandbox::{Config, Sandbox, Target};
+use sandbox::Target;
 use session_manager_plugin as library;
 
-use crate::{LONG, client, echo, node, ping, sandbox, wait_for_no_session, wait_until};
+use crate::{LONG, client, echo, node, ping, sandbox, sandbox_of, wait_for_no_session, wait_until};
 
 #[test]
 fn several_addresses_are_one_forward() {
@@ -106,11 +106,7 @@ fn a_proxy_takes_each_connection_where_it_wants_to_go() {
 
 #[test]
 fn a_forward_by_name_finds_another_node_when_the_first_is_gone() {
-    let sandbox = Sandbox::start(Config {
-        targets: vec![Target::new(1, "web")],
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = sandbox_of(vec![Target::new(1, "web")]);
     let client = client(&sandbox);
     let forward = client
         .forward_by_name("web")
@@ -144,11 +140,7 @@ fn a_forward_by_name_finds_another_node_when_the_first_is_gone() {
 
 #[test]
 fn what_is_open_may_not_be_ready_and_one_session_can_be_all() {
-    let sandbox = Sandbox::start(Config {
-        targets: vec![Target::new(1, "web")],
-        ..Config::default()
-    })
-    .unwrap();
+    let sandbox = sandbox_of(vec![Target::new(1, "web")]);
     let client = client(&sandbox);
     let forward = client
         .forward_by_name("db")

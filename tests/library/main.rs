@@ -24,7 +24,7 @@ const NODE: &str = "i-0123456789abcdef0";
 /// Nothing here takes as long.
 const LONG: Duration = Duration::from_secs(60);
 
-/// One whose agents do not pace themselves.
+/// A sandbox whose agents do not pace themselves.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::start(Config::default()).expect("a sandbox");
     sandbox.set_session_config(SessionConfig {
@@ -35,6 +35,15 @@ fn sandbox() -> Sandbox {
         ..SessionConfig::default()
     });
     sandbox
+}
+
+/// One with these targets.
+fn sandbox_of(targets: Vec<sandbox::Target>) -> Sandbox {
+    Sandbox::start(Config {
+        targets,
+        ..Config::default()
+    })
+    .expect("a sandbox")
 }
 
 fn client(sandbox: &Sandbox) -> Client {

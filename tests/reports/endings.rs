@@ -1,7 +1,6 @@
 //! How the program ends: what was the matter is told, in the right place and with the right exit code (P110, P112, P115). All combinations
 //! are in the unit tests of `session/ending.rs`; here is what depends on the order in which things happen.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
 
 use rustix::process::Signal;
@@ -10,17 +9,11 @@ use serde_json::{Value, json};
 use session_manager_plugin::internals::message::{self, Message, MessageType, PayloadType};
 
 use crate::support::gateway::{Gateway, Peer, SESSION_ID, Sender};
-use crate::support::{Finished, Io, Plugin, Running, sandbox};
+use crate::support::{Finished, Io, Plugin, Running, free_port, sandbox};
 
 /// What a server says first.
 const GREETING: &[u8] = b"SSH-2.0-test\r\n";
 const REASON: &str = "Unable to start command: no such thing";
-
-/// A port of this machine where nothing listens.
-fn closed_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
-}
 
 fn own(sandbox: &Sandbox, subcommand: &str, arguments: &[&str]) -> Plugin {
     let all = [&[subcommand, "--target", "i-0123456789abcdef0"], arguments];
@@ -43,7 +36,7 @@ fn session(
 
 #[test]
 fn p110_a_port_where_nothing_listens_is_an_error_for_each_caller() {
-    let port = closed_port().to_string();
+    let port = free_port().to_string();
     let old = SessionConfig {
         agent: AgentConfig {
             version: "2.3.1509.0".into(),

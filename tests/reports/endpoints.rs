@@ -8,14 +8,15 @@ use session_manager_plugin::internals::communicator::StreamUrl;
 use session_manager_plugin::internals::settings::Settings;
 
 use crate::support::api::Script;
-use crate::support::{Plugin, sandbox, wait_until};
+use crate::support::{Plugin, aws_cli, sandbox, wait_until};
 
 /// What the script beside this file prints.
 fn table() -> Vec<Vec<String>> {
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/python3");
-    assert!(python.exists(), "no AWS CLI: `make venv` installs it");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports/endpoints.py");
-    let output = Command::new(python).arg(script).output().expect("to run");
+    let output = Command::new(aws_cli::python())
+        .arg(script)
+        .output()
+        .expect("to run");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let text = String::from_utf8(output.stdout).expect("text");

@@ -6,11 +6,14 @@ mod support;
 mod trust_support;
 
 mod acknowledgements;
+mod encryption;
 mod endings;
 mod endpoints;
+mod login;
 mod parameters;
 mod parent;
 mod paste;
+mod paths;
 mod profiles;
 mod python;
 mod stdin;

@@ -1,7 +1,6 @@
 //! `--parameters`, compared with what the real AWS CLI makes of the same text.
 
 use std::fs;
-use std::path::Path;
 
 use fastrand::Rng;
 use sandbox::{Config, Event, Sandbox};
@@ -10,7 +9,7 @@ use session_manager_plugin::cli::parse_parameters;
 use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
-use crate::support::{Io, Plugin};
+use crate::support::{Io, Plugin, aws_cli};
 
 /// The AWS CLI's own steps: a file, JSON or shorthand, lists where the model wants them, and what the model demands.
 const PARAMETERS: &str = r#"
@@ -369,7 +368,6 @@ fn the_built_program_sends_what_the_aws_cli_sends() {
         r#"{"command":["echo one, two"]}"#,
     )
     .unwrap();
-    let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
     let document = "AWS-StartInteractiveCommand";
     let endpoint = sandbox.api_url();
     for (parameters, is_good) in [
@@ -399,16 +397,13 @@ fn the_built_program_sends_what_the_aws_cli_sends() {
 
         let words = options.map(|word| format!("'{word}'")).join(" ");
         let command = format!(
-            "PATH={}:$PATH; exec '{}' ssm start-session {words} --endpoint-url {endpoint}",
-            Path::new(env!("CARGO_BIN_EXE_session-manager-plugin"))
-                .parent()
-                .unwrap()
-                .display(),
-            aws.display()
+            "exec '{}' ssm start-session {words} --endpoint-url {endpoint}",
+            aws_cli::aws().display()
         );
         let theirs = Plugin::bare([""; 0])
             .with_api(&sandbox)
             .without("AWS_ENDPOINT_URL")
+            .env("PATH", aws_cli::path())
             .env("HOME", home.path())
             .stdin(Io::Null)
             .before(&command)

@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sandbox::{Config, Document, Event, Sandbox, SessionConfig, Started, Upgrade};
 
-use crate::support::{Io, Plugin, Running, TIMEOUT, sandbox, start_with_prompt, wait_until};
+use crate::support::{
+    Io, Plugin, Running, TIMEOUT, aws_cli, sandbox, start_with_prompt, wait_until,
+};
 
 /// A process below another one: its number and arguments.
 fn below(top: Pid) -> Vec<(Pid, Vec<String>)> {
@@ -63,24 +64,16 @@ fn wait_for_the_end(sandbox: &Sandbox, plugin: Pid, what: &str) {
     wait_until(what, || !is_alive(plugin));
 }
 
-fn aws() -> PathBuf {
-    let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
-    assert!(aws.exists(), "no AWS CLI: `make venv` installs it");
-    aws
-}
-
 /// A shell that runs the AWS CLI in this way (`AWS` stands for it and its arguments), and stays.
 fn awscli(sandbox: &Sandbox, way: &str, document: &str) -> Running {
-    let program = Path::new(env!("CARGO_BIN_EXE_session-manager-plugin"));
-    let directory = program.parent().expect("a directory").display();
     let call = format!(
         "'{}' ssm start-session --target i-0123456789abcdef0 {document} --endpoint-url '{}'",
-        aws().display(),
+        aws_cli::aws().display(),
         sandbox.api_url()
     );
     Plugin::bare([""; 0])
         .with_api(sandbox)
-        .env("PATH", format!("{directory}:/usr/bin:/bin"))
+        .env("PATH", aws_cli::path())
         .before(&format!(
             "{}; read -r line; exit",
             way.replace("AWS", &call)
@@ -277,11 +270,7 @@ fn what_detaches_on_purpose_lives_on() {
         .stdin(Io::Null);
     let (top, parent, plugin) = below_another(plugin);
     top.stdout.wait_for("Waiting for connections");
-    let text = top.stdout.text();
-    let local = text
-        .split_once("Port ")
-        .and_then(|(_, rest)| rest.split_once(' '));
-    let local: u16 = local.expect("a port").0.parse().expect("a number");
+    let local = top.listening_port();
     kill_process(parent, Signal::KILL).expect("to kill it");
     wait_until("its end", || !is_alive(parent));
     echo_works(local, &listener);

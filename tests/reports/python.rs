@@ -1,16 +1,15 @@
 //! The AWS CLI's own code, asked what it makes of something.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::aws_cli;
+
 /// Runs a script of Python that takes JSON on stdin and prints JSON.
 pub(crate) fn run(script: &str, input: &Value) -> Value {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/python");
-    assert!(program.exists(), "no AWS CLI: `make venv` installs it");
-    let mut python = Command::new(program)
+    let mut python = Command::new(aws_cli::python())
         .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,17 +1,14 @@
 //! The real AWS CLI beside our commands, on the same calls: the same nodes, the same output, the same words of the service.
 
-use std::path::Path;
-
 use sandbox::Failure;
 use serde_json::{Value, json};
 use support::Finished;
 
 use super::*;
+use crate::support::aws_cli::{self, service_error};
 
 /// What the AWS CLI says to a command of `aws ssm`.
 fn aws(sandbox: &Sandbox, arguments: &str) -> Finished {
-    let aws = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv/bin/aws");
-    assert!(aws.exists(), "no AWS CLI: `make venv` installs it");
     Plugin::bare([""; 0])
         .with_api(sandbox)
         .without("AWS_ENDPOINT_URL")
@@ -19,7 +16,7 @@ fn aws(sandbox: &Sandbox, arguments: &str) -> Finished {
         .env("AWS_MAX_ATTEMPTS", "1")
         .before(&format!(
             "exec '{}' ssm {arguments} --output json --endpoint-url '{}'",
-            aws.display(),
+            aws_cli::aws().display(),
             sandbox.api_url()
         ))
         .stdin(Io::Null)
@@ -29,17 +26,6 @@ fn aws(sandbox: &Sandbox, arguments: &str) -> Finished {
 fn answer(finished: &Finished) -> Value {
     assert_eq!(finished.code(), 0, "{finished:?}");
     serde_json::from_str(&finished.stdout).expect("JSON")
-}
-
-/// The code and the words of the service's error, as the AWS CLI shows them.
-fn error(finished: &Finished) -> (&str, &str) {
-    let (_, error) = finished
-        .stderr
-        .split_once("An error occurred (")
-        .unwrap_or_else(|| panic!("no error: {finished:?}"));
-    let (code, rest) = error.split_once(')').expect("a code");
-    let (_, words) = rest.split_once(" operation: ").expect("words");
-    (code, words.trim_end())
 }
 
 #[test]
@@ -174,7 +160,7 @@ fn errors_are_told_in_the_same_words() {
             let sandbox = sandbox(three());
             sandbox.fail_next(operation, 1, failure.clone());
             let theirs = aws(&sandbox, &theirs);
-            let (code, words) = error(&theirs);
+            let (code, words) = service_error(&theirs);
             let target = id(1);
             let mut arguments = ours.clone();
             if arguments.contains(&"--target") {
@@ -202,12 +188,12 @@ fn errors_are_told_in_the_same_words() {
     );
     let ours = own(&sandbox, &["run", "--attach", unknown]).run(b"");
     assert!(
-        ours.stderr.contains(error(&theirs).0),
+        ours.stderr.contains(service_error(&theirs).0),
         "{ours:?} {theirs:?}"
     );
     let theirs = aws(&sandbox, &format!("start-session --target {}", id(3)));
     let ours = own(&sandbox, &["start-session", "--target", &id(3)]).run(b"");
-    let (code, words) = error(&theirs);
+    let (code, words) = service_error(&theirs);
     for part in [code, words] {
         assert!(ours.stdout.contains(part), "{part:?} in {ours:?}");
     }
