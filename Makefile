@@ -42,7 +42,8 @@ $(OUT)/venv/.complete: tests/requirements.txt
 	touch $@
 
 test-tools:
-	packaging/debian-packages openssh-client openssh-server rsync busybox-static mksh ksh93u+m curl git iproute2 netcat-openbsd redis-tools tmux
+	packaging/debian-packages openssh-client openssh-server rsync busybox-static mksh ksh93u+m curl git iproute2 netcat-openbsd \
+	  redis-tools tmux
 
 # Fuzzing, a minute each target; FUZZ_SECONDS for more. Needs rustup's nightly.
 fuzz:
@@ -73,7 +74,8 @@ recording:
 
 PYTHON_CHECKS := $(OUT)/tools/python-checks/bin
 PYTHON_CONFIG := packaging/python/pyproject.toml
-PYTHON_SOURCES := packaging/python tests/python tests/readme packaging/packages packaging/tests packaging/bill.py packaging/size.py tests/runner
+PYTHON_SOURCES := packaging/python tests/python tests/readme packaging/packages packaging/tests packaging/bill.py packaging/size.py \
+  tests/runner
 
 # Formatting, lints and types of Python.
 check-python: venv

@@ -5,10 +5,9 @@ mod support;
 use std::time::Duration;
 
 use sandbox::{
-    AgentConfig, Document, Event, Failure, KmsConfig, KmsMisbehaviour, Sandbox, SessionConfig,
-    Started,
+    AgentConfig, Document, Failure, KmsConfig, KmsMisbehaviour, Sandbox, SessionConfig, Started,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Finished, Plugin};
 
 fn encrypted(kms: KmsConfig, document: Document) -> SessionConfig {
@@ -54,20 +53,13 @@ fn an_encrypted_session_with_and_without_a_challenge() {
         );
         assert_eq!(finished.code(), 0);
     }
-    let has_challenge = |event| match event {
-        Event::Api {
-            operation, request, ..
-        } if operation == "kms:GenerateDataKey" => {
-            let context = &request["EncryptionContext"];
-            Some(context.get("aws:ssm:RandomChallenge").is_some())
-        }
-        _ => None,
+    let has_challenge = |request: &Value| {
+        let context = &request["EncryptionContext"];
+        context.get("aws:ssm:RandomChallenge").is_some()
     };
-    let events = sandbox.events().into_iter();
-    assert_eq!(
-        events.filter_map(has_challenge).collect::<Vec<_>>(),
-        [true, true, false]
-    );
+    let requests = support::requests(&sandbox, "kms:GenerateDataKey");
+    let challenged: Vec<bool> = requests.iter().map(has_challenge).collect();
+    assert_eq!(challenged, [true, true, false]);
 }
 
 #[test]

@@ -142,14 +142,10 @@ fn no_credentials_no_region_and_a_profile_that_is_not_there() {
 fn a_file_that_cannot_be_read_and_an_endpoint_that_nobody_listens_on() {
     let sandbox = sandbox();
     let id = "i-00000000000000001";
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its address");
-    let url = format!("https://{nobody}");
+    let place = format!("127.0.0.1:{}", free_port());
+    let url = format!("https://{place}");
     let call = format!("ssm start-session --target {id}");
     let theirs = aws_at(&sandbox, &url, &call, |plugin| plugin);
-    let place = nobody.to_string();
     assert!(theirs.stderr.contains(&place), "{theirs:?}");
     let ours = plugin(&sandbox, &["--json"]).env("AWS_ENDPOINT_URL_SSM", url);
     expect(ours, 1, "ssm", "problem", &[&place]);

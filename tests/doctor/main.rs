@@ -9,10 +9,10 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    Config, Event, Failure, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Target, TargetState,
+    Config, Failure, ProxyBehaviour, ProxyConfig, ProxyKind, Sandbox, Target, TargetState,
 };
 use serde_json::Value;
-use support::{Finished, Io, Plugin};
+use support::{Finished, Io, Plugin, free_port, requests};
 
 fn sandbox_with(change: impl FnOnce(&mut Config)) -> Sandbox {
     let mut config = Config {
@@ -99,15 +99,7 @@ fn all_is_well() {
         json.stdout.lines().last(),
         Some(r#"{"event":"end","code":0}"#)
     );
-    let is_end = |event: &Event| matches!(event, Event::Api { operation, .. } if operation == "ssm:TerminateSession");
-    assert_eq!(
-        sandbox
-            .events()
-            .iter()
-            .filter(|event| is_end(event))
-            .count(),
-        1
-    );
+    assert_eq!(requests(&sandbox, "ssm:TerminateSession").len(), 1);
 
     let text = plugin(&sandbox, &[]).spawn().finish();
     assert_eq!(text.code(), 0, "{text:?}");
@@ -204,10 +196,7 @@ fn proxies_that_refuse_or_are_not_there() {
             ..ProxyConfig::new(ProxyKind::Connect)
         })
         .unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = ([127, 0, 0, 1], free_port()).into();
     for (address, texts) in [
         (proxy, &["403", "allow CONNECT to ssmmessages.example:443"]),
         (nobody, &["refused the connection", "NO_PROXY"]),
@@ -294,12 +283,8 @@ fn a_port_that_never_answers() {
 #[test]
 fn a_port_that_nobody_listens_on() {
     let sandbox = sandbox();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let plugin =
-        plugin(&sandbox, &["--json"]).env("AWS_ENDPOINT_URL_SSM", format!("https://{nobody}"));
+    let url = format!("https://127.0.0.1:{}", free_port());
+    let plugin = plugin(&sandbox, &["--json"]).env("AWS_ENDPOINT_URL_SSM", url);
     expect(
         plugin,
         1,

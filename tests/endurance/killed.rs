@@ -173,7 +173,7 @@ fn p45_a_break_while_descriptors_are_used_up_is_survived() {
     assert_eq!(exit_code(plugin.wait()), 0);
 }
 
-/// The disk of the log has 4 KiB, where this user may mount one; elsewhere it is full from the beginning.
+/// The disk of the log has room for another KiB, where this user may mount one; elsewhere it is full from the beginning.
 #[test]
 fn a_disk_that_fills_up_under_the_log_stops_nothing() {
     let sandbox = sandbox();
@@ -186,13 +186,13 @@ fn a_disk_that_fills_up_under_the_log_stops_nothing() {
         .before(
             "if [ -z \"$SMALL\" ] && unshare -rm true 2>/dev/null; then export SMALL=yes; \
              exec unshare -rm /bin/sh -c 'mount -t tmpfs -o size=4k none \"$HOME\" && export SSM_PLUGIN_LOG_FILE=\"$HOME/log\" && \
-             exec \"$0\" \"$@\"' \"$0\" \"$@\"; fi; export SSM_PLUGIN_LOG_FILE=/dev/full",
+             head -c 3000 /dev/zero >\"$HOME/log\" && exec \"$0\" \"$@\"' \"$0\" \"$@\"; fi; export SSM_PLUGIN_LOG_FILE=/dev/full",
         )
         .spawn();
     plugin.stdout.wait_for("ready");
     let home = plugin.home().display();
     let log = format!("/proc/{}/root{home}/log", plugin.pid.as_raw_nonzero());
-    // Each break and resume is logged.
+    // Each break and resume is logged: the first ones still fit.
     for number in 2..5 {
         started.session.end_connection(Ending::bye());
         assert!(started.session.wait_for_connection(number, TIMEOUT));

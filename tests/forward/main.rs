@@ -23,7 +23,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use sandbox::{AgentConfig, Config, Event, Sandbox, SessionConfig};
+use sandbox::{AgentConfig, Config, Sandbox, SessionConfig};
 use serde_json::Value;
 
 use support::{Plugin, Running};
@@ -103,16 +103,7 @@ fn starts(sandbox: &Sandbox) -> usize {
 
 /// What it was called with.
 fn start_requests(sandbox: &Sandbox) -> Vec<Value> {
-    let requests = sandbox
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Api {
-                operation, request, ..
-            } if operation == "ssm:StartSession" => Some(request),
-            _ => None,
-        });
-    requests.collect()
+    support::requests(sandbox, "ssm:StartSession")
 }
 
 /// Waits until the connection is reset or ended by the other side.

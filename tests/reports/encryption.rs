@@ -1,9 +1,9 @@
 //! Encrypted sessions of callers that name no target (P106).
 
-use sandbox::{Check, Config, Document, Event, Failure, KmsConfig, Sandbox, SessionConfig};
+use sandbox::{Check, Config, Document, Failure, KmsConfig, Sandbox, SessionConfig};
 use serde_json::{Value, json};
 
-use crate::support::{Plugin, strict_sandbox};
+use crate::support::{Plugin, requests, strict_sandbox};
 
 /// The original's text for a caller with three arguments.
 const REFUSAL: &str = "Installed version of CLI does not support Session Manager encryption feature. Please upgrade to the latest version of \
@@ -35,13 +35,7 @@ fn encrypted(sandbox: &Sandbox, count: usize, request: &str) -> (String, Plugin)
 
 /// What DescribeSessions was asked for.
 fn described(sandbox: &Sandbox) -> Vec<Value> {
-    let request = |event| match event {
-        Event::Api {
-            operation, request, ..
-        } if operation == "ssm:DescribeSessions" => Some(request),
-        _ => None,
-    };
-    sandbox.events().into_iter().filter_map(request).collect()
+    requests(sandbox, "ssm:DescribeSessions")
 }
 
 #[test]

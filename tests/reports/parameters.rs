@@ -3,13 +3,13 @@
 use std::fs;
 
 use fastrand::Rng;
-use sandbox::{Config, Event, Sandbox};
+use sandbox::{Config, Sandbox};
 use serde_json::{Value, json};
 use session_manager_plugin::cli::parse_parameters;
 use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
-use crate::support::{Io, Plugin, aws_cli};
+use crate::support::{Io, Plugin, aws_cli, requests};
 
 /// The AWS CLI's own steps: a file, JSON or shorthand, lists where the model wants them, and what the model demands.
 const PARAMETERS: &str = r#"
@@ -410,16 +410,11 @@ fn the_built_program_sends_what_the_aws_cli_sends() {
             .run(b"");
         assert_eq!(theirs.code() == 0, is_good, "{parameters}: {theirs:?}");
     }
-    let requests: Vec<Value> = sandbox
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Api {
-                operation, request, ..
-            } if operation == "ssm:StartSession" => Some(request["Parameters"].clone()),
-            _ => None,
-        })
+    let requests = requests(&sandbox, "ssm:StartSession");
+    let sent: Vec<&Value> = requests
+        .iter()
+        .map(|request| &request["Parameters"])
         .collect();
     let expected = json!({"command": ["echo one, two"]});
-    assert_eq!(requests, vec![expected; 4]);
+    assert_eq!(sent, vec![&expected; 4]);
 }

@@ -7,7 +7,7 @@ mod usage;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use sandbox::{Config, Event, Failure, Platform, RunBehaviour, Sandbox, Target, TargetState};
+use sandbox::{Config, Failure, Platform, RunBehaviour, Sandbox, Target, TargetState};
 use serde_json::Value;
 use support::{Finished, Io, Plugin};
 
@@ -52,10 +52,7 @@ fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 /// How often an operation was called.
 fn calls(sandbox: &Sandbox, operation: &str) -> usize {
-    let name = format!("ssm:{operation}");
-    let is_it =
-        |event: &&Event| matches!(event, Event::Api { operation: other, .. } if *other == name);
-    sandbox.events().iter().filter(is_it).count()
+    support::requests(sandbox, &format!("ssm:{operation}")).len()
 }
 
 #[test]

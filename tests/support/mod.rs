@@ -27,8 +27,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    AgentConfig, Config, Document, Frame, Record, Sandbox, Sender, SessionConfig, Started,
+    AgentConfig, Config, Document, Event, Frame, Record, Sandbox, Sender, SessionConfig, Started,
 };
+
+use serde_json::Value;
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
@@ -46,6 +48,20 @@ pub fn sandbox() -> Sandbox {
 /// A sandbox that requires signatures of API calls and of the websocket's upgrade.
 pub fn strict_sandbox() -> Sandbox {
     Sandbox::start(Config::strict()).expect("a sandbox")
+}
+
+/// What the API was asked for by calls of an operation (`ssm:StartSession`), in order; refused calls are among them.
+pub fn requests(sandbox: &Sandbox, operation: &str) -> Vec<Value> {
+    let events = sandbox.events().into_iter();
+    let requests = events.filter_map(|event| match event {
+        Event::Api {
+            operation: called,
+            request,
+            ..
+        } if called == operation => Some(request),
+        _ => None,
+    });
+    requests.collect()
 }
 
 /// All input that the agent took, in one piece; needs [`Record::Payloads`].

@@ -7,7 +7,7 @@ use sandbox::{Failure, Target};
 use serde_json::Value;
 
 use super::*;
-use crate::support::exit_code;
+use crate::support::{exit_code, requests};
 
 fn lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
@@ -68,13 +68,7 @@ fn a_command_on_the_pty_of_a_container() {
         operations(&sandbox)[..3],
         ["ecs:ListTasks", "ecs:DescribeTasks", "ecs:ExecuteCommand"]
     );
-    let request = sandbox.events().into_iter().find_map(|event| match event {
-        Event::Api {
-            operation, request, ..
-        } if operation == "ecs:ExecuteCommand" => Some(request),
-        _ => None,
-    });
-    let request = request.expect("the call");
+    let request = &requests(&sandbox, "ecs:ExecuteCommand")[0];
     assert_eq!(request["container"], "log");
     assert_eq!(request["interactive"], true);
 }

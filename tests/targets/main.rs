@@ -14,6 +14,7 @@ mod names;
 mod ssh;
 
 use sandbox::{Config, Event, Sandbox, Target, TargetState, Task};
+use serde_json::Value;
 use support::{Io, Plugin};
 
 /// A sandbox that requires signatures, with these targets.
@@ -58,14 +59,9 @@ fn operations(sandbox: &Sandbox) -> Vec<String> {
 
 /// Where StartSession was called.
 fn started_on(sandbox: &Sandbox) -> Vec<String> {
-    let events = sandbox.events().into_iter();
-    let targets = events.filter_map(|event| match event {
-        Event::Api {
-            operation, request, ..
-        } if operation == "ssm:StartSession" => Some(request["Target"].as_str()?.to_owned()),
-        _ => None,
-    });
-    targets.collect()
+    let requests = support::requests(sandbox, "ssm:StartSession").into_iter();
+    let target = |request: Value| request["Target"].as_str().map(str::to_owned);
+    requests.filter_map(target).collect()
 }
 
 fn task(id: char, service: &str, containers: &[&str]) -> Task {

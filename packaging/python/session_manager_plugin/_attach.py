@@ -152,9 +152,9 @@ def attach(
 
     ``with attach(ssm.start_session(Target="i-…"), "eu-central-1") as session: session.stdin.write(b"uptime\\n")``
 
-    ``response`` needs SessionId, TokenValue and StreamUrl (ECS's ``execute_command`` has them in ``session``). ``target``: sessions that are
-    encrypted with KMS need it. ``profile`` and ``env`` should lead to the credentials that the session was started with: it is resumed and
-    ended with them.
+    ``response`` needs SessionId, TokenValue and StreamUrl (ECS's ``execute_command`` has them in ``session``). ``target``: sessions that
+    are encrypted with KMS need it. ``profile`` and ``env`` should lead to the credentials that the session was started with: it is resumed
+    and ended with them.
     """
     session = response.get("session")
     if isinstance(session, Mapping):

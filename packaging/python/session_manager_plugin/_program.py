@@ -69,7 +69,8 @@ def program_path(program: Optional[Path] = None) -> str:
     found = find_program()
     if found is None:
         raise ProgramNotFound(
-            f"there is no program {NAME}: install the package {DISTRIBUTION}, or name it by the argument `program` or the variable {VARIABLE}"
+            f"there is no program {NAME}: install the package {DISTRIBUTION}, "
+            f"or name it by the argument `program` or the variable {VARIABLE}"
         )
     return found
 
