@@ -14,7 +14,7 @@ use sandbox::{
     SessionConfig,
 };
 use serde_json::{Value, json};
-use support::{Finished, Io, Plugin};
+use support::{Finished, Io, Plugin, process_answer};
 
 /// A command whose connection breaks once, after some output.
 fn breaking() -> SessionConfig {
@@ -102,10 +102,6 @@ fn process_config(directory: &Path, script: &str) -> PathBuf {
     )
     .unwrap();
     path
-}
-
-fn process_answer(credentials: &Credentials) -> Value {
-    json!({"Version": 1, "AccessKeyId": credentials.access_key_id, "SecretAccessKey": credentials.secret_access_key})
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use sandbox::{Credentials, Document, Sandbox};
+use sandbox::{Document, Sandbox};
 
-use crate::support::{Finished, Io, Plugin, strict_sandbox};
+use crate::support::{Finished, Io, Plugin, process_answer, profile_keys, strict_sandbox};
 use crate::usage::watch;
 
 /// A call as the AWS CLI makes it.
@@ -76,14 +76,7 @@ fn p86_what_decides_nothing_may_be_any_bytes() {
 fn p86_other_programs_get_every_variable_as_it_is() {
     let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
-    let Credentials {
-        access_key_id,
-        secret_access_key,
-        ..
-    } = sandbox.credentials();
-    let answer = format!(
-        r#"{{"Version":1,"AccessKeyId":"{access_key_id}","SecretAccessKey":"{secret_access_key}"}}"#
-    );
+    let answer = process_answer(sandbox.credentials());
     fs::write(home.path().join("answer"), answer).unwrap();
     fs::write(
         home.path().join("config"),
@@ -108,14 +101,7 @@ fn p86_a_path_may_be_any_bytes() {
     let directory = home.path().join(OsStr::from_bytes(b"caf\xe9"));
     fs::create_dir(&directory).unwrap();
     fs::copy(sandbox.ca_file(), directory.join("ca.pem")).unwrap();
-    let Credentials {
-        access_key_id,
-        secret_access_key,
-        ..
-    } = sandbox.credentials();
-    let keys = format!(
-        "[default]\naws_access_key_id={access_key_id}\naws_secret_access_key={secret_access_key}\n"
-    );
+    let keys = format!("[default]\n{}", profile_keys(sandbox.credentials()));
     fs::write(directory.join("credentials"), &keys).unwrap();
     fs::write(directory.join("config"), &keys).unwrap();
     let plugin = |name, file: &str| {

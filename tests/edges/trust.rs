@@ -5,9 +5,8 @@ use std::path::Path;
 
 use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use sandbox::{Config, Document, ProxyConfig, ProxyKind, Sandbox};
-use serde_json::json;
 
-use crate::support::{self, Io, Plugin};
+use crate::support::{self, Io, Plugin, process_answer};
 use crate::trust_support::{Authority, Gateway, Handshake, can_replace_roots, with_roots};
 
 /// A file of this directory.
@@ -161,20 +160,9 @@ fn p91_a_host_that_begins_with_a_dot_is_refused() {
 #[test]
 fn programs_that_are_called_get_the_environment_as_it_was() {
     let sandbox = Sandbox::start(Config::strict()).unwrap();
-    let variables = sandbox.environment();
-    let value = |wanted| {
-        let mut all = variables.iter();
-        let found = all.find(|(name, _)| *name == wanted);
-        found.map(|(_, value)| value.clone())
-    };
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("seen");
-    let printed = json!({
-        "Version": 1,
-        "AccessKeyId": value("AWS_ACCESS_KEY_ID"),
-        "SecretAccessKey": value("AWS_SECRET_ACCESS_KEY"),
-        "SessionToken": value("AWS_SESSION_TOKEN"),
-    });
+    let printed = process_answer(sandbox.credentials());
     let script = format!("env > {}\necho '{printed}'\n", seen.display());
     let process = write(directory.path(), "process.sh", &script);
     let config = write(

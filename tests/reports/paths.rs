@@ -2,14 +2,13 @@
 
 use std::fs;
 
-use sandbox::Credentials;
 use serde_json::{Value, json};
 use session_manager_plugin::internals::aws::{Api, ApiOptions, Configured};
 use session_manager_plugin::internals::network::Network;
 use session_manager_plugin::internals::settings::Environment;
 
 use crate::python;
-use crate::support::{Io, Plugin, strict_sandbox};
+use crate::support::{Io, Plugin, profile_keys, strict_sandbox};
 
 /// What botocore takes for the region, for each of these environments.
 const REGIONS: &str = r#"
@@ -119,20 +118,10 @@ fn region(environment: &Environment) -> Option<String> {
 fn p113_every_path_is_expanded() {
     let sandbox = strict_sandbox();
     let home = tempfile::tempdir().unwrap();
-    let Credentials {
-        access_key_id,
-        secret_access_key,
-        ..
-    } = sandbox.credentials();
     fs::create_dir(home.path().join("$NONE")).unwrap();
     fs::copy(sandbox.ca_file(), home.path().join("$NONE/ca.pem")).unwrap();
-    fs::write(
-        home.path().join("keys"),
-        format!(
-            "[p]\naws_access_key_id={access_key_id}\naws_secret_access_key={secret_access_key}\n"
-        ),
-    )
-    .unwrap();
+    let keys = format!("[p]\n{}", profile_keys(sandbox.credentials()));
+    fs::write(home.path().join("keys"), keys).unwrap();
     fs::write(
         home.path().join("config"),
         "[profile p]\nca_bundle=$WHERE/$NONE/ca.pem\nregion=eu-central-1\n",

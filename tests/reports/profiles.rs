@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use sandbox::{Credentials, Document, Sandbox};
+use sandbox::{Document, Sandbox};
 
-use crate::support::{Finished, Io, Plugin, strict_sandbox};
+use crate::support::{Finished, Io, Plugin, profile_keys, strict_sandbox};
 
 /// The ways in which a profile is named.
 const WAYS: [&str; 4] = [
@@ -130,16 +130,10 @@ fn p105_a_profile_that_is_in_no_file_is_the_reason_why_no_region_is_known() {
 #[test]
 fn p105_a_profile_without_credentials_hides_none_and_one_with_them_counts() {
     let sandbox = strict_sandbox();
-    let Credentials {
-        access_key_id,
-        secret_access_key,
-        ..
-    } = sandbox.credentials();
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
-    let text = format!(
-        "[default]\nregion=eu-central-1\n[profile full]\naws_access_key_id={access_key_id}\naws_secret_access_key={secret_access_key}\n"
-    );
+    let keys = profile_keys(sandbox.credentials());
+    let text = format!("[default]\nregion=eu-central-1\n[profile full]\n{keys}");
     fs::write(&config, text).unwrap();
     for way in ["argument 4", "--profile"] {
         let plugin = named(&sandbox, way, "default").env("AWS_CONFIG_FILE", &config);

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use sandbox::{Document, Sandbox};
 use serde_json::json;
 
-use crate::support::{Io, Plugin, Running, strict_sandbox};
+use crate::support::{Io, Plugin, Running, process_answer, strict_sandbox};
 
 fn exec(sandbox: &Sandbox) -> Plugin {
     Plugin::bare(["exec", "--target", "i-1", "--", "echo", "it works"])
@@ -109,9 +109,7 @@ fn p107_a_line_comes_once_and_only_where_it_takes_long() {
     let home = tempfile::tempdir().unwrap();
     let aws = home.path().join(".aws");
     fs::create_dir(&aws).unwrap();
-    let answer = json!({"Version": 1, "AccessKeyId": sandbox.credentials().access_key_id,
-                        "SecretAccessKey": sandbox.credentials().secret_access_key});
-    fs::write(aws.join("answer"), answer.to_string()).unwrap();
+    fs::write(aws.join("answer"), process_answer(sandbox.credentials())).unwrap();
     let run = |seconds: &str| {
         let process = format!("sh -c \"sleep {seconds}; cat ~/.aws/answer\"");
         fs::write(

@@ -27,10 +27,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    AgentConfig, Config, Document, Event, Frame, Record, Sandbox, Sender, SessionConfig, Started,
+    AgentConfig, Config, Credentials, Document, Event, Frame, Record, Sandbox, Sender,
+    SessionConfig, Started,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use output::Output;
 pub use plugin::{Io, Plugin};
@@ -48,6 +49,25 @@ pub fn sandbox() -> Sandbox {
 /// A sandbox that requires signatures of API calls and of the websocket's upgrade.
 pub fn strict_sandbox() -> Sandbox {
     Sandbox::start(Config::strict()).expect("a sandbox")
+}
+
+/// Keys as lines of a profile.
+pub fn profile_keys(keys: &Credentials) -> String {
+    format!(
+        "aws_access_key_id={}\naws_secret_access_key={}\n",
+        keys.access_key_id, keys.secret_access_key
+    )
+}
+
+/// Keys as a `credential_process` prints them.
+pub fn process_answer(keys: &Credentials) -> String {
+    json!({
+        "Version": 1,
+        "AccessKeyId": keys.access_key_id,
+        "SecretAccessKey": keys.secret_access_key,
+        "SessionToken": keys.session_token,
+    })
+    .to_string()
 }
 
 /// What the API was asked for by calls of an operation (`ssm:StartSession`), in order; refused calls are among them.

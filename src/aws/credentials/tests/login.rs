@@ -49,7 +49,8 @@ fn a_session_that_lasts_is_used() {
 #[test]
 fn one_that_has_expired_says_how_to_log_in() {
     let user = user();
-    let hint = "run `aws login --profile P` (its credentials last for 15 minutes; `aws configure export-credentials --profile P` renews them";
+    let hint = "run `aws login --profile P` (its credentials last for 15 minutes; \
+                `aws configure export-credentials --profile P` renews them";
     assert!(user.error(Some("P")).contains(hint));
     for bad in ["{}", "x", &token("2020-01-01T00:00:00Z"), &token("soon")] {
         user.write(FILE, bad);
@@ -65,8 +66,9 @@ fn the_aws_cli_renews_it() {
     user.program(
         "bin/aws",
         &format!(
-            "[ \"$*\" = 'configure export-credentials --format process --profile P' ] || exit 1; echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIANEW\", \"SecretAccessKey\": \"x\", \"SessionToken\": \"y\", \"Expiration\": \
-             \"{expires}\"}}'"
+            "[ \"$*\" = 'configure export-credentials --format process --profile P' ] || exit 1; \
+             echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIANEW\", \"SecretAccessKey\": \"x\", \"SessionToken\": \"y\", \
+             \"Expiration\": \"{expires}\"}}'"
         ),
     );
     let path = format!("{}:/usr/bin:/bin", user.path("bin").display());
