@@ -1,4 +1,5 @@
-//! The documentation's references: pitfalls, files, sections and options that it names exist, and pitfalls and options that exist are named.
+//! The documentation's references: pitfalls, files, sections and options that it names exist, and the pitfalls and options that exist are
+//! named.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The edges: other sides that are hostile or half broken, and what recovery makes of them (P65 to P103 of the pitfalls, and what belongs to
-//! them). Each test drives the built program against a gateway, an API, a proxy or a terminal that does the wrong thing.
+//! The edges: other sides that are hostile or half broken, and what recovery makes of them (P65 to P103 of the pitfalls, and what belongs
+//! to them). Each test drives the built program against a gateway, an API, a proxy or a terminal that does the wrong thing.
 
 #[path = "../port_support/mod.rs"]
 mod port_support;
