@@ -81,6 +81,15 @@ impl Refusal {
         }
     }
 
+    /// What it means when it comes from a source of credentials: only a refusal with a name is one (P67). Others come from somebody in
+    /// between, or from a source that is not ready.
+    pub(super) fn meaning_of_source(&self) -> Meaning {
+        match self.code.is_empty() {
+            true => Meaning::Temporary,
+            false => self.meaning(),
+        }
+    }
+
     /// Whether the same request may succeed a little later (the AWS SDKs' list).
     pub(super) fn is_temporary(&self) -> bool {
         self.status >= 500

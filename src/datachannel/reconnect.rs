@@ -324,15 +324,29 @@ impl SilentConnections {
 /// The tries of the very first connection. Nobody wants to wait for a prompt that may never come: only what the service itself calls
 /// trouble is tried again, a few times.
 #[derive(Debug, Default)]
-pub struct FirstTries(u32);
+pub struct FirstTries {
+    failed: u32,
+    /// The last answer, in words for the user.
+    answer: Option<String>,
+}
 
 impl FirstTries {
     /// A dial failed: how long to wait before the next, if there is one.
     pub fn failed(&mut self, failure: &Failure, is_excused: bool, chance: f64) -> Option<Duration> {
-        self.0 += 1;
+        self.failed += 1;
+        if failure.is_answer {
+            self.answer = Some(failure.reason.clone());
+        }
         let is_trouble = failure.is_answer && (failure.meaning == Meaning::Temporary || is_excused);
-        let gap = FIRST_GAPS.get(usize::try_from(self.0).ok()?)?;
-        (is_trouble && self.0 < FIRST_TRIES).then(|| gap.mul_f64(chance.clamp(0.0, 1.0)))
+        let gap = FIRST_GAPS.get(usize::try_from(self.failed).ok()?)?;
+        (is_trouble && self.failed < FIRST_TRIES).then(|| gap.mul_f64(chance.clamp(0.0, 1.0)))
+    }
+
+    /// Why there is no connection after this failure. One that the end of all tries cut off says less than an answer before it (P119).
+    pub fn reason(&self, failure: &Failure, is_cut_off: bool) -> String {
+        let answer = self.answer.as_ref();
+        let answer = answer.filter(|_| is_cut_off && !failure.is_answer);
+        answer.unwrap_or(&failure.reason).clone()
     }
 }
 

@@ -379,6 +379,17 @@ fn p70_an_idle_session_is_told_to_be_back_by_its_pongs() {
 }
 
 #[test]
+fn p119_the_reason_of_the_first_connection_is_the_last_answer_too() {
+    let mut tries = FirstTries::default();
+    assert!(tries.failed(&denied(), true, 0.0).is_some());
+    let answer = denied().reason;
+    assert_eq!(tries.reason(&denied(), false), answer);
+    assert_eq!(tries.failed(&unreachable(), true, 0.0), None);
+    assert_eq!(tries.reason(&unreachable(), true), answer);
+    assert_eq!(tries.reason(&unreachable(), false), unreachable().reason);
+}
+
+#[test]
 fn p119_the_reason_is_the_last_answer() {
     let now = Instant::now();
     let trouble = failure(Meaning::Temporary, "HTTP 500");

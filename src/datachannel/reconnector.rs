@@ -125,9 +125,11 @@ impl Reconnector {
                 Err(error) => error,
             };
             if !(dialled.has_new_clock && std::mem::take(&mut may_have_new_clock)) {
-                let wait = tries.failed(&error.failure(), is_excused, random::share());
+                let failure = error.failure();
+                let is_cut_off = limit.remaining().is_err();
+                let wait = tries.failed(&failure, is_excused, random::share());
                 if wait.is_none_or(|wait| limit.pause(wait).is_err()) {
-                    return Err(Error::Start(error.to_string()));
+                    return Err(Error::Start(tries.reason(&failure, is_cut_off)));
                 }
                 log::info!("{error}; trying again");
             }

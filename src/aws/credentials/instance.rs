@@ -39,8 +39,8 @@ pub(super) fn find(search: &CredentialSearch<'_>, sure: bool) -> Found {
         Ok(found) => Ok(Some(found)),
         Err(FetchError::Cancelled) => Err(CredentialsError::Cancelled),
         // It exists, and has trouble of its own.
-        Err(error @ FetchError::Refused(_)) if error.is_temporary() => {
-            Err(error.of("the instance's credentials"))
+        Err(FetchError::Refused(refusal)) if refusal.is_temporary() => {
+            Err(FetchError::Refused(refusal).of("the instance's credentials"))
         }
         Err(error) if !sure => {
             let reason = error.failure().map(|failure| failure.reason);

@@ -68,7 +68,7 @@ impl FetchError {
             Self::Cancelled => None,
             Self::Http(failure) => Some(failure),
             Self::Refused(refusal) => Some(Failure {
-                meaning: refusal.meaning(),
+                meaning: refusal.meaning_of_source(),
                 reason: refusal.to_string(),
                 is_answer: true,
             }),
@@ -80,7 +80,7 @@ impl FetchError {
         match self {
             Self::Cancelled => false,
             Self::Http(failure) => failure.meaning == Meaning::Temporary,
-            Self::Refused(refusal) => refusal.meaning() == Meaning::Temporary,
+            Self::Refused(refusal) => refusal.meaning_of_source() == Meaning::Temporary,
         }
     }
 }

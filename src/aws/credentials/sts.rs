@@ -249,7 +249,13 @@ fn call(
 ) -> Result<Credentials, CredentialsError> {
     let failed = |error: ApiError| match error.is_given_up() {
         true => CredentialsError::Cancelled,
-        false => CredentialsError::of(error.failure(), &format!("{whose} cannot be had")),
+        false => {
+            let mut failure = error.failure();
+            if let ApiError::Refused { refusal, .. } = &error {
+                failure.meaning = refusal.meaning_of_source();
+            }
+            CredentialsError::of(failure, &format!("{whose} cannot be had"))
+        }
     };
     let url = search
         .endpoints

@@ -99,6 +99,17 @@ fn p119_a_try_that_the_deadline_cuts_off_does_not_hide_the_answer_before_it() {
 }
 
 #[test]
+fn p67_a_refusal_without_a_name_is_trouble() {
+    for status in [302, 403, 404] {
+        let server = Server::fixed(status, "<html>not here</html>");
+        for (source, user) in users(&server) {
+            let (meaning, reason) = meaning(&user);
+            assert_eq!(meaning, Meaning::Temporary, "{source} {status}: {reason}");
+        }
+    }
+}
+
+#[test]
 fn p67_a_refusal_is_a_refusal() {
     let server = Server::fixed(403, r#"{"__type":"AccessDenied","message":"not you"}"#);
     for (source, user) in users(&server) {
