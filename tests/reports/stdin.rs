@@ -130,6 +130,29 @@ fn p118_data_that_comes_later_is_told_once() {
     assert_ran(&plugin.finish(), "a late end");
 }
 
+#[test]
+fn p118_start_session_tells_of_data_that_its_command_does_not_get() {
+    let sandbox = sandbox();
+    let start = |command: &str| {
+        let command = format!("command={command}");
+        Plugin::bare([
+            "start-session",
+            "--target",
+            "i-1",
+            "--document-name",
+            "AWS-StartNonInteractiveCommand",
+            "--parameters",
+            &command,
+        ])
+        .with_api(&sandbox)
+    };
+    let finished = start("sleep 0.5").run(b"data\n");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(finished.stderr.contains("data on stdin"), "{finished:?}");
+    let finished = start("true").run(b"");
+    assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""));
+}
+
 /// Callers by the contract give a pipe and whatever is in it, as ever.
 #[test]
 fn the_contract_knows_no_refusal() {

@@ -112,8 +112,11 @@ impl<'a> Shell<'a> {
         let unavailable = |error: std::io::Error| out_of_resources(&error);
         let mut mode = None;
         let mut source = match context.caller.command {
-            // It was looked at before the command was started; a pipe may bring something later.
-            Command::Exec if unread::look(Instant::now()) != UnreadInput::Nothing => {
+            // `exec` looked at it before the command was started, and a pipe may bring something later. What kind of session
+            // `start-session` starts is known only now.
+            Command::Exec | Command::StartSession
+                if unread::look(Instant::now()) != UnreadInput::Nothing =>
+            {
                 InputSource::Unread
             }
             _ => InputSource::Nothing,
@@ -261,9 +264,14 @@ impl<'a> Shell<'a> {
                 print::to_stderr(&text);
             }
             InputEvent::Escape(Escape::Terminate | Escape::Off) => {}
-            InputEvent::Unread => print::notice(
-                "data came on stdin after the command was started: exec does not read it, and the command does not get it",
-            ),
+            InputEvent::Unread => print::notice(match self.context.caller.command {
+                Command::Exec => {
+                    "data came on stdin after the command was started: exec does not read it, and the command does not get it"
+                }
+                _ => {
+                    "there is data on stdin: this kind of session does not read it, and the command does not get it"
+                }
+            }),
             InputEvent::Background => self.is_background = true,
         }
     }
