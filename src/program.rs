@@ -79,13 +79,14 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
 /// somebody's data.
 fn run_own(own: Own, environment: Environment, remarks: &Remarks) -> u8 {
     let is_json = own.is_json();
+    let redactor = Redactor::default();
     let code = Settings::from_environment(&environment)
-        .and_then(|settings| commands::run(own, settings, environment, remarks));
+        .and_then(|settings| commands::run(own, settings, environment, remarks, &redactor));
     match code {
         Ok(code) => code,
-        Err(error) if is_json => commands::failed_as_json(&error),
+        Err(error) if is_json => commands::failed_as_json(&error, &redactor),
         Err(error) => {
-            print::complaint(&error);
+            print::complaint(redactor.clean(&error.to_string()));
             error.exit_code()
         }
     }

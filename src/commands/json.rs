@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
 
@@ -20,17 +21,16 @@ pub(super) fn error(error: &Error, message: &str) -> Value {
 }
 
 /// Says why a command could not begin, and that this is its end. The exit code.
-pub(crate) fn failed(why: &Error) -> u8 {
+pub(crate) fn failed(why: &Error, redactor: &Redactor) -> u8 {
     let code = why.exit_code();
-    for object in [
-        error(why, &why.to_string()),
-        json!({ "event": "end", "code": code }),
-    ] {
+    let text = why.to_string();
+    let text = redactor.clean(&text);
+    for object in [error(why, &text), json!({ "event": "end", "code": code })] {
         print::to_stdout(&format!("{object}\n"));
     }
     // Somebody must be told.
     if print::stdout_error().is_some() {
-        print::complaint(why);
+        print::complaint(text);
     }
     code
 }

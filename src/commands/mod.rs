@@ -26,7 +26,7 @@ pub(crate) use json::failed as failed_as_json;
 use surroundings::Surroundings;
 pub(crate) use surroundings::{catch_signals, context};
 
-/// Runs one of our commands and returns the exit code.
+/// Runs one of our commands and returns the exit code. `redactor` learns the secrets on the way.
 ///
 /// # Errors
 /// What prevents its start.
@@ -35,15 +35,15 @@ pub(crate) fn run(
     settings: Settings,
     environment: Environment,
     remarks: &Remarks,
+    redactor: &Redactor,
 ) -> Result<u8, Error> {
     signals::unblock();
-    let redactor = Redactor::default();
-    logging::start(&settings, &redactor);
+    logging::start(&settings, redactor);
     let around = Surroundings {
         settings,
         environment,
         remarks: remarks.clone(),
-        redactor,
+        redactor: redactor.clone(),
     };
     match own {
         Own::Session(SessionCommand::Exec(exec)) if exec.stdin => exec::fed::run(&exec, &around),

@@ -8,7 +8,7 @@ use sandbox::{Document, SessionConfig};
 use serde_json::json;
 
 use crate::support::api::Script;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Answer, Gateway};
 use crate::support::{Finished, Plugin, sandbox};
 
 const SESSION_TOKEN: &str =
@@ -169,6 +169,53 @@ fn p89_what_a_gateway_repeats_is_hidden() {
     assert_eq!(finished.code(), 1, "{finished:?}");
     assert!(all.contains("1008 (hidden)"), "{all}");
     assert!(finished.stderr.contains("403"), "{finished:?}");
+}
+
+#[test]
+fn p89_what_an_agents_last_words_repeat_is_hidden_by_each_of_our_own_commands() {
+    const SECRET: &str = "secret/key/that/opens/nothing";
+    let gateway = Gateway::start(|dial| {
+        let mut peer = dial.accept()?;
+        peer.channel_closed(&format!("no {SECRET} token-of-own"))?;
+        peer.serve()
+    });
+    let mut response = gateway.response();
+    response["TokenValue"] = "token-of-own-session".into();
+    gateway
+        .api
+        .on("StartSession", move |_| Answer::Json(200, response.clone()));
+    let target = ["--target", "i-0123456789abcdef0"];
+    let commands: [&[&str]; 8] = [
+        &["start-session"],
+        &["exec", "--", "true"],
+        &["exec", "--json", "--", "true"],
+        &["exec", "-i", "--", "true"],
+        &["port-forward", "--once", "80"],
+        &["ssh-proxy", "--port", "22"],
+        &["cp", "/etc/hostname", "i-0123456789abcdef0:/nowhere/at/all"],
+        &[
+            "cp",
+            "--json",
+            "/etc/hostname",
+            "i-0123456789abcdef0:/nowhere/at/all",
+        ],
+    ];
+    for command in commands {
+        let mut arguments = vec![command[0]];
+        if command[0] != "cp" {
+            arguments.extend(target);
+        }
+        arguments.extend(&command[1..]);
+        let finished = gateway
+            .plugin()
+            .without("AWS_SSM_START_SESSION_RESPONSE")
+            .env("AWS_REGION", "eu-central-1")
+            .called_with(&arguments)
+            .run(b"");
+        let all = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(all.contains("no (hidden)"), "{command:?}: {finished:?}");
+        assert!(!all.contains(SECRET), "{command:?}: {finished:?}");
+    }
 }
 
 #[test]

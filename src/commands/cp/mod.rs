@@ -51,7 +51,7 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         transfer = transfer.reason(reason);
     }
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
-    let mut show = Show::new(cp, transfer.progress());
+    let mut show = Show::new(cp, transfer.progress(), around.redactor.clone());
     let (sender, events) = unbounded();
     let (alive, done) = bounded::<()>(0);
     let recursive = cp.recursive;

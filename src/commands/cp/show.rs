@@ -9,6 +9,7 @@ use serde_json::json;
 use super::copying::Event;
 use crate::cli::Cp;
 use crate::client::copy::CopyProgress;
+use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
 
@@ -20,16 +21,19 @@ pub(super) struct Show {
     is_json: bool,
     has_line: bool,
     progress: CopyProgress,
+    /// What went wrong is told in the words of others, too.
+    redactor: Redactor,
     /// When the first byte came, and how many bytes an earlier call had copied.
     since: Option<(Instant, u64)>,
 }
 
 impl Show {
-    pub(super) fn new(cp: &Cp, progress: CopyProgress) -> Self {
+    pub(super) fn new(cp: &Cp, progress: CopyProgress, redactor: Redactor) -> Self {
         Self {
             is_json: cp.json,
             has_line: !cp.json && !cp.quiet && isatty(rustix::stdio::stderr()),
             progress,
+            redactor,
             since: None,
         }
     }
@@ -73,6 +77,7 @@ impl Show {
 
     fn line(&self, path: &Path, message: &str) {
         let path = path.to_string_lossy();
+        let message = sanitise::text(&self.redactor.clean(message));
         if self.is_json {
             json_line(&json!({ "event": "error", "path": path, "message": message }));
         } else {

@@ -162,7 +162,7 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         Some(CommandOutcome::Over(Some(code)) | CommandOutcome::Told(code)) => code,
         Some(CommandOutcome::ReaderGone) => 0,
         Some(CommandOutcome::Failed(error)) => {
-            print::complaint(error);
+            print::complaint(around.redactor.clean(&error.to_string()));
             UNKNOWN_EXIT_CODE
         }
         Some(CommandOutcome::Over(None)) | None => {
