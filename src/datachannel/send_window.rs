@@ -28,6 +28,8 @@ const MAXIMUM_SPAN: usize = 16_384;
 /// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
+/// What may wait for the socket, bytes: another connection's bytes wait behind it, and more of it makes nothing faster.
+const MAXIMUM_UNSENT: usize = 256 * 1024;
 
 /// Numbers messages, keeps them until they are acknowledged, and decides when each is sent (again).
 #[derive(Debug, Default)]
@@ -106,12 +108,12 @@ impl SendWindow {
                 && self.unsent_fits(2))
     }
 
-    /// Whether what is not sent yet, so many times, is as little as it has to be while the other side takes little.
+    /// Whether what is not sent yet, so many times, is as little as it has to be.
     fn unsent_fits(&self, times: usize) -> bool {
         let mean = self.bytes / self.unacknowledged.max(1);
         let unsent = (self.messages.len() - self.sent) * mean + self.reserved.1;
         let bound = self.hold_ups.unsent_bound();
-        bound.is_none_or(|bound| unsent * times <= bound)
+        unsent * times <= bound.unwrap_or(MAXIMUM_UNSENT)
     }
 
     /// The number that the next message gets.
