@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::VERSION;
-use crate::aws::{Api, ApiOptions, Configured};
+use crate::aws::{Api, ApiOptions, CallerEndpoint, Configured};
 use crate::cli::{Call, Invocation, Own};
 use crate::client::{RawSession, SessionOpening};
 use crate::commands::{self, catch_signals, context};
@@ -187,7 +187,7 @@ fn api_of_call(
     let options = ApiOptions {
         region: Some(call.region.clone()),
         profile: call.profile.clone(),
-        endpoint: call.endpoint.clone(),
+        endpoint: call.endpoint.clone().map(CallerEndpoint::Argument),
         target: call.target.clone(),
         stream_host: stream_url.map(|url| url.service_host().to_owned()),
         remarks: remarks.clone(),

@@ -299,6 +299,7 @@ const NOT_EXPORTED: [(&str, &[&str]); 9] = [
             "Api",
             "ApiError",
             "ApiOptions",
+            "CallerEndpoint",
             "Configured",
             "ConnectError",
             "CredentialsError",

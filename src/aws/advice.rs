@@ -35,6 +35,7 @@ pub(super) fn of(service: &str, operation: &str, refusal: &Refusal) -> Option<St
         "ServiceNotFoundException" => {
             "is it in this cluster? `aws ecs list-services --cluster …` shows those that are there"
         }
+        "InvalidCommandId" => "was it sent in this account and region, and less than 30 days ago?",
         "EC2InstanceNotFoundException" => "is the instance in this account and region?",
         "EC2InstanceTypeInvalidException" | "EC2InstanceStateInvalidException" => {
             "EC2 Instance Connect takes keys for instances that are running"

@@ -52,8 +52,10 @@ pub(super) struct Endpoints {
     environment: Environment,
     /// The same of the profile, where no variable says anything.
     configured: Configured,
-    /// The caller's endpoint for SSM, where it is one.
-    ssm: Option<Uri>,
+    /// The endpoint of SSM that was asked for, as it was written.
+    asked: Option<String>,
+    /// Argument 6, where it is an endpoint of SSM.
+    argument: Option<Uri>,
     /// The suffix and the mode of the stream URL's host.
     stream: Option<StreamHost>,
     mode: Mode,
@@ -69,20 +71,36 @@ struct StreamHost {
     fips: bool,
 }
 
+/// An endpoint that whoever starts this program names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallerEndpoint {
+    /// By `--endpoint-url` or a setting of the library: it is that of Systems Manager, and goes before what variables say, as in the AWS
+    /// CLI. An empty one says nothing.
+    Asked(String),
+    /// By argument 6 of the contract, whatever it is the endpoint of: `AWS_ENDPOINT_URL_SSM` goes before it.
+    Argument(String),
+}
+
 impl Endpoints {
-    /// Takes in what the caller said: its endpoint (argument 6), the target, and the host that the service named for the stream.
+    /// Takes in what the caller said: its endpoint, the target, and the host that the service named for the stream.
     pub(super) fn new(
         environment: &Environment,
         configured: &Configured,
-        endpoint: Option<&str>,
+        endpoint: Option<&CallerEndpoint>,
         target: Option<&str>,
         stream_host: Option<&str>,
     ) -> Self {
+        let (asked, argument) = match endpoint {
+            Some(CallerEndpoint::Asked(url)) if !url.is_empty() => (Some(url.clone()), None),
+            Some(CallerEndpoint::Argument(url)) => (None, ssm_endpoint(url, target)),
+            _ => (None, None),
+        };
         let is_on = |variable, setting| configured.is_on(environment, variable, setting);
         Self {
             environment: environment.clone(),
             configured: configured.clone(),
-            ssm: endpoint.and_then(|endpoint| ssm_endpoint(endpoint, target)),
+            asked,
+            argument,
             stream: stream_host.and_then(StreamHost::parse),
             mode: Mode {
                 fips: is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
@@ -155,16 +173,19 @@ impl Endpoints {
             Some(parse_url(url).map_err(|why| Error::Start(format!("the URL in {place} {why}"))))
         };
         let from_variable = |name: &str| parse(self.environment.get(name), name);
-        let of_caller = || {
-            let url = self.ssm.as_ref().filter(|_| service == Service::Ssm)?;
-            Some(Ok(url.clone()))
-        };
+        let is_ssm = service == Service::Ssm;
+        // Without the URL in its text: it may hold a password.
+        let asked = self.asked.as_ref().filter(|_| is_ssm).map(|url| {
+            parse_url(url).map_err(|why| Error::Usage(format!("the URL in --endpoint-url {why}")))
+        });
+        let of_argument = || Some(Ok(self.argument.as_ref().filter(|_| is_ssm)?.clone()));
         let of_profile = || {
             let configured = self.configured.endpoint_url(service);
             parse(configured, "the profile's endpoint_url")
         };
-        from_variable(service.variable())
-            .or_else(of_caller)
+        asked
+            .or_else(|| from_variable(service.variable()))
+            .or_else(of_argument)
             .or_else(|| from_variable("AWS_ENDPOINT_URL"))
             .or_else(of_profile)
     }

@@ -8,10 +8,11 @@ fn url<const N: usize>(
     service: Service,
     region: &str,
 ) -> String {
+    let argument = endpoint.map(|url| CallerEndpoint::Argument(url.to_owned()));
     let endpoints = Endpoints::new(
         &Environment::from(variables),
         &Configured::default(),
-        endpoint,
+        argument.as_ref(),
         target,
         stream,
     );
@@ -177,6 +178,38 @@ fn p114_the_settings_count_and_so_does_the_stream() {
         with_fips(Service::Sso, "eu-west-1"),
         "https://portal.sso-fips.eu-west-1.amazonaws.com/"
     );
+}
+
+#[test]
+fn an_endpoint_that_was_asked_for_is_the_one_that_is_used() {
+    let asked = |url: &str| {
+        let variables = [("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:1")];
+        let endpoints = Endpoints::new(
+            &Environment::from(variables),
+            &Configured::default(),
+            Some(&CallerEndpoint::Asked(url.to_owned())),
+            Some("ecs:c_t_r"),
+            None,
+        );
+        let url = endpoints.url(Service::Ssm, "eu-west-1");
+        url.map_or_else(|error| error.to_string(), |url| url.to_string())
+    };
+    assert_eq!(
+        asked("http://ssm.ecs.example:9/"),
+        "http://ssm.ecs.example:9/"
+    );
+    assert_eq!(asked(""), "http://127.0.0.1:1/");
+    for wrong in [
+        "nope",
+        "ftp://x",
+        "http://x:99999",
+        "http://",
+        "http://u:secret@x",
+    ] {
+        let error = asked(wrong);
+        assert!(error.starts_with("the URL in --endpoint-url "), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 }
 
 #[test]

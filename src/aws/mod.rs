@@ -22,7 +22,7 @@ mod xml;
 pub use api::{Api, ApiOptions, DataKey, ResumedSession, StartRequest, StartedSession};
 pub use configured::Configured;
 #[doc(hidden)]
-pub use endpoint::standard_host;
+pub use endpoint::{CallerEndpoint, standard_host};
 pub use error::ApiError;
 #[doc(hidden)]
 pub use error::judge_answer;

@@ -50,7 +50,7 @@ pub use transfer::Transfer;
 // What our own commands need besides, so that they use nothing below this module.
 pub use crate::aws::api;
 pub use crate::aws::credentials::CredentialsError;
-pub use crate::aws::{Api, ApiError, ApiOptions, Configured, StartRequest};
+pub use crate::aws::{Api, ApiError, ApiOptions, CallerEndpoint, Configured, StartRequest};
 pub use crate::datachannel::{DataChannel, Urgency};
 pub use crate::network::{Cancel, ConnectError, Limit, Network, Probe, ProxySettings, Trust};
 pub(crate) use crate::session_api::TerminateSession;
@@ -138,7 +138,7 @@ impl Client {
         let options = ApiOptions {
             region,
             profile,
-            endpoint,
+            endpoint: endpoint.map(CallerEndpoint::Asked),
             target: None,
             stream_host: None,
             remarks: remarks.clone(),

@@ -118,3 +118,24 @@ fn a_call_by_the_contract_is_told_the_same() {
         "{finished:?}"
     );
 }
+
+#[test]
+fn the_endpoint_that_was_asked_for_is_called_or_refused() {
+    let sandbox = sandbox(three());
+    for wrong in ["ssm.example.com", "ftp://x", "http://127.0.0.1:99999"] {
+        for command in [&["list"][..], &["exec", "--target", "web-1", "--", "true"]] {
+            let arguments = [&command[..1], &["--endpoint-url", wrong], &command[1..]].concat();
+            let finished = own(&sandbox, &arguments).run(b"");
+            assert_eq!(finished.code(), 2, "{arguments:?} {finished:?}");
+            assert!(
+                finished.stderr.contains("--endpoint-url"),
+                "{arguments:?} {finished:?}"
+            );
+        }
+    }
+    assert!(operations(&sandbox).is_empty(), "AWS's own was called");
+    let finished = own(&sandbox, &["list", "--endpoint-url", &sandbox.api_url()])
+        .env("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:1")
+        .run(b"");
+    assert_eq!(finished.code(), 0, "{finished:?}");
+}

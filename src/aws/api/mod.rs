@@ -30,7 +30,7 @@ use super::call::{ATTEMPTS, ApiCall, ApiCaller, FORM, form_body, sign_upgrade};
 use super::clock::Clock;
 use super::configured::Configured;
 use super::credentials::{Chain, Credentials, CredentialsError};
-use super::endpoint::Endpoints;
+use super::endpoint::{CallerEndpoint, Endpoints};
 use super::error::ApiError;
 use super::exchange::Answer;
 use super::service::Service;
@@ -52,8 +52,8 @@ pub struct ApiOptions {
     pub region: Option<String>,
     /// The profile that the caller named: no other's credentials are used then.
     pub profile: Option<String>,
-    /// The caller's endpoint (argument 6, `--endpoint-url`), whatever it is the endpoint of.
-    pub endpoint: Option<String>,
+    /// The endpoint that the caller names.
+    pub endpoint: Option<CallerEndpoint>,
     /// The node or task.
     pub target: Option<String>,
     /// The host that the service named for the stream (never one that the user put in its place).
@@ -90,7 +90,7 @@ impl Api {
         let endpoints = Endpoints::new(
             environment,
             configured,
-            options.endpoint.as_deref(),
+            options.endpoint.as_ref(),
             options.target.as_deref(),
             options.stream_host.as_deref(),
         );

@@ -70,7 +70,11 @@ pub(super) fn examine(
     let options = ApiOptions {
         region: doctor.account.region.clone(),
         profile: doctor.account.profile.clone(),
-        endpoint: doctor.account.endpoint_url.clone(),
+        endpoint: doctor
+            .account
+            .endpoint_url
+            .clone()
+            .map(crate::client::CallerEndpoint::Asked),
         target: None,
         stream_host: None,
         remarks: crate::remarks::Remarks::default(),
