@@ -59,7 +59,10 @@ fn block(config: &SshConfig, program: &str) -> Result<String, Error> {
         line("a pattern", &patterns)?
     );
     if let Some(user) = &config.push.user {
-        let _ = writeln!(block, "    User {}", line("--user", user)?);
+        let user = line("--user", user)?;
+        // Words are separated by spaces.
+        let quote = if user.contains(' ') { "\"" } else { "" };
+        let _ = writeln!(block, "    User {quote}{user}{quote}");
     }
     if let Some(identity) = identity {
         let _ = writeln!(
@@ -75,7 +78,7 @@ fn block(config: &SshConfig, program: &str) -> Result<String, Error> {
 /// A value on a line of its own.
 fn line<'a>(what: &str, value: &'a str) -> Result<&'a str, Error> {
     let is_bad = value.contains(['"', '#']) || value.chars().any(char::is_control);
-    if is_bad {
+    if is_bad || value.trim().is_empty() {
         return Err(Error::Usage(format!(
             "{what} cannot stand in ~/.ssh/config"
         )));
@@ -132,6 +135,22 @@ mod tests {
              Host web-* db-*\n    User admin\n    IdentityFile \"/k/id\"\n    ProxyCommand '/opt/100%%/plugin' ssh-proxy \
              --target '%h' --port %p --profile 'two words' --push-key=/k/id.pub --user '%r'\n"
         );
-        assert!(block(&config(&["a\nb"], Account::default()), "/p").is_err());
+        for bad in ["a\nb", "", " "] {
+            assert!(
+                block(&config(&[bad], Account::default()), "/p").is_err(),
+                "{bad:?}"
+            );
+        }
+        let with_user = |user: &str| {
+            let mut config = config(&[], Account::default());
+            config.push.user = Some(user.to_owned());
+            block(&config, "/p")
+        };
+        assert!(
+            with_user("two words")
+                .expect("good")
+                .contains("    User \"two words\"\n")
+        );
+        assert!(with_user("").is_err());
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn draw(text: &str) {
     let _ = write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);
 }
 
-/// Writes what its reader takes within this time.
+/// Writes what its reader takes within this time; whether that was all of it.
 ///
 /// # Errors
 /// When it cannot be written at all, as on a full disk. A reader that is gone, or slow, is no error.
@@ -26,30 +26,30 @@ pub(super) fn write(
     descriptor: BorrowedFd<'_>,
     mut bytes: &[u8],
     timeout: Duration,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let deadline = Instant::now() + timeout;
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = timespec(left);
         let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
         match poll(&mut polled, Some(&timeout)) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(false),
         }
         if !polled[0].revents().contains(PollFlags::OUT) {
             if polled[0].revents().is_empty() && !left.is_zero() {
                 continue;
             }
-            return Ok(());
+            return Ok(false);
         }
         match rustix::io::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR | Errno::AGAIN) => {}
             // EIO: the terminal is gone.
-            Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => return Ok(()),
+            Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -14,12 +14,18 @@ static STDOUT_ERROR: AtomicI32 = AtomicI32::new(0);
 
 /// Prints to stdout. Whether it could be written is told by [`stdout_error`].
 pub fn to_stdout(text: &str) {
+    to_stdout_within(text, WRITE_TIMEOUT);
+}
+
+/// The same for a reader that is waited for so long; whether it took all of it.
+pub fn to_stdout_within(text: &str, timeout: Duration) -> bool {
     let _hidden = status_line::hide();
-    if let Err(error) = write(rustix::stdio::stdout(), text.as_bytes(), WRITE_TIMEOUT) {
+    write(rustix::stdio::stdout(), text.as_bytes(), timeout).unwrap_or_else(|error| {
         let first = error.raw_os_error();
         // Only the first one says what is wrong.
         let _ = STDOUT_ERROR.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
-    }
+        false
+    })
 }
 
 /// Why something of what was printed to stdout could not be written, a full disk for one; in words for the user.

@@ -60,3 +60,24 @@ fn arguments_that_cannot_be_meant_are_usage() {
         .finish();
     assert!(with_variable.stdout.contains("here"), "{with_variable:?}");
 }
+
+#[test]
+fn a_program_is_told_that_no_node_is_meant() {
+    let sandbox = sandbox(vec![node(1)]);
+    let finished = run(&sandbox, &["--json", "--targets", "tag:No=x", "--", "true"]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let all = events(&finished);
+    let kinds: Vec<_> = all.iter().map(|event| &event["kind"]).collect();
+    assert!(kinds.contains(&&"no_target".into()), "{finished:?}");
+    assert_eq!(all.last().expect("an end")["event"], "end");
+}
+
+#[test]
+fn a_command_that_there_is_not_does_not_go_on() {
+    let sandbox = sandbox(vec![node(1)]);
+    let unknown = "00000000-0000-0000-0000-000000000000";
+    let finished = run(&sandbox, &["--attach", unknown]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(!finished.stderr.contains("may go on"), "{finished:?}");
+    assert!(finished.stderr.contains("this account"), "{finished:?}");
+}

@@ -178,3 +178,26 @@ fn the_command_of_a_forward_has_no_parent_by_number() {
         "{finished:?}"
     );
 }
+
+#[test]
+fn what_cannot_be_written_is_told_and_no_success() {
+    let sandbox = sandbox(three());
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["ssh-config"],
+        &["exec", "--json", "--target", "web-1", "--", "echo", "hi"],
+        &["run", "--target", "web-1", "--", "echo hi"],
+        &["run", "--json", "--target", "web-1", "--", "echo hi"],
+    ] {
+        let full = own(&sandbox, arguments).stdout(Io::File("/dev/full".into()));
+        let finished = full.run(b"");
+        assert_eq!(finished.code(), 1, "{arguments:?} {finished:?}");
+        assert!(
+            finished.stderr.contains("No space left"),
+            "{arguments:?} {finished:?}"
+        );
+    }
+}

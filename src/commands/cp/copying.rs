@@ -1,5 +1,6 @@
 //! Which file is copied to which path, by the rules of cp(1), and the result of each.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +13,9 @@ use crate::client::{ClientError, Copying, ErrorKind};
 
 /// What is said of a directory where a file was expected.
 const HOW_DIRECTORIES: &str = "(-r copies directories)";
+
+/// What is said of a destination that must be one.
+const NO_DIRECTORY: &str = "the destination is no directory";
 
 /// What happened to one path.
 pub(super) enum Event {
@@ -44,127 +48,146 @@ pub(super) fn run(
     recursive: bool,
     tell: &mut dyn FnMut(Event),
 ) -> Summary {
-    let mut teller = Teller { tell, failed: 0 };
+    let mut run = CopyRun {
+        copying,
+        recursive,
+        teller: Teller { tell, failed: 0 },
+    };
     let result = match order {
-        CpOrder::Down { from, to, .. } => match to {
-            Some(to) => down(copying, from, to, recursive, &mut teller),
-            None => {
-                let path = &from[0];
-                let result = copying.download_to(path, Stdout);
-                teller.file(path, result.map(|_| None))
-            }
-        },
-        CpOrder::Up { from, to, .. } => match from {
-            Some(from) => up(copying, from, to, recursive, &mut teller),
-            None => {
-                let path = Path::new("-");
-                match place(copying, path, to, false) {
-                    Ok(to) => {
-                        let result = copying.upload_from(rustix::stdio::stdin(), to);
-                        teller.file(path, result.map(Some))
-                    }
-                    Err(why) => teller.not_placed(path, why),
-                }
-            }
-        },
+        CpOrder::Down {
+            from, to: Some(to), ..
+        } => run.down(from, to),
+        CpOrder::Down { from, to: None, .. } => run.to_stdout(&from[0]),
+        CpOrder::Up {
+            from: Some(from),
+            to,
+            ..
+        } => run.up(from, to),
+        CpOrder::Up { from: None, to, .. } => run.from_stdin(to),
     };
     if result.is_break() {
         log::info!("copying was interrupted");
     }
     Summary {
-        failed: teller.failed,
+        failed: run.teller.failed,
     }
 }
 
-fn down(
-    copying: &mut Copying,
-    from: &[PathBuf],
-    to: &Path,
+/// Copies in sessions that they share.
+struct CopyRun<'a> {
+    copying: &'a mut Copying,
     recursive: bool,
-    teller: &mut Teller<'_>,
-) -> ControlFlow<()> {
-    let is_folder = to.is_dir();
-    if !is_folder && (from.len() > 1 || ends_with_slash(to)) {
-        teller.complain(to, "it is no directory".to_owned());
-        return ControlFlow::Continue(());
-    }
-    for path in from {
-        let to = match path.file_name() {
-            Some(name) if is_folder => to.join(name),
-            _ => to.to_owned(),
-        };
-        if recursive {
-            let result = copying.download_folder(path, &to, |entry| teller.entry(path, entry));
-            match result {
-                // Each entry was reported already.
-                Ok(_) => continue,
-                // No folder.
-                Err(error) if error.kind() == ErrorKind::FileNotFound => {}
-                Err(error) => {
-                    teller.failed(path, &error)?;
+    teller: Teller<'a>,
+}
+
+/// Broken off after an interruption.
+impl CopyRun<'_> {
+    fn down(&mut self, from: &[PathBuf], to: &Path) -> ControlFlow<()> {
+        let Self {
+            copying, teller, ..
+        } = self;
+        let is_folder = to.is_dir();
+        if !is_folder && (from.len() > 1 || ends_with_slash(to)) {
+            teller.complain(to, "it is no directory".to_owned());
+            return ControlFlow::Continue(());
+        }
+        for path in from {
+            let to = match path.file_name() {
+                Some(name) if is_folder => to.join(name),
+                // `.`, `..` and `/`.
+                None if !self.recursive => {
+                    teller.complain(path, format!("it is a directory {HOW_DIRECTORIES}"));
                     continue;
                 }
+                _ => to.to_owned(),
+            };
+            if self.recursive {
+                let result = copying.download_folder(path, &to, |entry| teller.entry(path, entry));
+                match result {
+                    // Each entry was reported already.
+                    Ok(_) => continue,
+                    // No folder.
+                    Err(error) if error.kind() == ErrorKind::FileNotFound => {}
+                    Err(error) => {
+                        teller.failed(path, &error)?;
+                        continue;
+                    }
+                }
             }
+            let result = copying.download(path, &to);
+            teller.file(path, result.map(Some))?;
         }
-        let result = copying.download(path, &to);
-        teller.file(path, result.map(Some))?;
+        ControlFlow::Continue(())
     }
-    ControlFlow::Continue(())
-}
 
-fn up(
-    copying: &mut Copying,
-    from: &[PathBuf],
-    to: &Path,
-    recursive: bool,
-    teller: &mut Teller<'_>,
-) -> ControlFlow<()> {
-    for path in from {
-        let is_folder = path.is_dir();
-        if is_folder && !recursive {
-            teller.complain(path, format!("it is a directory {HOW_DIRECTORIES}"));
-            continue;
-        }
-        if let Err(error) = path.metadata() {
-            teller.complain(path, error.to_string());
-            continue;
-        }
-        let to = match place(copying, path, to, from.len() > 1) {
-            Ok(to) => to,
-            Err(why) => {
-                teller.not_placed(path, why)?;
+    fn to_stdout(&mut self, from: &Path) -> ControlFlow<()> {
+        let result = self.copying.download_to(from, Stdout);
+        self.teller.file(from, result.map(|_| None))
+    }
+
+    fn up(&mut self, from: &[PathBuf], to: &Path) -> ControlFlow<()> {
+        for path in from {
+            let is_folder = path.is_dir();
+            if is_folder && !self.recursive {
+                let why = format!("it is a directory {HOW_DIRECTORIES}");
+                self.teller.complain(path, why);
                 continue;
             }
-        };
-        let result = if is_folder {
-            // Each entry is reported.
-            let told = copying.upload_folder(path, &to, |entry| teller.entry(path, entry));
-            told.map(|_| None)
-        } else {
-            copying.upload(path, &to).map(Some)
-        };
-        teller.file(path, result)?;
-    }
-    ControlFlow::Continue(())
-}
-
-/// The path on the target: inside the destination if that is a folder there, otherwise the destination itself.
-fn place(
-    copying: &mut Copying,
-    from: &Path,
-    to: &Path,
-    must_be_folder: bool,
-) -> Result<PathBuf, NotPlaced> {
-    match copying.kind(to).map_err(NotPlaced::Unknown)? {
-        RemoteKind::Folder => match from.file_name() {
-            Some(name) if from != Path::new("-") => Ok(to.join(name)),
-            None => Ok(to.to_owned()),
-            Some(_) => Err(NotPlaced::Unfit("the destination is a directory")),
-        },
-        _ if must_be_folder || ends_with_slash(to) => {
-            Err(NotPlaced::Unfit("the destination is no directory"))
+            if let Err(error) = path.metadata() {
+                self.teller.complain(path, error.to_string());
+                continue;
+            }
+            let to = match self.place(path.file_name(), to, from.len() > 1) {
+                Ok(to) => to,
+                Err(why) => {
+                    self.teller.not_placed(path, why)?;
+                    continue;
+                }
+            };
+            let Self {
+                copying, teller, ..
+            } = self;
+            let result = if is_folder {
+                // Each entry is reported.
+                let told = copying.upload_folder(path, &to, |entry| teller.entry(path, entry));
+                told.map(|_| None)
+            } else {
+                copying.upload(path, &to).map(Some)
+            };
+            teller.file(path, result)?;
         }
-        _ => Ok(to.to_owned()),
+        ControlFlow::Continue(())
+    }
+
+    fn from_stdin(&mut self, to: &Path) -> ControlFlow<()> {
+        let stdin = Path::new("-");
+        let placed = match self.copying.kind(to) {
+            Ok(RemoteKind::Folder) => Err(NotPlaced::Unfit("the destination is a directory")),
+            Ok(_) if ends_with_slash(to) => Err(NotPlaced::Unfit(NO_DIRECTORY)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotPlaced::Unknown(error)),
+        };
+        match placed {
+            Ok(()) => {
+                let result = self.copying.upload_from(rustix::stdio::stdin(), to);
+                self.teller.file(stdin, result.map(Some))
+            }
+            Err(why) => self.teller.not_placed(stdin, why),
+        }
+    }
+
+    /// The path on the target: inside the destination if that is a folder there, otherwise the destination itself.
+    fn place(
+        &mut self,
+        name: Option<&OsStr>,
+        to: &Path,
+        must_be_folder: bool,
+    ) -> Result<PathBuf, NotPlaced> {
+        match self.copying.kind(to).map_err(NotPlaced::Unknown)? {
+            RemoteKind::Folder => Ok(name.map_or_else(|| to.to_owned(), |name| to.join(name))),
+            _ if must_be_folder || ends_with_slash(to) => Err(NotPlaced::Unfit(NO_DIRECTORY)),
+            _ => Ok(to.to_owned()),
+        }
     }
 }
 

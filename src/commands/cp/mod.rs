@@ -9,7 +9,7 @@ mod show;
 
 use std::thread;
 
-use crossbeam_channel::{after, bounded, never, select, unbounded};
+use crossbeam_channel::{after, bounded, never, select};
 
 use super::Surroundings;
 use super::interruption::Interruption;
@@ -21,6 +21,9 @@ use crate::session::out_of_resources;
 use crate::terminal::print;
 use copying::{Event, Summary};
 use show::Show;
+
+/// Events that wait to be shown: who reads slowly holds up the copy.
+const MOST_EVENTS: usize = 256;
 
 /// Runs `cp` and returns the exit code.
 ///
@@ -51,8 +54,8 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         transfer = transfer.reason(reason);
     }
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
-    let mut show = Show::new(cp, transfer.progress(), around.redactor.clone());
-    let (sender, events) = unbounded();
+    let mut show = Show::new(cp, transfer.progress(), &signals, around.redactor.clone());
+    let (sender, events) = bounded(MOST_EVENTS);
     let (alive, done) = bounded::<()>(0);
     let recursive = cp.recursive;
     let can_go_on = copying::can_go_on(&order);
@@ -80,10 +83,11 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
                 Err(_) => events = never(),
             },
             recv(done) -> _ => break copying.join().ok(),
-            recv(signals.incoming()) -> signal => if let Ok(signal) = signal
-                && interruption.handle(signal).is_break()
-            {
-                break None;
+            recv(signals.incoming()) -> signal => if let Ok(signal) = signal {
+                show.hurry();
+                if interruption.handle(signal).is_break() {
+                    break None;
+                }
             },
             recv(interruption.give_up()) -> _ => break None,
             recv(tick) -> _ => {
@@ -107,6 +111,5 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         (None, Some(Summary { failed: 0 })) => 0,
         _ => 1,
     };
-    show.end(code);
-    Ok(code)
+    Ok(show.end(code))
 }

@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 use rustix::termios::isatty;
 use serde_json::json;
 
+use super::super::output::PacedOutput;
 use super::copying::Event;
 use crate::cli::Cp;
 use crate::client::copy::CopyProgress;
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
+use crate::terminal::signals::Signals;
 
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows a copy on stdout and stderr.
 pub(super) struct Show {
-    is_json: bool,
+    /// For JSON.
+    stdout: Option<PacedOutput>,
     has_line: bool,
     progress: CopyProgress,
     /// What went wrong is told in the words of others, too.
@@ -28,9 +31,14 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(cp: &Cp, progress: CopyProgress, redactor: Redactor) -> Self {
+    pub(super) fn new(
+        cp: &Cp,
+        progress: CopyProgress,
+        signals: &Signals,
+        redactor: Redactor,
+    ) -> Self {
         Self {
-            is_json: cp.json,
+            stdout: cp.json.then(|| PacedOutput::stdout(signals)),
             has_line: !cp.json && !cp.quiet && isatty(rustix::stdio::stderr()),
             progress,
             redactor,
@@ -40,48 +48,48 @@ impl Show {
 
     /// How long until progress is to be shown, if it is.
     pub(super) fn interval(&self) -> Option<Duration> {
-        (self.is_json || self.has_line).then_some(PROGRESS_INTERVAL)
+        (self.stdout.is_some() || self.has_line).then_some(PROGRESS_INTERVAL)
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        if !self.is_json {
-            self.clear();
-        }
         match event {
             Event::File(path, copied) => {
-                if self.is_json {
-                    let mut object = json!({
-                        "event": "file",
-                        "path": path.to_string_lossy(),
-                        "bytes": copied.bytes,
-                    });
-                    if let Some(sha256) = copied.sha256 {
-                        object["sha256"] = sha256.into();
-                    }
-                    json_line(&object);
+                let mut object = json!({
+                    "event": "file",
+                    "path": path.to_string_lossy(),
+                    "bytes": copied.bytes,
+                });
+                if let Some(sha256) = copied.sha256 {
+                    object["sha256"] = sha256.into();
                 }
+                self.json(&object);
             }
             Event::Skipped(path) => {
                 let message = "it is neither a file nor a directory";
-                if self.is_json {
-                    json_line(
-                        &json!({ "event": "skipped", "path": path.to_string_lossy(), "message": message }),
-                    );
-                } else {
-                    self.line(&path, &format!("skipped: {message}"));
-                }
+                self.line("skipped", &path, message, &format!("skipped: {message}"));
             }
-            Event::Failed(path, why) => self.line(&path, &why),
+            Event::Failed(path, why) => self.line("error", &path, &why, &why),
         }
     }
 
-    fn line(&self, path: &Path, message: &str) {
+    /// An object for programs, or a line for people.
+    fn line(&mut self, event: &str, path: &Path, message: &str, for_people: &str) {
         let path = path.to_string_lossy();
-        let message = sanitise::text(&self.redactor.clean(message));
-        if self.is_json {
-            json_line(&json!({ "event": "error", "path": path, "message": message }));
+        if self.stdout.is_some() {
+            let message = sanitise::text(&self.redactor.clean(message));
+            self.json(&json!({ "event": event, "path": path, "message": message }));
         } else {
-            print::complaint(format!("{}: {message}", sanitise::line(&path)));
+            self.clear();
+            let for_people = self.redactor.clean(for_people);
+            print::complaint(format!("{}: {for_people}", sanitise::line(&path)));
+        }
+    }
+
+    /// Nothing without --json.
+    fn json(&mut self, object: &serde_json::Value) {
+        if let Some(stdout) = &mut self.stdout {
+            // Copying goes on without a reader.
+            let _ = stdout.write(&format!("{object}\n"));
         }
     }
 
@@ -91,9 +99,8 @@ impl Show {
             return;
         }
         let (since, before) = *self.since.get_or_insert((Instant::now(), carried));
-        if self.is_json {
-            json_line(&json!({ "event": "progress", "bytes": carried, "total": total }));
-        } else if self.has_line {
+        self.json(&json!({ "event": "progress", "bytes": carried, "total": total }));
+        if self.has_line {
             let rate = rate(carried.saturating_sub(before), since);
             let left = time_left(total.saturating_sub(carried), rate);
             let line = format!(
@@ -113,16 +120,20 @@ impl Show {
         }
     }
 
-    pub(super) fn end(&mut self, code: u8) {
-        self.clear();
-        if self.is_json {
-            json_line(&json!({ "event": "end", "code": code }));
+    /// A signal was handled.
+    pub(super) const fn hurry(&mut self) {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.hurry();
         }
     }
-}
 
-fn json_line(object: &serde_json::Value) {
-    print::to_stdout(&format!("{object}\n"));
+    /// Shows the end, and returns the exit code: no success where what a program was to read could not be written.
+    pub(super) fn end(&mut self, code: u8) -> u8 {
+        self.clear();
+        self.json(&json!({ "event": "end", "code": code }));
+        let has_failed = self.stdout.as_ref().is_some_and(PacedOutput::has_failed);
+        code.max(has_failed.into())
+    }
 }
 
 fn size(bytes: u64) -> String {

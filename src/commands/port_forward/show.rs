@@ -1,6 +1,6 @@
 //! What the user sees of forwards: a line when each is ready, notices, a status line on a terminal; or JSON.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use crate::terminal::{print, raw, status_line};
 /// Where the terminal does not know its width, in columns.
 const USUAL_WIDTH: usize = 80;
 
+/// How long an object waits for its reader.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Shows forwards on stdout and stderr.
 pub(super) struct ForwardShow {
     json: bool,
@@ -32,6 +35,8 @@ pub(super) struct ForwardShow {
     redactor: Redactor,
     /// Whether a status line is on the screen.
     status_stands: bool,
+    /// The last object was not taken by the reader of stdout.
+    is_unread: bool,
     last: (Instant, u64),
     reconnects: u64,
     is_over: bool,
@@ -61,6 +66,7 @@ impl ForwardShow {
             locals: Vec::new(),
             redactor: around.redactor.clone(),
             status_stands: false,
+            is_unread: false,
             last: (Instant::now(), 0),
             reconnects: 0,
             is_over: false,
@@ -79,7 +85,7 @@ impl ForwardShow {
         }
         if self.json {
             if let Some(object) = self.object(event) {
-                print_object(&object);
+                self.print(&object);
             }
             return;
         }
@@ -196,7 +202,7 @@ impl ForwardShow {
         self.clear_status();
         let message = self.redactor.clean(message);
         if self.json {
-            print_object(&json!({ "event": "error", "message": sanitise::text(&message) }));
+            self.print(&json!({ "event": "error", "message": sanitise::text(&message) }));
         } else {
             print::complaint(message);
         }
@@ -206,7 +212,8 @@ impl ForwardShow {
     pub(super) fn failed(&mut self, error: &Error) {
         if self.json {
             let message = error.to_string();
-            print_object(&error_object(error, &self.redactor.clean(&message)));
+            let object = error_object(error, &self.redactor.clean(&message));
+            self.print(&object);
         } else {
             self.error(&error.to_string());
         }
@@ -222,7 +229,7 @@ impl ForwardShow {
     pub(super) fn end(&mut self, code: u8) {
         self.clear_status();
         if self.json {
-            print_object(&json!({ "event": "end", "code": code }));
+            self.print(&json!({ "event": "end", "code": code }));
         }
     }
 
@@ -263,15 +270,21 @@ impl ForwardShow {
         }
     }
 
+    /// Forwards do not wait for who does not read: after a line that was not taken, the next are there only if there is room at once.
+    fn print(&mut self, object: &Value) {
+        let patience = if self.is_unread {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        self.is_unread = !print::to_stdout_within(&format!("{object}\n"), patience);
+    }
+
     fn clear_status(&mut self) {
         if std::mem::take(&mut self.status_stands) {
             print::to_stderr("\r\x1b[K");
         }
     }
-}
-
-fn print_object(object: &Value) {
-    print::to_stdout(&format!("{object}\n"));
 }
 
 /// The line for an event; none for events that need none.

@@ -123,7 +123,7 @@ fn trouble(error: &ApiError) -> Trouble {
                 "InvalidCommandId" | "InvocationDoesNotExist"
             ) =>
         {
-            Trouble::Unknown(error.to_string())
+            Trouble::Unknown(explain(error).to_string())
         }
         error if error.failure().meaning == Meaning::Temporary => {
             Trouble::Temporary(error.to_string())

@@ -25,6 +25,7 @@ use crossbeam_channel::{Receiver, after, at, bounded, never, select};
 use rustix::termios::isatty;
 
 use super::Surroundings;
+use super::output::Unwritten;
 use crate::cli::Run;
 use crate::cli::run::RunOrder;
 use crate::client::Client;
@@ -37,7 +38,7 @@ use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::unread::{self, UnreadInput};
 use call::{CallAnswer, Calls};
 use send::CommandPlan;
-use show::{RunShow, Unwritable};
+use show::RunShow;
 use watch::{RunWatch, WatchOptions, WatchStep};
 
 /// All look-ups and calls before the first node can begin, the search for credentials included.
@@ -120,14 +121,17 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
             Ok(code)
         }
         (Err(error), _) => {
-            come_back("the command may go on");
+            // Who has just come back knows how, and the command may be none.
+            if commands.options.is_new {
+                come_back("the command may go on");
+            }
             Err(error)
         }
     }
 }
 
 /// Sends what is planned. A command that cannot be sent does not end those before it; it is told at the end.
-fn send(client: &Client, plan: &CommandPlan, show: &mut RunShow<'_>) -> (Commands, Option<Error>) {
+fn send(client: &Client, plan: &CommandPlan, show: &mut RunShow) -> (Commands, Option<Error>) {
     let mut commands = Commands {
         ids: Vec::new(),
         options: WatchOptions {
@@ -157,7 +161,7 @@ fn send(client: &Client, plan: &CommandPlan, show: &mut RunShow<'_>) -> (Command
     (commands, None)
 }
 
-fn attach(ids: Vec<String>, show: &mut RunShow<'_>) -> (Commands, Option<Error>) {
+fn attach(ids: Vec<String>, show: &mut RunShow) -> (Commands, Option<Error>) {
     for id in &ids {
         let _ = show.command(id, None);
     }
@@ -173,7 +177,7 @@ fn follow(
     client: &Client,
     commands: &Commands,
     signals: &Signals,
-    show: &mut RunShow<'_>,
+    show: &mut RunShow,
     remarks: &Remarks,
 ) -> Result<RunOutcome, Error> {
     let lost = Error::Lost;
@@ -216,7 +220,7 @@ fn follow(
             recv(time) -> _ => {}
         }
         while let Some(ended) = watch.take_ended() {
-            if show.ended(&ended) == Err(Unwritable) {
+            if show.ended(&ended) == Err(Unwritten) {
                 let signal = signals.incoming().try_recv().ok();
                 return Ok(RunOutcome::Left(signal.map_or(1, code_of)));
             }
@@ -247,15 +251,15 @@ fn take(watch: &mut RunWatch, answer: CallAnswer, remarks: &Remarks) -> Result<(
     }
 }
 
-fn over(watch: &RunWatch, show: &mut RunShow<'_>) -> RunOutcome {
+fn over(watch: &RunWatch, show: &mut RunShow) -> RunOutcome {
     if let Some((count, details)) = watch.untold() {
         show.untold(count, &details);
-    } else if watch.counts().all == 0 && show.is_empty() {
-        print::complaint("no node is meant: see `session-manager-plugin list`");
+    } else if watch.counts().all == 0 && show.none_meant() == Err(Unwritten) {
+        return RunOutcome::Over(1);
     }
     match show.end() {
         Ok(code) => RunOutcome::Over(code),
-        Err(Unwritable) => RunOutcome::Over(1),
+        Err(Unwritten) => RunOutcome::Over(1),
     }
 }
 

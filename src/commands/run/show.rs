@@ -1,14 +1,9 @@
 //! What a user sees of a command on a fleet: each node's output, a line of progress, a table at the end; or JSON.
 
-use std::os::fd::BorrowedFd;
-use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::pipe::PIPE_BUF;
 use rustix::termios::{isatty, tcgetwinsize};
 use serde::Serialize;
 
+use super::super::output::{PacedOutput, Unwritten};
 use super::ended::EndedInvocation;
 use super::send::Left;
 use super::watch::Counts;
@@ -20,23 +15,16 @@ use crate::terminal::signals::Signals;
 /// Nodes that the table at the end lists when all went well, and the most that failed.
 const MOST_LISTED: usize = 50;
 const MOST_FAILED_LISTED: usize = 1000;
-/// How often it is looked whether a signal came while nobody reads stdout.
-const LOOK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 250_000_000,
-};
-
-/// The reader of stdout is gone, or a signal came while stdout was blocked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unwritable;
 
 /// Shows commands on stdout and stderr.
 #[derive(Debug)]
-pub(super) struct RunShow<'a> {
+pub(super) struct RunShow {
     json: bool,
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
-    signals: &'a Signals,
+    stdout: PacedOutput,
+    /// For the output of nodes and the table; notices do not wait.
+    stderr: PacedOutput,
     progress: String,
     rows: Vec<Row>,
     succeeded: u64,
@@ -53,13 +41,14 @@ struct Row {
     is_success: bool,
 }
 
-impl<'a> RunShow<'a> {
-    pub(super) fn new(json: bool, signals: &'a Signals) -> Self {
+impl RunShow {
+    pub(super) fn new(json: bool, signals: &Signals) -> Self {
         Self {
             json,
             stdout_is_terminal: isatty(rustix::stdio::stdout()),
             stderr_is_terminal: isatty(rustix::stdio::stderr()),
-            signals,
+            stdout: PacedOutput::stdout(signals),
+            stderr: PacedOutput::stderr(signals),
             progress: String::new(),
             rows: Vec::new(),
             succeeded: 0,
@@ -68,7 +57,7 @@ impl<'a> RunShow<'a> {
     }
 
     /// A command that was sent, or that is followed again.
-    pub(super) fn command(&mut self, id: &str, document: Option<&str>) -> Result<(), Unwritable> {
+    pub(super) fn command(&mut self, id: &str, document: Option<&str>) -> Result<(), Unwritten> {
         if self.json {
             return self.event(&RunEvent::Command {
                 command_id: id,
@@ -81,7 +70,7 @@ impl<'a> RunShow<'a> {
     }
 
     /// A node on which it has ended.
-    pub(super) fn ended(&mut self, ended: &EndedInvocation) -> Result<(), Unwritable> {
+    pub(super) fn ended(&mut self, ended: &EndedInvocation) -> Result<(), Unwritten> {
         self.clear_progress();
         self.count(Row {
             node: ended.node.clone(),
@@ -102,11 +91,10 @@ impl<'a> RunShow<'a> {
         };
         let name = Some(&ended.name).filter(|name| !name.is_empty());
         let name = name.map_or(String::new(), |name| format!(" ({name})"));
-        self.write(&format!("== {}{name}: {end}\n", ended.node))?;
-        self.write(&self.shown(&ended.stdout))?;
-        if !ended.stderr.is_empty() {
-            print::to_stderr(&self.shown(&ended.stderr));
-        }
+        self.stdout
+            .write(&format!("== {}{name}: {end}\n", ended.node))?;
+        self.stdout.write(&self.shown(&ended.stdout))?;
+        self.to_stderr(&self.shown(&ended.stderr));
         for (is_cut, what) in ended.is_cut.into_iter().zip(["stdout", "stderr"]) {
             if is_cut {
                 let place = if ended.places.is_empty() {
@@ -128,7 +116,7 @@ impl<'a> RunShow<'a> {
     }
 
     /// A node that gets no command.
-    pub(super) fn left(&mut self, left: &Left) -> Result<(), Unwritable> {
+    pub(super) fn left(&mut self, left: &Left) -> Result<(), Unwritten> {
         self.count(Row {
             node: left.node.clone(),
             name: left.name.clone(),
@@ -189,7 +177,7 @@ impl<'a> RunShow<'a> {
     }
 
     /// The table, and the numbers; the exit code.
-    pub(super) fn end(&mut self) -> Result<u8, Unwritable> {
+    pub(super) fn end(&mut self) -> Result<u8, Unwritten> {
         self.clear_progress();
         let code = u8::from(self.failed > 0 || self.succeeded == 0);
         let (succeeded, failed) = (self.succeeded, self.failed);
@@ -201,14 +189,26 @@ impl<'a> RunShow<'a> {
             })?;
             return Ok(code);
         }
-        print::to_stderr(&table(&self.rows));
-        print::to_stderr(&format!("{succeeded} succeeded, {failed} failed\n"));
+        let table = table(&self.rows);
+        self.to_stderr(&format!("{table}{succeeded} succeeded, {failed} failed\n"));
         Ok(code)
     }
 
-    /// Whether no node was shown.
-    pub(super) fn is_empty(&self) -> bool {
-        self.succeeded == 0 && self.failed == 0
+    /// The service means no node by what was asked for, if none was shown.
+    pub(super) fn none_meant(&mut self) -> Result<(), Unwritten> {
+        if self.succeeded + self.failed > 0 {
+            return Ok(());
+        }
+        let message = "no node is meant: see `session-manager-plugin list`";
+        if !self.json {
+            print::complaint(message);
+            return Ok(());
+        }
+        self.event(&RunEvent::Error {
+            kind: "no_target",
+            aws_code: None,
+            message,
+        })
     }
 
     fn count(&mut self, row: Row) {
@@ -241,37 +241,14 @@ impl<'a> RunShow<'a> {
         shown
     }
 
-    fn event(&self, event: &RunEvent<'_>) -> Result<(), Unwritable> {
-        let line = serde_json::to_string(event).map_err(|_| Unwritable)?;
-        self.write(&format!("{line}\n"))
+    fn event(&mut self, event: &RunEvent<'_>) -> Result<(), Unwritten> {
+        let line = serde_json::to_string(event).map_err(|_| Unwritten)?;
+        self.stdout.write(&format!("{line}\n"))
     }
 
-    /// Writes to stdout, however long its reader takes, but no longer than until a signal comes.
-    fn write(&self, text: &str) -> Result<(), Unwritable> {
-        let stdout: BorrowedFd<'_> = rustix::stdio::stdout();
-        let mut bytes = text.as_bytes();
-        while !bytes.is_empty() {
-            let mut polled = [PollFd::from_borrowed_fd(stdout, PollFlags::OUT)];
-            match poll(&mut polled, Some(&LOOK)) {
-                Ok(0) if !self.signals.incoming().is_empty() => return Err(Unwritable),
-                Ok(0) | Err(Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(_) => return Err(Unwritable),
-            }
-            match rustix::io::write(stdout, &bytes[..bytes.len().min(PIPE_BUF)]) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(Errno::INTR) => {}
-                // The descriptor is shared with another process, which made it non-blocking.
-                Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
-                Err(error) => {
-                    if error != Errno::PIPE {
-                        print::complaint(print::unwritable(error));
-                    }
-                    return Err(Unwritable);
-                }
-            }
-        }
-        Ok(())
+    fn to_stderr(&mut self, text: &str) {
+        // Who does not read it does not want it.
+        let _ = self.stderr.write(text);
     }
 }
 
