@@ -161,7 +161,20 @@ impl PortForward {
 fn port(digits: &str) -> Result<u16, String> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     let port = digits.parse().ok().filter(|_| is_plain);
-    port.ok_or_else(|| format!("{:?} is no port", crate::sanitise::line_within(digits, 100)))
+    port.ok_or_else(|| {
+        let is_udp = digits
+            .split('/')
+            .any(|part| part.eq_ignore_ascii_case("udp"));
+        let why = if is_udp {
+            ": Session Manager forwards TCP only"
+        } else {
+            ""
+        };
+        format!(
+            "{:?} is no port{why}",
+            crate::sanitise::line_within(digits, 100)
+        )
+    })
 }
 
 /// Any free one where nothing is said.

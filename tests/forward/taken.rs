@@ -51,3 +51,22 @@ fn the_same_ports_can_be_had_again_at_once() {
     assert_eq!(crate::only_port(&again), port);
     crate::try_echo(port).expect("an echo");
 }
+
+#[test]
+fn a_port_that_two_forwards_name_is_not_told_as_another_programs() {
+    let sandbox = fast_sandbox();
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("its address").port()
+    };
+    let finished = forward(&sandbox, &[format!("{port}:80"), format!("{port}:81")]).run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(
+        finished.stderr.contains("another forward") && !finished.stderr.contains("pid"),
+        "{finished:?}"
+    );
+    let finished = forward(&sandbox, &["53:53/udp"]).run(b"");
+    assert_eq!(finished.code(), 2, "{finished:?}");
+    assert!(finished.stderr.contains("TCP only"), "{finished:?}");
+    assert_eq!(starts(&sandbox), 0);
+}

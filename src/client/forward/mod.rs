@@ -161,13 +161,17 @@ fn cannot_bind(error: BindError) -> Error {
         BindError::Port(address, error) => {
             let (port, host) = (address.port(), address.ip());
             match error.kind() {
-                ErrorKind::AddrInUse => {
-                    let owner =
-                        owner::of_port(address).unwrap_or_else(|| "another program".to_owned());
-                    format!(
+                ErrorKind::AddrInUse => match owner::of_port(address) {
+                    Some(owner::PortOwner::Us) => format!(
+                        "port {port} on {host} is in use by this program already, for another forward: choose another local port"
+                    ),
+                    Some(owner::PortOwner::Other(owner)) => format!(
                         "port {port} on {host} is in use by {owner}: end that, or choose another local port"
-                    )
-                }
+                    ),
+                    None => format!(
+                        "port {port} on {host} is in use by another program: end that, or choose another local port"
+                    ),
+                },
                 ErrorKind::PermissionDenied => {
                     format!(
                         "port {port} may not be opened by this user ({error}): choose a local port from 1024 on"

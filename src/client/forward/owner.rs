@@ -12,8 +12,17 @@ const TIME: Duration = Duration::from_millis(500);
 /// The state of sockets that listen, in /proc/net/tcp.
 const LISTENS: &str = "0A";
 
-/// `postgres (pid 123)`; nothing where the system does not tell: another user's program, another network namespace, no /proc.
-pub(super) fn of_port(address: SocketAddr) -> Option<String> {
+/// Who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PortOwner {
+    /// This process.
+    Us,
+    /// `postgres (pid 123)`.
+    Other(String),
+}
+
+/// Who listens; nothing where the system does not tell: another user's program, another network namespace, no /proc.
+pub(super) fn of_port(address: SocketAddr) -> Option<PortOwner> {
     let deadline = Instant::now() + TIME;
     let inodes = inodes(address.port());
     if inodes.is_empty() {
@@ -31,8 +40,12 @@ pub(super) fn of_port(address: SocketAddr) -> Option<String> {
             continue;
         };
         if has_socket(&process.path(), &inodes) {
+            if pid.parse() == Ok(std::process::id()) {
+                return Some(PortOwner::Us);
+            }
             let command = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("{} (pid {pid})", sanitise::line(command.trim())));
+            let command = sanitise::line(command.trim());
+            return Some(PortOwner::Other(format!("{command} (pid {pid})")));
         }
     }
     None
