@@ -78,15 +78,24 @@ impl CopiedFolder {
         self.skipped == 0 && self.failed == 0
     }
 
-    fn count(&mut self, entry: &EntryOutcome) {
-        match entry {
-            EntryOutcome::File(_, copied) => {
-                self.files += 1;
-                self.bytes = self.bytes.saturating_add(copied.bytes);
+    /// Counts what a copy tells, and passes it on.
+    fn counted(
+        mut tell: impl FnMut(EntryOutcome),
+        copy: impl FnOnce(&mut dyn FnMut(EntryOutcome)) -> Result<(), CopyError>,
+    ) -> Result<Self, CopyError> {
+        let mut copied = Self::default();
+        copy(&mut |entry| {
+            match &entry {
+                EntryOutcome::File(_, file) => {
+                    copied.files += 1;
+                    copied.bytes = copied.bytes.saturating_add(file.bytes);
+                }
+                EntryOutcome::Skipped(_) => copied.skipped += 1,
+                EntryOutcome::Failed(..) => copied.failed += 1,
             }
-            EntryOutcome::Skipped(_) => self.skipped += 1,
-            EntryOutcome::Failed(..) => self.failed += 1,
-        }
+            tell(entry);
+        })?;
+        Ok(copied)
     }
 }
 
@@ -168,18 +177,14 @@ impl Copying {
         &mut self,
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
-        mut tell: impl FnMut(EntryOutcome),
+        tell: impl FnMut(EntryOutcome),
     ) -> Result<CopiedFolder, ClientError> {
         let (from, to) = (from.as_ref(), to.as_ref());
-        let mut copied = CopiedFolder::default();
-        let mut count = |entry| {
-            copied.count(&entry);
-            tell(entry);
-        };
-        let result = self
-            .copier
-            .upload(|uploader| uploader.folder(from, to, &mut count));
-        self.done(result).map(|()| copied)
+        let result = CopiedFolder::counted(tell, |tell| {
+            self.copier
+                .upload(|uploader| uploader.folder(from, to, tell))
+        });
+        self.done(result)
     }
 
     /// As [`Transfer::download`](crate::Transfer::download).
@@ -229,17 +234,13 @@ impl Copying {
         &mut self,
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
-        mut tell: impl FnMut(EntryOutcome),
+        tell: impl FnMut(EntryOutcome),
     ) -> Result<CopiedFolder, ClientError> {
-        let mut copied = CopiedFolder::default();
-        let mut count = |entry| {
-            copied.count(&entry);
-            tell(entry);
-        };
-        let result = self
-            .copier
-            .download_folder(from.as_ref(), to.as_ref(), &mut count);
-        self.done(result).map(|()| copied)
+        let result = CopiedFolder::counted(tell, |tell| {
+            self.copier
+                .download_folder(from.as_ref(), to.as_ref(), tell)
+        });
+        self.done(result)
     }
 
     /// What exists at a path of the target.

@@ -81,7 +81,7 @@ fn a_full_disk_over_there_is_told() {
 }
 
 /// A shell whose files cannot grow beyond a megabyte, and that survives the signal for it.
-fn limited_shell(ground: &Ground) -> String {
+pub(super) fn limited_shell(ground: &Ground) -> String {
     use std::os::unix::fs::PermissionsExt;
     let path = ground.here("limited");
     fs::write(

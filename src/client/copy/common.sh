@@ -15,6 +15,12 @@ elif command -v shasum >/dev/null 2>&1; then set -- sha256 $(shasum -a 256)
 else set -- cksum $(cksum); fi
 h="$1 $2"
 }
+first() { dd bs=65536 count=$(($1/65536)) 2>/dev/null; dd bs=1 count=$(($1%65536)) 2>/dev/null; }
+whole() {
+h=; digest <"$1"; facts "$1"
+if [ "${s%% *}" -gt "$2" ]; then h=$(first "$2" <"$1" | { digest; printf '%s' "$h"; }); fi
+printf '!hash %s\n' "$h"
+}
 blocks() {
 i=0
 while [ "$i" -lt "$2" ]; do

@@ -153,6 +153,7 @@ impl Opened {
             count: if is_fresh { LONGEST / BLOCK } else { 0 },
             hashes,
             whole: true,
+            size: None,
         };
         let mut remote =
             RemoteScript::start(&context.starter, Way::Out, script::down(from, asked))?;
@@ -237,9 +238,9 @@ impl Download<'_> {
         };
         let script = script::down(self.from, asked);
         let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
-        self.same(&mut remote)?;
-        self.receive(&mut remote, Some((ticket, range)))?;
-        self.same(&mut remote)
+        self.same(&mut remote, false)?;
+        let is_longer = self.receive(&mut remote, Some((ticket, range)))?;
+        self.same(&mut remote, is_longer)
     }
 
     /// Reads the rest of the first session's output.
@@ -248,69 +249,68 @@ impl Download<'_> {
         mut remote: RemoteScript,
         ticket: Option<(Ticket, Range)>,
     ) -> Result<Hash, CopyError> {
-        self.receive(&mut remote, ticket)?;
-        self.finish_hash(&mut remote)
+        let is_longer = self.receive(&mut remote, ticket)?;
+        self.finish_hash(&mut remote, is_longer)
     }
 
     /// The hash of the whole, in a session of its own.
     fn hash(&self) -> Result<Hash, CopyError> {
         let asked = Down {
             whole: true,
+            size: Some(self.facts.size),
             ..Down::default()
         };
         let script = script::down(self.from, asked);
         let mut remote = RemoteScript::start(&self.context.starter, Way::Out, script)?;
-        self.same(&mut remote)?;
-        self.receive(&mut remote, None)?;
-        self.finish_hash(&mut remote)
+        self.same(&mut remote, false)?;
+        let is_longer = self.receive(&mut remote, None)?;
+        self.finish_hash(&mut remote, is_longer)
     }
 
-    fn finish_hash(&self, remote: &mut RemoteScript) -> Result<Hash, CopyError> {
+    fn finish_hash(&self, remote: &mut RemoteScript, is_longer: bool) -> Result<Hash, CopyError> {
         let hash = whole(remote)?;
-        self.same(remote)?;
+        self.same(remote, is_longer)?;
         Ok(hash)
     }
 
-    /// The file is still the one that it was.
-    fn same(&self, remote: &mut RemoteScript) -> Result<(), CopyError> {
-        match facts(remote)? == self.facts {
-            true => Ok(()),
-            false => Err(CopyError::Changed),
-        }
+    /// The file is still the one that it was, or has grown. `is_longer`: more of it came than there was at first.
+    fn same(&self, remote: &mut RemoteScript, is_longer: bool) -> Result<(), CopyError> {
+        self.facts.allow(facts(remote)?, is_longer)
     }
 
-    /// A range, up to the word that says that it is done.
+    /// A range, up to the word that says that it is done. Whether more came: what the file has grown by.
     fn receive(
         &self,
         remote: &mut RemoteScript,
-        mut carried: Option<(Ticket, Range)>,
-    ) -> Result<(), CopyError> {
+        carried: Option<(Ticket, Range)>,
+    ) -> Result<bool, CopyError> {
         let mut writer = RangeWriter {
             file: &self.part.file,
             at: carried.map_or(0, |(_, range)| range.start),
             buffer: Vec::with_capacity(if carried.is_some() { WRITE + 4096 } else { 0 }),
             skips_zeros: self.is_fresh,
         };
+        let mut left = carried.map_or(0, |(_, range)| range.len());
+        let mut is_longer = false;
         loop {
             if self.has_failed() {
                 return Err(CopyError::Cancelled);
             }
             let is_done = match remote.next(SILENCE)? {
                 Reply::Data(data) => {
-                    writer.buffer.extend_from_slice(&data);
+                    let data = clip(&data, &mut left, &mut is_longer);
+                    writer.buffer.extend_from_slice(data);
                     false
                 }
                 Reply::Line(line) if line == "done" => true,
                 Reply::Line(_) => return Err(remote.garbled()),
             };
             let waiting = u64::try_from(writer.buffer.len()).unwrap_or(u64::MAX);
-            if (is_done && waiting > 0) || waiting >= WRITE as u64 {
-                let Some((ticket, _)) = carried else {
-                    return Err(CopyError::Changed);
-                };
-                // More than there was a moment ago: it grows. What cannot be written is the end of it anyway.
+            if let Some((ticket, _)) = carried
+                && ((is_done && waiting > 0) || waiting >= WRITE as u64)
+            {
                 let advanced = self.plan().advance(ticket, waiting);
-                advanced.map_err(|_| CopyError::Changed)?;
+                advanced.map_err(|_| remote.garbled())?;
                 writer.flush().map_err(|error| self.part.failed(&error))?;
                 self.context.progress.carry(waiting);
             }
@@ -318,16 +318,27 @@ impl Download<'_> {
                 break;
             }
         }
-        let Some((ticket, _)) = carried.take() else {
-            return Ok(());
+        let Some((ticket, _)) = carried else {
+            return Ok(is_longer);
         };
         let mut plan = self.plan();
         if !plan.is_carried(ticket) {
+            if plan.is_stuck(ticket) {
+                return Err(CopyError::Sizeless);
+            }
             return Err(CopyError::Broken("less came than there is".to_owned()));
         }
         plan.finish(ticket);
-        Ok(())
+        Ok(is_longer)
     }
+}
+
+/// What of this is still wanted. The rest is what the file has grown by.
+pub(super) fn clip<'a>(data: &'a [u8], left: &mut u64, is_longer: &mut bool) -> &'a [u8] {
+    let count = data.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= count as u64;
+    *is_longer |= count < data.len();
+    &data[..count]
 }
 
 /// Writes a range.
@@ -361,6 +372,8 @@ pub(super) fn stream(
     let mut known: Option<FileFacts> = None;
     let (mut sha256, mut cksum) = (Hasher::new(HashKind::Sha256), Hasher::new(HashKind::Cksum));
     let mut at = 0_u64;
+    // Where less came than there is, the last time.
+    let mut short = None;
     loop {
         let before = at;
         let first = at / BLOCK * BLOCK;
@@ -371,16 +384,18 @@ pub(super) fn stream(
                 count: LONGEST / BLOCK,
                 hashes: 0,
                 whole: is_last,
+                size: known.map(|facts| facts.size),
             };
             let mut remote =
                 RemoteScript::start(&context.starter, Way::Out, script::down(from, asked))?;
-            let facts = facts(&mut remote)?;
+            let found = facts(&mut remote)?;
             if known.is_none() {
-                context.progress.expect(facts.size);
+                context.progress.expect(found.size);
             }
-            if *known.get_or_insert(facts) != facts {
-                return Err(CopyError::Changed);
-            }
+            let before = *known.get_or_insert(found);
+            before.allow(found, false)?;
+            let end = before.size.min(first + LONGEST);
+            let (mut left, mut is_longer) = (end - first, false);
             // What was taken already of the block that the range begins with.
             let mut passed = usize::try_from(at - first).unwrap_or(0);
             loop {
@@ -389,6 +404,7 @@ pub(super) fn stream(
                     Reply::Line(line) if line == "done" => break,
                     Reply::Line(_) => return Err(remote.garbled()),
                 };
+                let data = clip(&data, &mut left, &mut is_longer);
                 let skip = passed.min(data.len());
                 passed -= skip;
                 let data = &data[skip..];
@@ -399,14 +415,18 @@ pub(super) fn stream(
                 at = at.saturating_add(count);
                 context.progress.carry(count);
             }
-            let end = facts.size.min(first + LONGEST);
-            if at > end {
-                return Err(CopyError::Changed);
-            }
             if at < end {
+                if short.replace(at) == Some(at) {
+                    return Err(CopyError::Sizeless);
+                }
                 return Err(CopyError::Broken("less came than there is".to_owned()));
             }
-            (end == facts.size).then(|| whole(&mut remote)).transpose()
+            if end < before.size {
+                return Ok(None);
+            }
+            let hash = whole(&mut remote)?;
+            before.allow(facts(&mut remote)?, is_longer)?;
+            Ok(Some(hash))
         };
         match { one }() {
             Ok(Some(theirs)) => {

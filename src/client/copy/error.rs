@@ -39,6 +39,11 @@ pub enum CopyError {
     /// The file changed while it was copied.
     #[error("it changed while it was copied")]
     Changed,
+    /// More can be read of it than there is by its size, or less.
+    #[error(
+        "its size is not what can be read of it, as with files in /proc and /sys: let cat read it into a pipe, and give - as the path"
+    )]
+    Sizeless,
     /// The two sides have different bytes, and the second try did not mend it.
     #[error("the hashes differ: what arrived is not what was sent")]
     Different,
@@ -99,7 +104,7 @@ impl From<CopyError> for ClientError {
             CopyError::Cancelled => ErrorKind::Cancelled,
             CopyError::Missing => ErrorKind::FileNotFound,
             CopyError::Directory => ErrorKind::IsDirectory,
-            CopyError::Special => ErrorKind::InvalidInput,
+            CopyError::Special | CopyError::Sizeless => ErrorKind::InvalidInput,
             CopyError::Denied => ErrorKind::FileDenied,
             CopyError::Tool(_) => ErrorKind::ToolMissing,
             CopyError::Changed | CopyError::Different => ErrorKind::FileDiffers,

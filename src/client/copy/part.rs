@@ -71,6 +71,17 @@ impl PartFile {
         CopyError::local(&self.path, error)
     }
 
+    /// The same of one that is not kept: a small file begins anew anyway.
+    pub(super) fn lost(&self, error: &io::Error) -> CopyError {
+        self.discard();
+        self.failed(error)
+    }
+
+    /// Removes it.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// It is whole: gives it its permissions, its time and its name.
     pub(super) fn finish(self, facts: FileFacts, preserve: bool) -> Result<(), CopyError> {
         self.complete(facts, preserve)?.rename()
@@ -103,10 +114,10 @@ impl PartFile {
         Ok(CompletePart { path, to })
     }
 
-    /// Removes it.
+    /// Removes it where there is nothing to go on from.
     pub(super) fn discard_if_empty(&self) {
         if self.length() == 0 {
-            let _ = fs::remove_file(&self.path);
+            self.discard();
         }
     }
 }

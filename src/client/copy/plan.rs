@@ -41,18 +41,36 @@ pub(super) enum Next {
     GiveUp,
 }
 
-#[derive(Debug)]
-struct Active {
+/// A range that is not finished.
+#[derive(Debug, Clone, Copy)]
+struct Open {
     /// What is still to be carried.
     left: Range,
-    has_progress: bool,
+    /// Where carrying it began, or how far it came the last time: before that there is no progress.
+    reached: u64,
+    /// How often in a row it came no further.
+    fruitless: u32,
+}
+
+impl Open {
+    const fn new(left: Range) -> Self {
+        Self {
+            left,
+            reached: left.start,
+            fruitless: 0,
+        }
+    }
+
+    const fn has_progress(&self) -> bool {
+        self.left.start > self.reached
+    }
 }
 
 /// The ranges of one file.
 #[derive(Debug)]
 pub(super) struct Plan {
-    waiting: VecDeque<Range>,
-    active: HashMap<Ticket, Active>,
+    waiting: VecDeque<Open>,
+    active: HashMap<Ticket, Open>,
     tickets: u64,
     /// In a row, without a byte in between.
     failures: u32,
@@ -86,7 +104,7 @@ impl Plan {
             })
         });
         Self {
-            waiting: cut.collect(),
+            waiting: cut.map(Open::new).collect(),
             active: HashMap::new(),
             tickets: 0,
             failures: 0,
@@ -96,9 +114,8 @@ impl Plan {
 
     /// Bytes that are not carried yet.
     pub(super) fn left(&self) -> u64 {
-        let active = self.active.values().map(|active| active.left.len());
-        let waiting = self.waiting.iter().map(|range| range.len());
-        active.chain(waiting).sum()
+        let open = self.active.values().chain(&self.waiting);
+        open.map(|open| open.left.len()).sum()
     }
 
     /// How many ranges are not being carried yet.
@@ -108,15 +125,11 @@ impl Plan {
 
     /// The next range to be carried.
     pub(super) fn take(&mut self) -> Option<(Ticket, Range)> {
-        let left = self.waiting.pop_front()?;
+        let open = self.waiting.pop_front()?;
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        let active = Active {
-            left,
-            has_progress: false,
-        };
-        self.active.insert(ticket, active);
-        Some((ticket, left))
+        self.active.insert(ticket, open);
+        Some((ticket, open.left))
     }
 
     /// So many further bytes of it are there.
@@ -126,7 +139,6 @@ impl Plan {
             return Err(TooMuch);
         }
         active.left.start += bytes;
-        active.has_progress |= bytes > 0;
         Ok(())
     }
 
@@ -135,6 +147,12 @@ impl Plan {
         self.active
             .get(&ticket)
             .is_none_or(|active| active.left.len() == 0)
+    }
+
+    /// Whether it came no further this time, and neither the time before.
+    pub(super) fn is_stuck(&self, ticket: Ticket) -> bool {
+        let open = self.active.get(&ticket);
+        open.is_some_and(|open| open.fruitless > 0 && !open.has_progress())
     }
 
     /// All of it is there; nothing happens if that is not so.
@@ -148,13 +166,19 @@ impl Plan {
 
     /// Carrying it has failed: what is left of it, from the last multiple of [`BLOCK`] on, can be taken again.
     pub(super) fn fail(&mut self, ticket: Ticket) -> Next {
-        let Some(Active { left, has_progress }) = self.active.remove(&ticket) else {
+        let Some(open) = self.active.remove(&ticket) else {
             return Next::After(Duration::ZERO);
         };
+        let has_progress = open.has_progress();
+        let left = open.left;
         if left.len() > 0 {
-            self.waiting.push_front(Range {
-                start: left.start / BLOCK * BLOCK,
-                end: left.end,
+            self.waiting.push_front(Open {
+                left: Range {
+                    start: left.start / BLOCK * BLOCK,
+                    end: left.end,
+                },
+                reached: left.start.max(open.reached),
+                fruitless: if has_progress { 0 } else { open.fruitless + 1 },
             });
         }
         self.failed(has_progress)

@@ -118,3 +118,26 @@ fn an_empty_file_has_no_ranges() {
     let mut plan = Plan::new(0, BLOCK, |_| false);
     assert!(plan.is_complete() && plan.take().is_none());
 }
+
+#[test]
+fn what_comes_no_further_twice_is_stuck_and_what_was_there_before_is_no_progress() {
+    let mut plan = Plan::new(3 * BLOCK, 3 * BLOCK, |_| false);
+    for (bytes, is_stuck) in [(100, false), (100, false), (100, true), (101, false)] {
+        let (ticket, range) = plan.take().expect("a range");
+        assert_eq!(range.start, 0);
+        plan.advance(ticket, bytes).expect("room");
+        assert_eq!(plan.is_stuck(ticket), is_stuck, "{bytes}");
+        plan.fail(ticket);
+    }
+    // Without an end it was tried again for ever.
+    let mut waits = 0;
+    loop {
+        let (ticket, _) = plan.take().expect("a range");
+        plan.advance(ticket, 101).expect("room");
+        match plan.fail(ticket) {
+            Next::After(_) => waits += 1,
+            Next::GiveUp => break,
+        }
+        assert!(waits < 20, "for ever");
+    }
+}

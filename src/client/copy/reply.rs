@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error::CopyError;
+
 /// The longest line, in bytes: two names of 4,096 bytes each as base64, and a little.
 const LONGEST_LINE: usize = 16 * 1024;
 
@@ -109,6 +111,19 @@ pub(super) struct FileFacts {
 }
 
 impl FileFacts {
+    /// Whether what was read of a file with these facts, up to its size, can be all of what it was, now that it has others. One that has
+    /// grown, as a log does, has what it had at its beginning, unless hashes say otherwise. `is_longer`: more could be read.
+    pub(super) fn allow(self, now: Self, is_longer: bool) -> Result<(), CopyError> {
+        if now.size > self.size {
+            return Ok(());
+        }
+        match now == self {
+            false => Err(CopyError::Changed),
+            true if is_longer => Err(CopyError::Sizeless),
+            true => Ok(()),
+        }
+    }
+
     /// Reads `SIZE MODE MODIFIED`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');

@@ -32,6 +32,8 @@ pub(super) struct Down {
     pub hashes: u64,
     /// Whether the hash of the whole is wanted, after all else.
     pub whole: bool,
+    /// How long the whole was when it was first looked at, if that was in another session: it may have grown since.
+    pub size: Option<u64>,
 }
 
 /// Prints facts, hashes, a range and the hash of the whole.
@@ -41,11 +43,13 @@ pub(super) fn down(path: &Path, asked: Down) -> String {
         count,
         hashes,
         whole,
+        size,
     } = asked;
+    let size = size.map_or(String::new(), |size| size.to_string());
     let whole = u8::from(whole);
     let path = name(path);
     command(&format!(
-        "{COMMON}p='{path}' o={from} k={count} b={hashes} w={whole}\n{DOWN}"
+        "{COMMON}p='{path}' o={from} k={count} b={hashes} w={whole} z={size}\n{DOWN}"
     ))
 }
 

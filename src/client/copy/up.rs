@@ -422,7 +422,7 @@ impl Upload<'_> {
             let frame = &mut frame[..left.min(FRAME)];
             let read = self.source.file.read_exact_at(frame, at);
             read.map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => CopyError::Changed,
+                io::ErrorKind::UnexpectedEof => self.source.shorter(),
                 _ => CopyError::local(self.source.path, &error),
             })?;
             remote.order(&format!("write {}", frame.len()))?;

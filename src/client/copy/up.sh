@@ -1,11 +1,14 @@
 home x
 umask 077
 exec 3>/dev/null
-r= v=0 g=
+r= v=0 g= f=
+l='
+'
 trap '' HUP
 unset TAR_OPTIONS
 bad() { [ -n "$r" ] || r=$*; }
-why() { printf '%s' "$1" | tr '\n' ' ' | cut -c1-300; }
+why() { printf '%s' "${1%%"$l"*}" | cut -c1-300; }
+drop() { if [ -n "$f" ]; then rm -f "$f" 2>/dev/null; fi; f=; }
 reply() { if [ -n "$r" ]; then printf '!no %s\n' "$r"; else printf '!yes\n'; fi; r=; }
 stamp() {
 case $2 in -) ;; *) touch -d "@$2" "$1" 2>/dev/null || touch -t "$(date -r "$2" +%Y%m%d%H%M.%S 2>/dev/null)" "$1" 2>/dev/null || bad time ;; esac
@@ -21,7 +24,7 @@ name "$x"
 if [ -d "$n" ]; then k=folder; elif [ -f "$n" ]; then k=file; elif [ -e "$n" ] || [ -L "$n" ]; then k=special; else k=none; fi
 printf '!kind %s\n' "$k" ;;
 open)
-r= v=0; name "$x"; p=$n
+drop; r= v=0; name "$x"; p=$n
 if [ -L "$p" ]; then t=$(readlink -f "$p" 2>/dev/null; echo x); t=${t%?x}; if [ -n "$t" ]; then p=$t; fi; fi
 q=$p.part
 if [ -d "$p" ]; then bad directory
@@ -30,7 +33,7 @@ elif [ -L "$q" ]; then bad special
 elif [ -e "$q" ] && [ ! -f "$q" ]; then bad special
 else
 if [ "$y" = fresh ]; then rm -f "$q" 2>/dev/null; fi
-if e=$( (: >>"$q") 2>&1); then exec 3<>"$q"; facts "$q"; v=${s%% *}
+if e=$( (: >>"$q") 2>&1); then exec 3<>"$q"; facts "$q"; v=${s%% *}; if [ "$y" = fresh ]; then f=$q; fi
 else bad open "$(why "$e")"; fi
 fi
 if [ -n "$r" ]; then printf '!no %s\n' "$r"; else printf '!size %s\n' "$v"; fi ;;
@@ -49,11 +52,12 @@ if [ "$y" != - ]; then chmod "$y" "$q" 2>/dev/null || bad mode; fi
 stamp "$q" "$z"
 e=$(mv -f "$q" "$p" 2>&1) || bad rename "$(why "$e")"
 else bad hash "$h"; fi
+elif [ -f "$q" ] && [ ! -L "$q" ] && [ ! -s "$q" ]; then rm -f "$q" 2>/dev/null
 fi
-reply ;;
+drop; reply ;;
 folder)
 r=; name "$x"
-if [ ! -d "$n" ]; then e=$(mkdir -m 755 "$n" 2>&1) || bad folder "$(why "$e")"; fi
+if [ ! -d "$n" ]; then e=$(mkdir -m "$y" "$n" 2>&1) || bad folder "$(why "$e")"; fi
 reply ;;
 mode)
 r=; name "$x"
@@ -78,9 +82,8 @@ case $y in keep) z=xpof ;; *) z=xpmof ;; esac
 rm -rf "$g" 2>/dev/null
 e=$( ( mkdir -m 700 "$g" && cd "$g" && tar "$z" - ) 2>&1 <"$q") || bad unpack "$(why "$e")"
 else bad hash "$h"; fi
-rm -f "$q" 2>/dev/null
 fi
-reply ;;
+drop; reply ;;
 into)
 name "$y"; p=$n i=0; set --
 if [ "$(stat -L -c %d "$p" 2>/dev/null)" = "$(stat -c %d "$g" 2>/dev/null)" ]; then
@@ -103,5 +106,6 @@ printf '!moved %s\n' "$i" ;;
 unpacked) rm -rf "$g" 2>/dev/null; g=; printf '!yes\n' ;;
 esac
 done
+drop
 if [ -n "$g" ]; then rm -rf "$g" 2>/dev/null; fi
 }

@@ -70,7 +70,7 @@ z=${s%% *}
 if [ "$z" -le 1048576 ]; then
 u=$((u+z))
 if [ "$z" -gt 0 ]; then dd if="$1" bs=65536 count=16 2>/dev/null | base64; echo; fi
-h=; digest <"$1"; printf '!hash %s\n' "$h"
+whole "$1" "$z"
 fi
 else shown "${1#./}"; printf '!special %s\n' "$n"; fi
 }

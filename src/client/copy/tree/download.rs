@@ -2,13 +2,12 @@
 //! large ones follow.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::{EntryOutcome, SMALL};
-use super::place::Root;
+use super::place::{Root, make_folder};
 use super::unpack::Batch;
 use crate::client::copy::context::{Copied, CopyContext};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
@@ -127,8 +126,7 @@ impl Receiver<'_> {
                     let (facts, _) = described(&remote, rest)?;
                     let to = self.root.0;
                     if !to.is_dir() {
-                        let made = fs::create_dir(to);
-                        made.map_err(|error| CopyError::local(to, &error))?;
+                        make_folder(to, facts).map_err(|error| CopyError::local(to, &error))?;
                     }
                     if self.done == 0 {
                         self.keep(PathBuf::new(), facts)?;
@@ -137,7 +135,7 @@ impl Receiver<'_> {
                 }
                 "folder" => {
                     let (facts, path) = described(&remote, rest)?;
-                    let made = self.root.folder(&path);
+                    let made = self.root.folder(&path, facts);
                     self.keep(path.clone(), facts)?;
                     made.err()
                         .map(|error| EntryOutcome::Failed(path, error.into()))
@@ -223,13 +221,13 @@ impl Receiver<'_> {
         path: PathBuf,
     ) -> Result<EntryOutcome, CopyError> {
         let mut bytes = Vec::new();
+        let (mut left, mut is_longer) = (facts.size, false);
         let line = loop {
             match remote.next(SILENCE)? {
-                Reply::Data(data) => bytes.extend_from_slice(&data),
+                Reply::Data(data) => {
+                    bytes.extend_from_slice(down::clip(&data, &mut left, &mut is_longer));
+                }
                 Reply::Line(line) => break line,
-            }
-            if bytes.len() as u64 > SMALL {
-                return Err(remote.garbled());
             }
         };
         let theirs = line.strip_prefix("hash ").and_then(Hash::parse);
@@ -259,7 +257,7 @@ impl Receiver<'_> {
     fn write(&self, path: &Path, bytes: &[u8], facts: FileFacts) -> Result<(), CopyError> {
         let part = self.root.part(path)?;
         let written = io::Write::write_all(&mut &part.file, bytes);
-        written.map_err(|error| part.failed(&error))?;
+        written.map_err(|error| part.lost(&error))?;
         part.finish(facts, self.context.options.preserve)
     }
 }

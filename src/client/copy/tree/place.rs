@@ -1,8 +1,8 @@
 //! The local side of a folder that is downloaded. What the far side names must not lead out of it.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -35,9 +35,9 @@ impl Root<'_> {
     }
 
     /// Makes a folder, if there is none.
-    pub(super) fn folder(&self, path: &Path) -> Result<(), CopyError> {
+    pub(super) fn folder(&self, path: &Path, facts: FileFacts) -> Result<(), CopyError> {
         let full = self.inside(path)?;
-        match fs::create_dir(&full) {
+        match make_folder(&full, facts) {
             Err(error) if !is_folder(&full) => Err(CopyError::local(&full, &error)),
             _ => Ok(()),
         }
@@ -89,6 +89,12 @@ impl Root<'_> {
         };
         keep().map_err(|error| CopyError::local(&path, &error))
     }
+}
+
+/// Makes a folder with the permissions that it has over there, less what the umask takes away, and those that filling it needs.
+pub(super) fn make_folder(path: &Path, facts: FileFacts) -> io::Result<()> {
+    let mode = facts.mode.unwrap_or(0o777) & 0o777;
+    DirBuilder::new().mode(mode | 0o700).create(path)
 }
 
 fn leads_out() -> CopyError {

@@ -207,13 +207,13 @@ fn write(
     let mut buffer = vec![0; PIECE.min(usize::try_from(facts.size).unwrap_or(PIECE))];
     let mut left = facts.size;
     while left > 0 {
-        let count = from.read(&mut buffer)?;
+        let count = from.read(&mut buffer).inspect_err(|_| part.discard())?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         hasher.update(&buffer[..count]);
         if let Err(error) = (&part.file).write_all(&buffer[..count]) {
-            return Ok(Err(part.failed(&error)));
+            return Ok(Err(part.lost(&error)));
         }
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         left = left.saturating_sub(count);

@@ -13,7 +13,7 @@ use super::pack::Pack;
 use crate::client::copy::context::{Copied, seconds};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::error::CopyError;
-use crate::client::copy::local_file::facts;
+use crate::client::copy::local_file::{facts, same, shorter};
 use crate::client::copy::remote::SILENCE;
 use crate::client::copy::reply::FileFacts;
 use crate::client::copy::script::name;
@@ -315,8 +315,10 @@ impl Sender<'_> {
         let (full, to) = (self.from.join(path), self.to.join(path));
         let (remote, kind) = uploader.main()?;
         match item {
-            Item::Folder(_) => {
-                remote.order(&format!("folder {}", name(&to)))?;
+            Item::Folder(facts) => {
+                // Nobody else sees into it meanwhile, and it can be filled.
+                let mode = kept(context, *facts).mode.unwrap_or(0o755) | 0o700;
+                remote.order(&format!("folder {} {mode:o}", name(&to)))?;
                 pending.answers.push_back(Expected::Done(index, None));
             }
             Item::Link(target) => {
@@ -382,6 +384,8 @@ impl Sender<'_> {
                 (Some(Expected::Done(index, copied)), "yes" | "no") => {
                     let path = self.items[index].0.clone();
                     match (word, copied) {
+                        // Without the folder itself there is none of what is in it.
+                        ("no", None) if index == 0 => return Err(CopyError::of_refusal(rest)),
                         ("no", _) => {
                             (self.tell)(EntryOutcome::Failed(
                                 path,
@@ -405,13 +409,16 @@ fn read_small(full: &Path, kind: HashKind) -> Result<(Vec<u8>, FileFacts, Hash),
         let file = File::open(full)?;
         let found = facts(&file)?;
         let mut bytes = Vec::new();
-        (&file).take(SMALL + 1).read_to_end(&mut bytes)?;
-        Ok((bytes, found))
+        (&file)
+            .take(found.size.min(SMALL))
+            .read_to_end(&mut bytes)?;
+        Ok((file, bytes, found))
     };
-    let (bytes, found) = read().map_err(|error| CopyError::local(full, &error))?;
+    let (file, bytes, found) = read().map_err(|error| CopyError::local(full, &error))?;
     if bytes.len() as u64 != found.size {
-        return Err(CopyError::Changed);
+        return Err(shorter(&file, found));
     }
+    same(&file, found)?;
     let mut hasher = Hasher::new(kind);
     hasher.update(&bytes);
     Ok((bytes, found, hasher.finish()))
