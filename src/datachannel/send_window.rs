@@ -112,8 +112,7 @@ impl SendWindow {
     fn unsent_fits(&self, times: usize) -> bool {
         let mean = self.bytes / self.unacknowledged.max(1);
         let unsent = (self.messages.len() - self.sent) * mean + self.reserved.1;
-        let bound = self.hold_ups.unsent_bound();
-        unsent * times <= bound.unwrap_or(MAXIMUM_UNSENT)
+        unsent * times <= self.hold_ups.unsent_bound().unwrap_or(MAXIMUM_UNSENT)
     }
 
     /// The number that the next message gets.

@@ -14,9 +14,12 @@ fn tool(folder: &Path, name: &str, first: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
 }
 
+/// More than one range.
+const LARGE: usize = 50_500_000;
+
 #[test]
 fn a_log_that_grows_meanwhile_is_copied_as_it_was_at_first() {
-    for size in [0, 900_000, 1_500_000, 60_000_000] {
+    for size in [0, 900_000, 1_500_000, LARGE] {
         let tools = tempfile::tempdir().expect("a folder");
         let ground = Ground::with_tools(tools.path());
         fs::create_dir(ground.far("logs")).expect("a folder");
@@ -30,6 +33,9 @@ fn a_log_that_grows_meanwhile_is_copied_as_it_was_at_first() {
         ground.copy([ground.at("logs/log"), ground.here("log").into()]);
         let copied = fs::read(ground.here("log")).expect("a file");
         assert!(copied == bytes, "{size}: {} bytes", copied.len());
+        if size == LARGE {
+            continue;
+        }
         // Whatever there was when it began.
         let piped = ground.cp([ground.at("logs/log"), "-".into()]).run(b"");
         assert_eq!(piped.code(), 0, "{size}: {}", piped.stderr);
