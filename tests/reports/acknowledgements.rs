@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use session_manager_plugin::internals::message::{MessageType, PayloadType};
 
 use crate::support::gateway::{Gateway, stream};
-use crate::support::wait_until;
+use crate::support::{wait_until, wait_until_still};
 
 /// Messages of an undisturbed download.
 const MESSAGES: i64 = 4000;
@@ -48,10 +48,9 @@ fn p120_a_message_that_comes_again_repeats_its_own_acknowledgement_and_few_other
     wait_until("an acknowledgement for each", || {
         acknowledged.load(Ordering::SeqCst) >= least
     });
-    // The last ones are on their way together; more than these would be, too.
-    plugin.type_in(b"x");
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    let acknowledged = acknowledged.load(Ordering::SeqCst);
+    let acknowledged = wait_until_still("the last acknowledgement", || {
+        acknowledged.load(Ordering::SeqCst) as u64
+    }) as usize;
     let most = least + MESSAGES as usize / 50;
     assert!((least..=most).contains(&acknowledged), "{acknowledged}");
     eprintln!("{acknowledged} acknowledgements of {least} messages");
