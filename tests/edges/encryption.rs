@@ -82,7 +82,7 @@ fn listening(
     (gateway, heard)
 }
 
-/// A session in which the gateway does this, and is found out: nothing secret is shown, and the remote session is ended.
+/// A session whose gateway cheats in this way and is found out. What the client sent is returned.
 fn found_out(
     what: &str,
     script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
@@ -92,6 +92,7 @@ fn found_out(
     heard
 }
 
+/// The program ends to be safe: nothing is shown that it must not show, and the remote session is ended.
 fn assert_found_out(what: &str, gateway: &Gateway) {
     let plugin = gateway.plugin().terminal().spawn();
     plugin.wait();
@@ -227,7 +228,7 @@ fn p80_once_encryption_was_asked_for_nothing_clear_is_taken() {
             .map(drop)
         });
     }
-    found_out("data under a key of nobody", |peer| {
+    found_out("data under another key", |peer| {
         let key = start_encrypted(peer)?;
         let mut sealed = key.seal(b"leaked");
         sealed.reverse();
@@ -267,7 +268,7 @@ fn p80_three_thousand_requests_are_one() {
             peer.output(&key.seal(b"ready> "))?;
             peer.serve()
         });
-        // Nobody has a key before all have asked for one.
+        // No key is given out before all requests are read.
         gateway.api.on("GenerateDataKey", move |call| {
             wait_until("all requests", || all_sent.load(Ordering::SeqCst));
             Answer::data_key(call)
@@ -307,7 +308,7 @@ fn p81_answers_that_nobody_acknowledges_end_the_session() {
     for acknowledges in [false, true] {
         let gateway = Gateway::start(move |dial| {
             let mut peer = dial.accept()?;
-            // Each one the same, and so to be answered.
+            // All requests are the same, so each is to be answered.
             for _ in 0..3000 {
                 peer.request(&[shell()])?;
                 if acknowledges {

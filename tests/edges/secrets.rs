@@ -1,4 +1,4 @@
-//! Others repeat what they were told: none of our secrets is shown or logged for it.
+//! Services, proxies and gateways that repeat secrets: none is shown or logged.
 
 use std::fs;
 use std::io::Write;
@@ -63,7 +63,7 @@ impl Secretive {
     }
 }
 
-/// Everything that an API could repeat of a request, in every form.
+/// An error message that repeats all secrets of a request, in every form.
 fn canonical(head: &str) -> String {
     format!(
         "The request signature we calculated does not match. The Canonical String for this request should have been 'POST / {head} \

@@ -28,7 +28,7 @@ fn fresh_settings() -> String {
 }
 
 fn kill(plugin: &Running, number: i32) {
-    // Some have no name.
+    // By the shell's kill: some signals have no name.
     let pid = plugin.pid.as_raw_nonzero().to_string();
     let killed = Command::new("/bin/sh")
         .args(["-c", "kill -\"$0\" \"$1\"", &number.to_string(), &pid])
@@ -50,11 +50,11 @@ fn p100_every_signal_that_can_be_caught_leaves_the_terminal_as_it_was() {
         1, 4, 5, 6, 7, 8, 10, 11, 12, 14, 15, 16, 24, 25, 26, 27, 29, 30, 31, 40, 64,
     ];
     for number in fatal {
-        // No cores all over the place.
+        // Without core files.
         let (_, plugin, before) = raw(&sandbox, |plugin| plugin.before("ulimit -c 0"));
         kill(&plugin, number);
         let status = assert_restored(&plugin, &before, &format!("signal {number}"));
-        // Whoever waits for it is told the same as ever.
+        // The parent sees the same status as without a handler.
         assert_eq!(exit_code(status), 128 + number);
     }
 }
@@ -89,7 +89,7 @@ fn p100_what_was_ignored_at_the_start_stays_ignored() {
     assert_eq!(exit_code(status), 143);
 }
 
-/// Takes the memory away that it has not got yet.
+/// From now on the program gets no more memory than it has.
 fn limit_memory(plugin: &Running) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", plugin.pid.as_raw_nonzero()));
     let status = status.expect("its status");
@@ -133,7 +133,7 @@ fn p77_an_allocation_that_fails_leaves_the_terminal_as_it_was() {
     plugin.type_in(b"go\r");
     let status = assert_restored(&plugin, &before, "no memory");
     assert_eq!(exit_code(status), 134);
-    // Where it fails first is not the test's to say: in the heap, or at the start of a thread.
+    // It fails in the heap, or at the start of a thread.
     plugin.terminal.wait_until("its reason", |bytes| {
         let text = String::from_utf8_lossy(bytes);
         ["memory allocation of", "Cannot allocate memory"]

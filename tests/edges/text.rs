@@ -1,4 +1,4 @@
-//! Text from outside, and arguments that are none.
+//! Text from outside, and arguments that are not UTF-8.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

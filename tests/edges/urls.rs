@@ -1,4 +1,4 @@
-//! Which hosts hear the token, and in which way.
+//! Which hosts get the token, and how it travels.
 
 use sandbox::Document;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Neighbours that are killed without a word, and things that run out: the agent, a local client, the AWS CLI, descriptors, the disk.
+//! Processes that are killed without warning, and things that run out: the agent, a local client, the AWS CLI, descriptors, the disk.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

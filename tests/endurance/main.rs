@@ -1,4 +1,4 @@
-//! What a session has to bear over hours, in minutes: breaks without end, outages, killed neighbours. The longest of it is ignored here
+//! What a session has to bear over hours, in minutes: breaks without end, outages, killed processes. The longest of it is ignored here
 //! and run by `make soak` (`tests/soak`), with the program as it is released.
 
 #[path = "../port_support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Nobody there for a while: the gateway killed and started again, an outage of a minute, a service that cannot resume for long.
+//! Outages: the gateway killed and started again, a minute without it, a service that cannot resume for long.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use crate::support::{Io, Plugin, Running, TIMEOUT, exit_code, free_port, sandbox
 /// Local connections that are in use all the time.
 const CONNECTIONS: usize = 10;
 
-/// What the gateway is behind in the test of its death: a process of its own, which can be killed with all that it holds.
+/// Stands in front of the gateway: a process of its own, which can be killed with all its connections.
 struct Front {
     process: Child,
     port: u16,
@@ -113,7 +113,7 @@ impl Busy {
             .map(|me| {
                 let (over, rounds) = (Arc::clone(&over), Arc::clone(&rounds));
                 let stream = connect(port);
-                // An outage may last longer than patience.
+                // An outage may last longer than the usual time-out.
                 stream
                     .set_read_timeout(Some(10 * TIMEOUT))
                     .expect("a timeout");

@@ -58,7 +58,7 @@ pub struct World {
 enum Later {
     StartClient,
     StartAgent,
-    LightsOn,
+    EndBlackout,
 }
 
 impl World {
@@ -223,7 +223,7 @@ impl World {
                         &mut self.network.down
                     };
                     way.set_faults(dark);
-                    self.later.push((now + lasts, Later::LightsOn));
+                    self.later.push((now + lasts, Later::EndBlackout));
                 }
             }
             Event::PauseClient { ends_after } => {
@@ -251,7 +251,7 @@ impl World {
         match later {
             Later::StartClient => self.command(MessageType::StartPublication, true),
             Later::StartAgent => self.agent.unpause(),
-            Later::LightsOn => {
+            Later::EndBlackout => {
                 if self.heals_at.is_some() {
                     let [up, down] = self.plan.faults.clone();
                     self.network.up.set_faults(up);
@@ -345,14 +345,14 @@ impl World {
         let down = turn * (down / plan.agent_ahead as u32 + 1) + plan.down.pace * down;
         // Each byte a few times, and the headers of many small messages.
         let wire = wire((plan.up.bytes + plan.down.bytes) as u64 * 4 + 1_200_000);
-        let meals = plan.consumer.1 * self.agent.sent.len().max(1000) as u32;
+        let consumption = plan.consumer.1 * self.agent.sent.len().max(1000) as u32;
         let late = plan
             .agent_starts
             .saturating_sub(self.now - self.start)
             .max(Duration::from_secs(1));
         // What was blocked before the healing may still be.
         let blocked = Duration::from_secs(200);
-        resends + up + down + wire + meals + late + blocked + SLACK
+        resends + up + down + wire + consumption + late + blocked + SLACK
     }
 
     fn all_sent(&self) -> bool {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The script runs once for each connection, in a thread of its own. Reading and writing fail when the client or the test is gone, so `?`
-//! ends a script. What the client must not be spared is written by hand: frames, fragments, numbers, upgrades.
+//! ends a script. What a library would not send is written by hand: frames, fragments, numbers, upgrades.
 
 mod api;
 mod frames;

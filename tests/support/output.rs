@@ -92,7 +92,7 @@ impl Output {
         let result = changed
             .wait_timeout_while(lock(came), TIMEOUT, |came| !came.ended)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(!result.1.timed_out(), "somebody else has it still open");
+        assert!(!result.1.timed_out(), "another process still has it open");
     }
 }
 

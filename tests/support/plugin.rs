@@ -38,13 +38,13 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Called by nobody in particular, with pipes and an environment that has next to nothing in it, and a home that is empty.
+    /// Called with these arguments, pipes, an almost empty environment and an empty home.
     pub fn bare<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let environment = vec![
             ("HOME".to_owned(), home.path().into()),
             ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".into()),
-            // Where the AWS CLI is not: the plugin would ask it for credentials, and that takes a second.
+            // Without the AWS CLI, which would be run for credentials: that takes a second.
             ("PATH".to_owned(), "/usr/bin:/bin".into()),
         ];
         Self {

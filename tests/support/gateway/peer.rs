@@ -216,7 +216,7 @@ impl Deref for Peer {
 }
 
 impl Sender {
-    /// Any bytes: frames in a heap, pieces of them, or none at all.
+    /// Any bytes: several frames, a piece of one, or no frame at all.
     pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
         lock(&self.0).socket.write_all(bytes)
     }
