@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{bounded, select};
 
 use crate::VERSION;
 use crate::aws::{Api, ApiOptions, CallerEndpoint, Configured};
-use crate::cli::{Call, Invocation, Own};
+use crate::cli::{self, Call, Invocation, Own};
 use crate::client::{RawSession, SessionOpening};
 use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
@@ -15,13 +18,12 @@ use crate::logging;
 use crate::network::Network;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
-use crate::session::OutputTarget;
 use crate::session::announce::Announcer;
-use crate::session::{self, Caller, Command, give_up};
+use crate::session::{self, Caller, Command, OutputTarget, Text, give_up};
 use crate::session_api::SessionApi;
 use crate::settings::{Environment, Settings};
 use crate::terminal::print;
-use crate::terminal::signals::{self, Parent};
+use crate::terminal::signals::{self, Parent, Signal, Signals};
 
 /// How long ending a session may take that could not even begin.
 const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,50 +31,67 @@ const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the program, and gives its exit code.
 pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
     let remarks = Remarks::new(|line| print::notice(line));
-    let mut is_session = false;
-    let fallible = match Invocation::parse(arguments, &mut environment) {
+    let code = match Invocation::parse(arguments, &mut environment) {
+        Ok(Invocation::Call(call)) => return run_call(&Arc::from(call), environment, &remarks),
+        Ok(Invocation::Own(own)) => return run_own(*own, environment, &remarks),
         Ok(Invocation::Installed) => {
             print::to_stdout(
                 "\nThe Session Manager plugin was installed successfully. Use the AWS CLI to start a session.\n\n",
             );
-            Ok(0)
+            0
         }
         Ok(Invocation::Version) => {
             print::to_stdout(&format!("{VERSION}\n"));
-            Ok(0)
+            0
         }
         Ok(Invocation::Help(text)) => {
             print::to_stdout(&text);
-            Ok(0)
+            0
         }
         Ok(Invocation::UnknownOperation(operation)) => {
-            print::to_stdout(&format!(
+            let text = format!(
                 "\nUnknown operation {operation}. \nUse session-manager-plugin --version to check the version.\n\n"
-            ));
-            Err(Error::Usage(format!(
-                "unknown operation {operation:?}: see session-manager-plugin --help"
-            )))
+            );
+            let error =
+                format!("unknown operation {operation:?}: see session-manager-plugin --help");
+            refuse(&environment, |_| text, &Error::Usage(error))
         }
         Ok(Invocation::InvalidOperation) => {
-            print::to_stdout("Invalid Operation");
-            Err(Error::Usage(
-                "the operation in argument 3 must be StartSession".to_owned(),
-            ))
+            let error = "the operation in argument 3 must be StartSession".to_owned();
+            refuse(
+                &environment,
+                |_| "Invalid Operation".to_owned(),
+                &Error::Usage(error),
+            )
         }
-        Ok(Invocation::Call(call)) => {
-            is_session = true;
-            Settings::from_environment(&environment)
-                .map(|settings| run_call(*call, settings, environment, &remarks))
+        Err(error) if cli::is_own(arguments) => {
+            print::complaint(&error);
+            error.exit_code()
         }
-        Ok(Invocation::Own(own)) => return run_own(*own, environment, &remarks),
-        Err(error) => Err(error),
+        Err(error) => {
+            let text = Text::CannotStart(error.to_string());
+            refuse(&environment, |announcer| announcer.text(&text), &error)
+        }
     };
-    let code =
-        fallible.unwrap_or_else(|error| give_up(&Announcer::new("", OutputTarget::Stdout), error));
-    if is_session {
-        return code;
-    }
     commands::all_is_written(code)
+}
+
+/// Says why a call makes no session: in the words of the contract where callers read them, and on stderr. The exit code.
+fn refuse(environment: &Environment, text: impl FnOnce(&Announcer) -> String, error: &Error) -> u8 {
+    let settings = Settings::as_far_as_usable(environment);
+    let announcer = Announcer::new("", place(&settings));
+    announcer.say(&text(&announcer));
+    announcer.complain(error);
+    error.exit_code()
+}
+
+/// Where our own lines go.
+fn place(settings: &Settings) -> OutputTarget {
+    if settings.quiet {
+        OutputTarget::Stderr
+    } else {
+        OutputTarget::Stdout
+    }
 }
 
 /// One of our own commands. What keeps it from beginning is said on stderr, and by JSON where that is asked for: its stdout may be
@@ -93,17 +112,18 @@ fn run_own(own: Own, environment: Environment, remarks: &Remarks) -> u8 {
 }
 
 /// A session that somebody else has started.
-fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &Remarks) -> u8 {
+fn run_call(call: &Arc<Call>, environment: Environment, remarks: &Remarks) -> u8 {
     signals::unblock();
+    signals::learn_how_children_end();
+    let (settings, unusable) = match Settings::from_environment(&environment) {
+        Ok(settings) => (settings, None),
+        Err(error) => (Settings::as_far_as_usable(&environment), Some(error)),
+    };
     let redactor = Redactor::default();
     redactor.add(call.session.token.expose());
     logging::start(&settings, &redactor);
-    let place = if settings.quiet {
-        OutputTarget::Stderr
-    } else {
-        OutputTarget::Stdout
-    };
-    let announcer = Arc::new(Announcer::new(&call.session.session_id, place).hiding(&redactor));
+    let announcer = Announcer::new(&call.session.session_id, place(&settings)).hiding(&redactor);
+    let announcer = Arc::new(announcer);
     let caller = Caller {
         stderr_to_stdout: call.stderr_to_stdout,
         command: Command::Contract,
@@ -117,15 +137,14 @@ fn run_call(call: Call, settings: Settings, environment: Environment, remarks: &
     let settings = Arc::new(settings);
     let run = || {
         let signals = catch_signals(parent)?;
-        if let Err(error) = StreamUrl::parse(&call.session.stream_url, &settings) {
+        let stream_url = || StreamUrl::parse(&call.session.stream_url, &settings);
+        if let Err(error) = unusable.map_or_else(|| stream_url().map(drop), Err) {
             // At once: ending the session may take a while.
             let code = give_up(&announcer, error);
-            if let Err(failure) = end_unused(&call, &settings, &environment, remarks) {
-                log::info!("the remote session could not be ended: {failure}");
-            }
+            end_unused(call, &settings, environment, remarks, &signals);
             return Ok(code);
         }
-        let session = open_call(&call, &settings, &environment, &announcer, remarks)?;
+        let session = open_call(call, &settings, &environment, &announcer, remarks)?;
         let context = context(
             &session,
             signals,
@@ -154,14 +173,24 @@ fn open_call(
         None
     } else {
         let stream_url = StreamUrl::parse(&call.session.stream_url, settings)?;
-        api_of_call(
+        let found = api_of_call(
             call,
             Some(&stream_url),
             environment,
             &configured,
             &network,
             remarks,
-        )?
+        );
+        match found {
+            // The token may do without signatures.
+            Err(error @ Error::NoRegion) => {
+                print::complaint(format!(
+                    "{error}; the session goes on without signatures, and is lost when its connection breaks"
+                ));
+                None
+            }
+            found => Some(found?),
+        }
     };
     announcer.starting();
     RawSession::open(SessionOpening {
@@ -175,7 +204,7 @@ fn open_call(
     })
 }
 
-/// AWS for a session that somebody else has started, unless nobody says where it is: the token may do without signatures.
+/// AWS for a session that somebody else has started.
 fn api_of_call(
     call: &Call,
     stream_url: Option<&StreamUrl>,
@@ -183,7 +212,7 @@ fn api_of_call(
     configured: &Configured,
     network: &Network,
     remarks: &Remarks,
-) -> Result<Option<Api>, Error> {
+) -> Result<Api, Error> {
     let options = ApiOptions {
         region: Some(call.region.clone()),
         profile: call.profile.clone(),
@@ -192,32 +221,54 @@ fn api_of_call(
         stream_host: stream_url.map(|url| url.service_host().to_owned()),
         remarks: remarks.clone(),
     };
-    match Api::new(options, environment, configured, network.clone()) {
-        Err(error @ Error::NoRegion) => {
-            print::complaint(format!(
-                "{error}; the session goes on without signatures, and is lost when its connection breaks"
-            ));
-            Ok(None)
+    Api::new(options, environment, configured, network.clone())
+}
+
+/// Ends a session that exists and that nobody will ever use (P90), unless a signal comes first.
+fn end_unused(
+    call: &Arc<Call>,
+    settings: &Arc<Settings>,
+    environment: Environment,
+    remarks: &Remarks,
+    signals: &Signals,
+) {
+    if settings.skip_client_configure {
+        return;
+    }
+    let (alive, over) = bounded::<()>(0);
+    let (call, settings, remarks) = (Arc::clone(call), Arc::clone(settings), remarks.clone());
+    let work = move || {
+        if let Err(failure) = terminate_unused(&call, &settings, &environment, &remarks) {
+            log::info!("the remote session could not be ended: {failure}");
         }
-        result => result.map(Some),
+        drop(alive);
+    };
+    // Without a thread it ends when it has been idle for its time.
+    let thread = thread::Builder::new().name("terminate".to_owned());
+    if thread.spawn(work).is_err() {
+        return;
+    }
+    loop {
+        select! {
+            recv(over) -> _ => return,
+            recv(signals.incoming()) -> signal => match signal {
+                // Nobody else will end it.
+                Ok(Signal::ParentGone) => {}
+                Ok(_) | Err(_) => return,
+            },
+        }
     }
 }
 
-/// Ends a session that exists and that nobody will ever use (P90).
-fn end_unused(
+fn terminate_unused(
     call: &Call,
     settings: &Arc<Settings>,
     environment: &Environment,
     remarks: &Remarks,
 ) -> Result<(), Error> {
-    if settings.skip_client_configure {
-        return Ok(());
-    }
     let configured = Configured::load(environment, call.profile.as_deref())?;
     let network = Network::new(environment, configured.ca_bundle().as_deref())?;
     let api = api_of_call(call, None, environment, &configured, &network, remarks)?;
-    let service = api.map(|api| SessionApi::new(api, &call.session.session_id, settings));
-    service.map_or(Ok(()), |service| {
-        service.terminate()(Instant::now() + END_UNUSED_TIMEOUT)
-    })
+    let service = SessionApi::new(api, &call.session.session_id, settings);
+    service.terminate()(Instant::now() + END_UNUSED_TIMEOUT)
 }

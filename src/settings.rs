@@ -90,6 +90,20 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What matters while it is told that a variable cannot be used: where that is told, and whether the session may be ended by AWS's
+    /// API. The rest is as if nothing were set.
+    pub(crate) fn as_far_as_usable(environment: &Environment) -> Self {
+        let read = Reader(environment);
+        Self {
+            quiet: read.switch("SSM_PLUGIN_QUIET").unwrap_or(false),
+            // Whoever sets it to anything wants something of the kind.
+            skip_client_configure: read
+                .switch("SSM_PLUGIN_SKIP_CLIENT_CONFIGURE")
+                .unwrap_or(true),
+            ..Self::default()
+        }
+    }
+
     /// Reads every `SSM_PLUGIN_*` variable.
     ///
     /// # Errors
@@ -130,7 +144,11 @@ impl Settings {
             propagate_exit_code: read.switch("SSM_PLUGIN_PROPAGATE_EXIT_CODE")?,
             parent: read.value(PARENT_VARIABLE, "the number of a process", process)?,
             escape: read
-                .value("SSM_PLUGIN_ESCAPE", "one ASCII character, or none", escape)?
+                .value(
+                    "SSM_PLUGIN_ESCAPE",
+                    "one ASCII character that is no white space, or none",
+                    escape,
+                )?
                 .unwrap_or(default.escape),
             log: read
                 .value(

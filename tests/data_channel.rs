@@ -36,7 +36,7 @@ fn config(sandbox: &Sandbox, started: &sandbox::Started) -> datachannel::Config 
                 remarks: Remarks::default(),
             },
             sign: None,
-            resume: None,
+            resume: Err("this is a test"),
         },
         payload_size: 1024,
         make_key: None,

@@ -98,7 +98,7 @@ fn open(sandbox: &Sandbox) -> DataChannel {
                 remarks: Remarks::default(),
             },
             sign: None,
-            resume: None,
+            resume: Err("this is a test"),
         },
         payload_size: 1024,
         make_key: None,

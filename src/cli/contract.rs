@@ -44,11 +44,12 @@ pub fn response_variable(arguments: &[OsString]) -> Option<&str> {
     (arguments.len() >= LEGACY_ARGUMENTS && is_response_variable(first)).then_some(first)
 }
 
-/// The prefix, and what may follow it in a name.
+/// The prefix, and what may follow it in a name: no `=`, which no name has, and nothing of the response itself, which somebody may have put
+/// behind the name.
 pub(super) fn is_response_variable(text: &str) -> bool {
     text.strip_prefix(RESPONSE_VARIABLE).is_some_and(|rest| {
         rest.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            .all(|byte| byte.is_ascii_graphic() && !b"={}[]\"':,".contains(&byte))
     })
 }
 
@@ -133,7 +134,7 @@ impl CallRequest {
         let Some(json) = json else {
             return Ok(Self::default());
         };
-        let request = object(json, "the parameters of StartSession in argument 5")?;
+        let request = object(json, "argument 5, the parameters of StartSession,")?;
         let target = match find(&request, "Target") {
             None => None,
             Some(Value::String(target)) => Some(target.clone()).filter(|text| !text.is_empty()),
@@ -156,6 +157,9 @@ impl CallRequest {
 
 /// A JSON object; null counts as an empty one.
 fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
+    if json.trim().is_empty() {
+        return Err(Error::Start(format!("{what} is empty, which is not JSON")));
+    }
     match serde_json::from_slice(json.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(Value::Null) => Ok(Map::new()),

@@ -76,7 +76,7 @@ impl Invocation {
         let Some(first) = arguments.first() else {
             return Ok(Self::Installed);
         };
-        if first.to_str().is_some_and(own::is_own) {
+        if is_own(arguments) {
             // Only names of files may be any bytes.
             if !first.to_str().is_some_and(own::takes_bytes) {
                 texts(arguments)?;
@@ -99,6 +99,12 @@ impl Invocation {
             Some(_) => Call::parse(&texts, environment).map(|call| Self::Call(Box::new(call))),
         }
     }
+}
+
+/// Whether the arguments are those of one of our own subcommands.
+pub fn is_own(arguments: &[OsString]) -> bool {
+    let first = arguments.first().and_then(|first| first.to_str());
+    first.is_some_and(own::is_own)
 }
 
 /// The arguments as texts. One that is none is named by its place and never changed: what runs over there would not be what was asked for.

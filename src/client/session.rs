@@ -64,14 +64,21 @@ impl RawSession {
         });
         let is_presigned = stream_url.is_presigned();
         let for_connection = service.as_ref().filter(|_| !is_presigned);
+        let without_api = if settings.skip_client_configure {
+            "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set"
+        } else {
+            "no region is known"
+        };
+        let unresumable = if is_presigned {
+            "its StreamUrl carries a signature of its own"
+        } else {
+            without_api
+        };
         let make_key = match &service {
             Some(service) => Some(service.make_key(opening.is_legacy)),
             // A caller that is too old for it gets that as the reason.
             None if opening.is_legacy => None,
-            None if settings.skip_client_configure => Some(session_api::no_key(
-                "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE is set",
-            )),
-            None => Some(session_api::no_key("no region is known")),
+            None => Some(session_api::no_key(without_api)),
         };
         let (sender, notices) = unbounded();
         let channel = DataChannel::open(
@@ -84,7 +91,7 @@ impl RawSession {
                         remarks: opening.remarks.clone(),
                     },
                     sign: for_connection.map(SessionApi::sign),
-                    resume: for_connection.map(SessionApi::resume),
+                    resume: for_connection.map(SessionApi::resume).ok_or(unresumable),
                 },
                 payload_size: settings.payload_size,
                 require_encryption: settings.require_encryption,

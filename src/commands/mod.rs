@@ -39,6 +39,7 @@ pub(crate) fn run(
     redactor: &Redactor,
 ) -> Result<u8, Error> {
     signals::unblock();
+    signals::learn_how_children_end();
     logging::start(&settings, redactor);
     let around = Surroundings {
         settings,

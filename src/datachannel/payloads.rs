@@ -24,11 +24,7 @@ impl SequenceState {
         }
         match PayloadType::try_from(payload_type) {
             Ok(PayloadType::HandshakeRequest) => self.take_request(&payload, now),
-            Ok(PayloadType::HandshakeComplete) => match self.handshake.complete(&payload) {
-                Ok(Some(started)) => self.start(started, Some(now + READY_DELAY)),
-                Ok(None) => {}
-                Err(error) => self.fail(error),
-            },
+            Ok(PayloadType::HandshakeComplete) => self.take_complete(&payload, now),
             Ok(
                 payload_type @ (PayloadType::Output
                 | PayloadType::StdErr
@@ -54,6 +50,18 @@ impl SequenceState {
             }
             Ok(Some(Step::Respond(response))) => self.respond(&response, now),
             Ok(Some(Step::MakeKey(parameters))) => self.key_request = Some(parameters),
+            Ok(None) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn take_complete(&mut self, payload: &[u8], now: Instant) {
+        if !matches!(self.phase, Phase::Opening(_)) {
+            log::warn!("ignored the end of a handshake after the start of the session");
+            return;
+        }
+        match self.handshake.complete(payload) {
+            Ok(Some(started)) => self.start(started, Some(now + READY_DELAY)),
             Ok(None) => {}
             Err(error) => self.fail(error),
         }

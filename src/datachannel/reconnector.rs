@@ -76,8 +76,8 @@ pub struct Reconnector {
     pub dialer: Dialer,
     /// None where the URL carries its own signature, or the user wants none.
     pub sign: Option<Box<Sign>>,
-    /// None where a broken connection is the end.
-    pub resume: Option<Box<Resume>>,
+    /// Why not, where a broken connection is the end.
+    pub resume: Result<Box<Resume>, &'static str>,
 }
 
 // By hand, for the closures.
@@ -188,8 +188,9 @@ impl Reconnector {
         path: Option<&PathWatch>,
     ) -> Result<Option<Connection>, End> {
         let failure = broken.failure();
-        if self.resume.is_none() {
-            return Err(shared.failed(failure.reason));
+        if let Err(why) = &self.resume {
+            let reason = format!("{}; the session cannot be resumed: {why}", failure.reason);
+            return Err(shared.failed(reason));
         }
         // From here on the retransmit thread runs the clock of the outage.
         let broke = shared.change(|sequence| sequence.disconnected(&failure, Instant::now()));
@@ -232,7 +233,7 @@ impl Reconnector {
 
     /// A fresh token, and the URL if it has changed. Whether it is worth dialling now.
     fn renew(&mut self, ask: &ResumeTry<'_>, shared: &ChannelState) -> Result<bool, End> {
-        let Some(resume) = &self.resume else {
+        let Ok(resume) = &self.resume else {
             return Ok(true);
         };
         let failure = match resume(ask) {

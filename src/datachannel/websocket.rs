@@ -341,7 +341,7 @@ impl Driver {
         }
         self.shared.tell(&mut sequence);
         let is_over = sequence.has_ended() || self.shared.cancel.is_cancelled();
-        let breaks = self.reconnector.resume.is_some() && sequence.recovery().is_to_break();
+        let breaks = self.reconnector.resume.is_ok() && sequence.recovery().is_to_break();
         drop(sequence);
         let read = std::mem::take(&mut self.bytes_read);
         self.shared.inbox.push(&mut self.deliveries, read);

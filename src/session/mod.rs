@@ -16,7 +16,9 @@ use crossbeam_channel::{bounded, never, select};
 pub(crate) use asked::Asked;
 pub(crate) use conclude::{SessionOutcome, give_up};
 pub(crate) use context::{Caller, SessionContext, out_of_resources};
-pub(crate) use ending::{Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, to_exit_code};
+pub(crate) use ending::{
+    Command, Ending, Leaving, OutputTarget, RemoteEnd, Stage, Text, to_exit_code,
+};
 pub(crate) use outage::OutageLine;
 
 use crate::datachannel::{Delivery, End, SessionType, Started};

@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::process::Pid;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::siginfo::Cause;
@@ -77,6 +77,16 @@ pub enum Parent {
 pub fn unblock() {
     let numbers = Signal::ALL.into_iter().map(Signal::number);
     signal_mask::unblock(numbers.filter_map(|number| number.try_into().ok()));
+}
+
+/// Makes sure that children can be waited for, also where SIGCHLD was inherited ignored: the system then forgets children as they end, and
+/// nobody learns how. To be called before children are started.
+pub fn learn_how_children_end() {
+    if Ignored::at_start().has(SIGCHLD) {
+        // A handler that only sets a flag: it is there so that the signal is not ignored, and goes when a child runs its program. Fails for
+        // numbers that are no signal's.
+        let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
+    }
 }
 
 /// Catches signals, in a thread that sleeps until one comes, and hands them on.
@@ -207,7 +217,11 @@ impl Ignored {
     }
 
     fn contains(self, signal: Signal) -> bool {
-        u32::try_from(signal.number() - 1)
+        self.has(signal.number())
+    }
+
+    fn has(self, number: i32) -> bool {
+        u32::try_from(number - 1)
             .ok()
             .and_then(|bit| self.0.checked_shr(bit))
             .is_some_and(|bits| bits & 1 == 1)

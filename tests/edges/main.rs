@@ -10,6 +10,7 @@ mod trust_support;
 
 mod api;
 mod bounds;
+mod calls;
 mod configuration;
 mod encryption;
 mod gateway;

@@ -14,6 +14,7 @@ use crate::aws::call::ApiCaller;
 use crate::aws::endpoint::Endpoints;
 use crate::network::Limit;
 use crate::remarks::Remarks;
+use crate::sanitise;
 use crate::settings::Environment;
 
 /// How many profiles may lead to the one with which somebody logs in.
@@ -288,7 +289,8 @@ impl Chain {
 
     fn say_environment_is_used(&self, name: &str, why: &str) {
         self.remarks.once(&format!(
-            "the profile {name} {why}: the credentials of the environment are used"
+            "the profile {} {why}: the credentials of the environment are used",
+            sanitise::line(name)
         ));
     }
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::CredentialsError;
 use crate::files;
+use crate::sanitise;
 use crate::settings::Environment;
 
 /// A section's settings by their names in lower case, nested ones as `parent.name`. Values may be secrets.
@@ -102,7 +103,8 @@ impl Profiles {
     /// What to tell of a profile that is not there.
     pub(in crate::aws) fn no_such(&self, name: &str) -> String {
         format!(
-            "there is no profile {name} in {}: `aws configure list-profiles` shows those that are there",
+            "there is no profile {} in {}: `aws configure list-profiles` shows those that are there",
+            sanitise::line(name),
             self.places
         )
     }

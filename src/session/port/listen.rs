@@ -62,6 +62,11 @@ impl BindError {
                     io::ErrorKind::PermissionDenied => format!(
                         "port {port} may not be opened by this user ({error}): choose a localPortNumber from 1024 on"
                     ),
+                    // Only the variable leads elsewhere than to loopback.
+                    io::ErrorKind::AddrNotAvailable if !address.ip().is_loopback() => format!(
+                        "SSM_PLUGIN_LOCAL_HOST leads to {}, which is no address of this machine",
+                        address.ip()
+                    ),
                     _ => format!("cannot listen on {address}: {error}"),
                 }
             }
