@@ -14,7 +14,7 @@ use crate::error::Error;
 const PATHS: [&str; 5] = ["_FILE", "_DIR", "_DIRECTORY", "_PATH", "_BUNDLE"];
 /// How the names of the others begin that decide something (section 4 of the contract): text.
 const TEXTS: [&str; 2] = ["AWS_", "SSM_PLUGIN_"];
-/// And these.
+/// The variables of proxies, which are text as well.
 const PROXIES: [&str; 6] = [
     "HTTPS_PROXY",
     "https_proxy",

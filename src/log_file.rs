@@ -1,7 +1,7 @@
 //! A log file of bounded size, for several processes at a time (P98).
 //!
 //! Nobody else's file is written to, renamed or replaced, and nobody else can read ours. A file that has become too large takes the place
-//! of the one called `.old`, and a new one begins; whoever else writes to it notices that at its next line.
+//! of the one called `.old`, and a new one begins; other processes that write to it notice that at their next line.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -29,8 +29,8 @@ impl LogFile {
     /// # Errors
     /// When it cannot be opened, is a symbolic link, or is another user's.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        // A FIFO that nobody reads must not make us wait, and no link leads us to a file that was not meant. The open file is ours alone,
-        // so the flags bother nobody.
+        // NONBLOCK: opening a FIFO that nobody reads would wait. NOFOLLOW: a link may lead to a file that was not meant. No other process
+        // shares this open file, so the flags change nothing for others.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
         let file = OpenOptions::new()
             .create(true)
@@ -69,7 +69,7 @@ impl LogFile {
         if self.identity.is_some() {
             self.follow()?;
         }
-        // In one call: lines of other processes stay whole, and so do ours.
+        // In one call, so that the lines of several processes are not mixed.
         self.file.write_all(line)
     }
 
@@ -90,7 +90,7 @@ impl LogFile {
     fn make_room(&mut self) -> io::Result<()> {
         match self.file.try_lock() {
             Ok(()) => {}
-            // Another process is at it.
+            // Another process makes room at this moment.
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -109,7 +109,7 @@ impl LogFile {
             }
             fs::rename(&self.path, old)?;
         }
-        // Closes the old one, and so gives the lock back.
+        // This closes the old file, which releases the lock.
         *self = Self::open(&self.path)?;
         Ok(())
     }

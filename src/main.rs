@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     // Nothing reads or writes the environment at the same time: no thread has been started yet.
     #[allow(unsafe_code)]
     unsafe {
-        // The tokens and keys in these are nobody else's business; whoever may read /proc/PID/environ would see them for as long as we run.
+        // These hold tokens and keys, which /proc/PID/environ would show for as long as the program runs.
         let response = cli::response_variable(&arguments);
         for variable in response.into_iter().chain(SECRETS) {
             forget(variable);

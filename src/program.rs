@@ -80,7 +80,12 @@ pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
 fn refuse(environment: &Environment, text: impl FnOnce(&Announcer) -> String, error: &Error) -> u8 {
     let settings = Settings::as_far_as_usable(environment);
     let announcer = Announcer::new("", place(&settings));
-    announcer.say(&text(&announcer));
+    let mut text = text(&announcer);
+    if settings.quiet && !text.ends_with('\n') {
+        // Another line of stderr follows.
+        text.push('\n');
+    }
+    announcer.say(&text);
     announcer.complain(error);
     error.exit_code()
 }
@@ -252,7 +257,7 @@ fn end_unused(
         select! {
             recv(over) -> _ => return,
             recv(signals.incoming()) -> signal => match signal {
-                // Nobody else will end it.
+                // Then nobody else ends it.
                 Ok(Signal::ParentGone) => {}
                 Ok(_) | Err(_) => return,
             },

@@ -13,7 +13,7 @@ use crate::host::split_authority;
 const MAXIMUM_PAYLOAD_SIZE: usize = 32 * 1024;
 /// What both official ends send, in bytes.
 const DEFAULT_PAYLOAD_SIZE: usize = 1024;
-/// With which process we end. It is about one process, and children do not get it.
+/// The variable that names the process with which this one ends. Children do not get it, as it is about this process only.
 pub const PARENT_VARIABLE: &str = "SSM_PLUGIN_PARENT";
 /// As in OpenSSH.
 const DEFAULT_ESCAPE: u8 = b'~';
@@ -107,8 +107,8 @@ impl Settings {
     /// Reads every `SSM_PLUGIN_*` variable.
     ///
     /// # Errors
-    /// The first value that cannot be used; the text names its variable and says what is allowed. So is a variable of anybody's that
-    /// [`Environment::check`] refuses.
+    /// The first value that cannot be used: the text names its variable and says what is allowed. A variable that [`Environment::check`]
+    /// refuses is an error too.
     pub fn from_environment(environment: &Environment) -> Result<Self, Error> {
         environment.check()?;
         let read = Reader(environment);

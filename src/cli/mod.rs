@@ -107,7 +107,7 @@ pub fn is_own(arguments: &[OsString]) -> bool {
     first.is_some_and(own::is_own)
 }
 
-/// The arguments as texts. One that is none is named by its place and never changed: what runs over there would not be what was asked for.
+/// The arguments as texts. One that is no text is refused, and named by its place: if it were changed, something else would run remotely.
 fn texts(arguments: &[OsString]) -> Result<Vec<String>, Error> {
     let text = |(index, argument): (usize, &OsString)| {
         let text = argument.to_str().map(str::to_owned);
@@ -116,8 +116,8 @@ fn texts(arguments: &[OsString]) -> Result<Vec<String>, Error> {
     arguments.iter().enumerate().map(text).collect()
 }
 
-/// An argument that means nothing, as it may be shown: from `=`, a quote or a bracket on it may hold a secret, the response of StartSession
-/// for one.
+/// An argument that means nothing, as it may be shown. What follows `=`, a quote or a bracket is left out: it may be a secret, such as the
+/// response of StartSession.
 fn operation(argument: &str) -> String {
     let end = argument.find(['=', '{', '[', '"', '\'']).or_else(|| {
         argument

@@ -30,6 +30,8 @@ pub struct StreamUrl {
     port: u16,
     /// The host that the service named, before the user replaced it.
     service_host: String,
+    /// Whether the user replaced it.
+    is_replaced: bool,
 }
 
 impl StreamUrl {
@@ -74,6 +76,7 @@ impl StreamUrl {
             service_host: host.clone(),
             host,
             port,
+            is_replaced: false,
         };
         settings
             .stream_endpoint
@@ -107,6 +110,7 @@ impl StreamUrl {
             uri,
             host: endpoint.host.clone(),
             port,
+            is_replaced: true,
             ..self.clone()
         })
     }
@@ -119,6 +123,15 @@ impl StreamUrl {
     /// Whether TLS is spoken.
     pub const fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// What is said behind the reason why it cannot be dialled: where the host comes from, unless it is the service's.
+    pub const fn origin(&self) -> &'static str {
+        if self.is_replaced {
+            " (SSM_PLUGIN_STREAM_ENDPOINT leads there)"
+        } else {
+            ""
+        }
     }
 
     /// The host to connect to, and the name on its certificate.

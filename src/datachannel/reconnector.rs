@@ -129,7 +129,8 @@ impl Reconnector {
                 let is_cut_off = limit.remaining().is_err();
                 let wait = tries.failed(&failure, is_excused, random::share());
                 if wait.is_none_or(|wait| limit.pause(wait).is_err()) {
-                    return Err(Error::Start(tries.reason(&failure, is_cut_off)));
+                    let reason = tries.reason(&failure, is_cut_off);
+                    return Err(Error::Start(reason + self.stream_url.origin()));
                 }
                 log::info!("{error}; trying again");
             }

@@ -55,7 +55,7 @@ impl Announcer {
         }
     }
 
-    /// From now on nothing of ours goes to stdout: the session's bytes are to be alone there.
+    /// From now on nothing of ours goes to stdout, which is for the session's bytes alone.
     pub(crate) fn leave_stdout(&self) {
         if self.place() == OutputTarget::Stdout {
             self.place

@@ -76,7 +76,7 @@ pub(super) fn conclude(context: &SessionContext, mut outcome: SessionOutcome) ->
         Ending::Over(End::Failed(error)) => {
             let is_ours = matches!(error, Error::Start(_) | Error::Lost(_));
             let code = tell(context, &outcome);
-            // It may still be there, and nobody will ever use it. Whether it can be ended is another matter than what went wrong.
+            // The remote session may still exist, and nobody will use it. Whether it can be ended does not change what is told.
             if is_ours && context.terminate.is_some() {
                 end_remote(context, RemoteEnd::Api).log();
             }
@@ -133,7 +133,7 @@ fn tell(context: &SessionContext, outcome: &SessionOutcome) -> u8 {
     let mut code = verdict.code;
     if let Some((stream, text)) = &verdict.text {
         let text = context.announcer.text(text);
-        // Those that left wait for nothing any more.
+        // A session that was left does not wait for a slow reader.
         let is_over = matches!(
             outcome.ending,
             Ending::Over(End::Closed { .. } | End::TimedOut)
@@ -219,7 +219,7 @@ fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
                 return ended;
             }
             recv(context.signals.incoming()) -> signal => match signal {
-                // Whatever ended the parent is no second wish.
+                // The parent's end is no second request.
                 Ok(Signal::WindowChange | Signal::Continue | Signal::ParentGone) => {}
                 signal => {
                     ended.signal = signal.ok();

@@ -12,7 +12,7 @@ use crate::waker::timespec;
 /// How long a line of ours may wait for its reader.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints to stderr as it is, whatever is there.
+/// Prints to stderr, also where the status line is shown.
 pub(super) fn draw(text: &str) {
     // There is nowhere else to say it.
     let _ = write(rustix::stdio::stderr(), text.as_bytes(), WRITE_TIMEOUT);

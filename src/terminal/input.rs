@@ -32,7 +32,7 @@ const FIRST_GAP: Duration = Duration::from_millis(10);
 pub enum InputSource {
     /// Nowhere: stdin is not read, the pump only sends what is [put in](Pump::put).
     Nothing,
-    /// Nowhere either, but data that comes on stdin is told, once.
+    /// Nowhere either, but the first data on stdin is reported.
     Unread,
     /// Stdin, every byte as it is.
     Stdin,
@@ -151,7 +151,7 @@ struct PumpThread<S> {
     last_byte: u8,
     /// When a piece of a paste came.
     last_piece: Option<Instant>,
-    /// The user has left: what is typed behind the escape is nobody's.
+    /// The user has left: what is typed after the escape is dropped.
     has_left: bool,
 }
 
@@ -257,9 +257,8 @@ impl<S: FnMut(&[u8]) -> Option<usize>> PumpThread<S> {
         true
     }
 
-    /// Looks for escapes in the first `count` bytes of the buffer, which one read brought, if that was typed and not pasted. The rest of
-    /// the buffer is for what comes right after an escape: before it acts, it is to be known that it is not the beginning, or a piece, of a
-    /// paste.
+    /// Looks for escapes in the first `count` bytes of the buffer, which one read brought, if they were typed and not pasted. An escape
+    /// acts only once it is known to be no part of a paste: the rest of the buffer takes what comes right after it.
     fn look_for_escapes(&mut self, buffer: &mut [u8], count: usize) {
         let InputSource::Terminal(Some(escapes)) = &mut self.source else {
             return;

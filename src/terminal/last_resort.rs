@@ -40,7 +40,7 @@ static RESTORE: OnceLock<fn()> = OnceLock::new();
 /// From now on signals that would end the process call `restore` first, which may take neither a lock nor memory. Those that were inherited
 /// ignored stay so.
 pub(super) fn restore_before_signals(restore: fn()) {
-    // Whoever came first named the same.
+    // A second call names the same function.
     let _ = RESTORE.set(restore);
     for signal in (1..=last_signal()).filter(|signal| !OTHERS.contains(signal)) {
         let mut found = MaybeUninit::<libc::sigaction>::uninit();

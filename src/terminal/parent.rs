@@ -11,28 +11,28 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::waker::{Waker, waker};
 
-/// Where the system has no descriptor for a process (Linux before 5.3, some containers, other systems): how often to look whose child we
-/// are.
+/// Where the system has no descriptor for a process (Linux before 5.3, some containers, other systems): how often to ask for the parent's
+/// number.
 const LOOK_EVERY: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
 
-/// What ends the parent often ends us as well (a signal to the whole group, a terminal that goes), and ours comes a moment later. It says
-/// better what is wanted, and would count as the second one: so long it may take.
+/// What ends the parent (a signal to the whole group, a terminal that is gone) often reaches this process a moment later. That signal tells
+/// better what is wanted, and would count as a second one after the parent's end. So long it is waited for.
 const SIGNAL_FIRST: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 300_000_000,
 };
 
-/// Ends the thread when it goes.
+/// Ends the thread when dropped.
 #[derive(Debug)]
 pub(super) struct ParentWatch {
     waker: Waker,
 }
 
-/// Calls this when the parent is gone, in a thread that sleeps until then. Nothing where the parent is in another namespace: it cannot be
-/// seen. `expected`: its number, where whoever started us has told it; if another one has its place by now, it is gone.
+/// Calls `gone` when the parent has ended, in a thread that sleeps until then. None where the parent is in another namespace and cannot be
+/// seen. `expected` is the parent's number, where the caller told it: if the parent is another process by now, the expected one has ended.
 ///
 /// # Errors
 /// When the process is out of descriptors or threads.

@@ -52,7 +52,7 @@ pub fn log_line(line: &str) {
     let _ = write(rustix::stdio::stderr(), line.as_bytes(), Duration::ZERO);
 }
 
-/// One line on stderr that says who speaks.
+/// One line on stderr that begins with the program's name.
 pub fn complaint(what: impl std::fmt::Display) {
     let what = sanitise::text(&what.to_string());
     to_stderr(&format!("session-manager-plugin: {what}\n"));

@@ -72,7 +72,7 @@ impl RawMode {
 
     /// After SIGCONT: raw again, if we are in the foreground. Says whether we are.
     ///
-    /// In the background the terminal is another program's, and whoever put us there has already set it as he likes.
+    /// In the background the terminal is another program's, and the shell has set it for that program already.
     pub fn refresh(&self) -> bool {
         let is_ours = in_foreground();
         let change = |before| match before {
@@ -139,8 +139,8 @@ fn put_back(after: u8) {
     let before = match STATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change) {
         Ok(before) | Err(before) => before,
     };
-    // Also when it was left already: another thread may still be about to put it back, and whoever comes second would end the process
-    // before it does.
+    // Also where the state is LEFT already: the thread that set it may not have restored the terminal yet, and the process may end as soon
+    // as this returns.
     let Some(found) = FOUND.get().filter(|_| before != AS_FOUND) else {
         return;
     };

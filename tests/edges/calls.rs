@@ -36,7 +36,7 @@ fn quiet_holds_for_what_is_wrong_with_a_call_too() {
             Plugin::bare([&unusable(), "r", "StartSession"]).env("SSM_PLUGIN_PAYLOAD_SIZE", "0"),
             reason,
         ),
-        (Plugin::bare(["{", "r", "Stop"]), "Invalid Operation"),
+        (Plugin::bare(["{", "r", "Stop"]), "Invalid Operation\n"),
         (Plugin::bare(["ls"]), "\nUnknown operation ls. \n"),
     ] {
         let finished = plugin.env("SSM_PLUGIN_QUIET", "1").run(b"");
@@ -188,6 +188,23 @@ fn an_address_that_is_not_this_machines_is_named_with_its_variable() {
         assert!(stream.contains(reason), "{finished:?}");
     }
     assert_eq!(finished.code(), 1);
+}
+
+#[test]
+fn a_host_that_the_user_named_is_named_with_its_variable() {
+    let gateway = Gateway::start(|_| Ok(()));
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = nobody.local_addr().expect("its address").to_string();
+    drop(nobody);
+    let finished = gateway
+        .plugin()
+        .env("SSM_PLUGIN_STREAM_ENDPOINT", &host)
+        .run(b"");
+    for stream in [&finished.stdout, &finished.stderr] {
+        let reason = "refused the connection (SSM_PLUGIN_STREAM_ENDPOINT leads there)\n";
+        assert!(stream.contains(reason), "{finished:?}");
+    }
+    assert_eq!((gateway.dials(), finished.code()), (0, 1));
 }
 
 #[test]

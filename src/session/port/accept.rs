@@ -1,4 +1,4 @@
-//! Takes local connections, and keeps calm when it cannot.
+//! Accepts local connections, and pauses for longer after each failure.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::listen::Listener;
 use super::socket::{Peer, Socket};
 
-/// How long to leave it after the first failure; doubled up to the longest.
+/// The pause after the first failure; it is doubled with each further one, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often at most to say what is wrong.
+/// At most so often the user is told what is wrong.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// A listener, and what is known about it.

@@ -101,7 +101,7 @@ enum ListeningSocket {
     Unix(mio::net::UnixListener),
 }
 
-/// What it became.
+/// What a listener is bound to.
 #[derive(Debug)]
 pub(crate) enum Bound {
     /// The real port.

@@ -1,4 +1,4 @@
-//! Sessions that listen: what is around the thread that moves the bytes. Texts, signals, the end.
+//! Sessions that listen: texts, signals and the end. Another thread moves the bytes.
 
 use std::io;
 use std::time::Instant;

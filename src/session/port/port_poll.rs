@@ -44,8 +44,8 @@ impl<T> PortPoll<T> {
         self.orders.posts()
     }
 
-    /// Sleeps until something is ready, an order or a wake-up comes, or `until`; not at all if `is_busy`. To look at what may have changed
-    /// before it sleeps again is the caller's part: a wake-up until then costs nobody a system call.
+    /// Sleeps until something is ready, an order or a wake-up comes, or `until`; not at all if `is_busy`. The caller looks at all that may
+    /// have changed before the next call: a wake-up that comes in between costs no system call.
     ///
     /// # Errors
     /// Those of poll.

@@ -1,4 +1,4 @@
-//! What every thread of local connections stands on: its sleep, its listeners, and what it is told and tells.
+//! The base of every thread that serves local connections: its poll, its listeners, its orders and its events.
 
 use std::io;
 use std::time::Instant;
@@ -21,7 +21,7 @@ const FIRST_LISTENER: usize = 2;
 /// Waits for all that a thread of local connections can wait for.
 pub(super) struct Reactor {
     poll: PortPoll<PortOrder>,
-    /// `None` when nobody is let in any more.
+    /// `None` when no more connections are accepted.
     acceptor: Option<Acceptor>,
     /// What was ordered, last.
     is_stopped: bool,
@@ -109,7 +109,7 @@ impl Reactor {
         self.acceptor.as_ref().and_then(Acceptor::retry_at)
     }
 
-    /// Lets nobody in any more.
+    /// Accepts no more connections.
     pub(super) fn stop_listening(&mut self) {
         self.acceptor = None;
     }
@@ -139,7 +139,7 @@ impl Reactor {
 
     /// Tells the user.
     pub(super) fn tell(&self, event: PortEvent) {
-        // When so much waits to be printed, a line more would not be read either.
+        // When the queue is full, nobody reads what is printed.
         let _ = self.events.try_send(event);
     }
 

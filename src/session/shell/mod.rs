@@ -90,7 +90,7 @@ struct Shell<'a> {
     /// From outside: sanitise it.
     agent_version: &'a str,
     findings: &'a Findings,
-    /// Stdin is a terminal, and this is what it takes to leave it as it was.
+    /// Where stdin is a terminal: restores it when dropped.
     raw: Option<raw::RawMode>,
     pump: Pump,
     writer: OutputWriter,
@@ -277,7 +277,7 @@ impl<'a> Shell<'a> {
     }
 
     fn handle_notice(&self, notice: &Notice) {
-        // In a terminal the user sees for himself that nothing happens.
+        // In a terminal the user sees that nothing happens.
         if *notice != Notice::Unacknowledged || self.raw.is_none() {
             tell_on_terminal(self.context, notice, &self.how_to_leave());
         }
