@@ -233,11 +233,17 @@ impl RemoteScript {
 
     /// The next reply.
     pub(super) fn next(&mut self, silence: Duration) -> Result<Reply, CopyError> {
+        let deadline = Instant::now() + silence;
         loop {
             if let Some(reply) = self.try_next()? {
                 return Ok(reply);
             }
-            let delivery = self.receive(silence)?;
+            // What is no reply is as good as silence, or a flood of it would put the deadline off for ever.
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Self::silent());
+            }
+            let delivery = self.receive(if silence == READING { silence } else { left })?;
             self.take(delivery)?;
         }
     }
@@ -278,11 +284,13 @@ impl RemoteScript {
         self.wake_receiver.clear();
         result.map_err(|error| match Stop::of(&error) {
             Some(Stop::Cancelled) => CopyError::Cancelled,
-            Some(Stop::TimedOut) => {
-                CopyError::Broken("the target has been silent for too long".to_owned())
-            }
+            Some(Stop::TimedOut) => Self::silent(),
             None => CopyError::resources(&error),
         })
+    }
+
+    fn silent() -> CopyError {
+        CopyError::Broken("the target has been silent for too long".to_owned())
     }
 
     fn wait(&self, time: Duration) -> Result<(), CopyError> {
@@ -311,9 +319,7 @@ impl RemoteScript {
                 until = until.min(pace.next_look());
             }
             if now >= deadline {
-                return Err(CopyError::Broken(
-                    "the target has been silent for too long".to_owned(),
-                ));
+                return Err(Self::silent());
             }
             match self.wait(until.saturating_duration_since(now)) {
                 // It is looked at above.

@@ -10,6 +10,9 @@ use super::error::CopyError;
 /// The longest line, in bytes: two names of 4,096 bytes each as base64, and a little.
 const LONGEST_LINE: usize = 16 * 1024;
 
+/// How much may come that is no reply, or a part of one, before the next: more than any login profile prints. In bytes.
+const MOST_NOISE: usize = 1024 * 1024;
+
 /// One piece of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -33,13 +36,17 @@ pub(super) struct ReplyDecoder {
     replies: VecDeque<Reply>,
     /// What comes before the first `!` is ignored: a login profile may print something on a terminal.
     has_begun: bool,
+    /// What came since the last reply and is ignored, line ends among it, in bytes.
+    noise: usize,
 }
 
 impl ReplyDecoder {
     /// Takes a piece of output.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Garbled> {
         if !self.has_begun {
-            let Some(first) = bytes.iter().position(|byte| *byte == b'!') else {
+            let first = bytes.iter().position(|byte| *byte == b'!');
+            self.ignore(first.unwrap_or(bytes.len()))?;
+            let Some(first) = first else {
                 return Ok(());
             };
             bytes = &bytes[first..];
@@ -68,6 +75,19 @@ impl ReplyDecoder {
         Ok(())
     }
 
+    fn ignore(&mut self, bytes: usize) -> Result<(), Garbled> {
+        self.noise = self.noise.saturating_add(bytes);
+        match self.noise {
+            ..=MOST_NOISE => Ok(()),
+            _ => Err(Garbled),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        self.noise = 0;
+        self.replies.push_back(reply);
+    }
+
     fn end_of_line(&mut self) -> Result<(), Garbled> {
         if !self.group.is_empty() {
             return Err(Garbled);
@@ -76,20 +96,22 @@ impl ReplyDecoder {
             .trim_end()
             .to_owned();
         self.line.clear();
-        self.replies.push_back(Reply::Line(line));
+        self.reply(Reply::Line(line));
         Ok(())
     }
 
     fn decode(&mut self, piece: &[u8]) -> Result<(), Garbled> {
         let is_digit = |byte: &&u8| !matches!(byte, b'\n' | b'\r');
+        let before = self.group.len();
         self.group.extend(piece.iter().filter(is_digit));
+        self.ignore(piece.len() - (self.group.len() - before))?;
         let whole = self.group.len() / 4 * 4;
         if whole == 0 {
             return Ok(());
         }
         let data = STANDARD.decode(&self.group[..whole]).map_err(|_| Garbled)?;
         self.group.drain(..whole);
-        self.replies.push_back(Reply::Data(data));
+        self.reply(Reply::Data(data));
         Ok(())
     }
 
@@ -150,6 +172,28 @@ pub(super) fn shown(word: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p78_what_is_no_reply_is_bounded() {
+        let flood = |decoder: &mut ReplyDecoder, noise: &[u8], bytes: usize| {
+            (0..bytes / noise.len()).try_for_each(|_| decoder.feed(noise))
+        };
+        for (begin, noise) in [(&b""[..], [b'x'; 1024]), (b"!ready\n", [b'\n'; 1024])] {
+            let mut decoder = ReplyDecoder::default();
+            for _ in 0..3 {
+                assert_eq!(decoder.feed(begin), Ok(()));
+                assert_eq!(flood(&mut decoder, &noise, MOST_NOISE), Ok(()));
+                // A reply is a sign that it goes on.
+                assert_eq!(decoder.feed(b"!ready\n"), Ok(()));
+                if begin.is_empty() {
+                    decoder = ReplyDecoder::default();
+                }
+            }
+            assert_eq!(decoder.feed(begin), Ok(()));
+            let flooded = flood(&mut decoder, &noise, MOST_NOISE + noise.len());
+            assert_eq!(flooded, Err(Garbled));
+        }
+    }
 
     fn all(output: &[u8], piece: usize) -> Result<(Vec<String>, Vec<u8>), Garbled> {
         let mut decoder = ReplyDecoder::default();
