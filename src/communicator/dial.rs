@@ -20,7 +20,7 @@ use crate::redactor::Redactor;
 use crate::remarks::Remarks;
 use crate::sanitise;
 
-/// Data that was not sent yet may wait in the socket up to this; what is more urgent then waits behind no more.
+/// How much data may wait in the socket unsent, in bytes: more urgent data never waits behind more than this.
 #[cfg(target_os = "linux")]
 const UNSENT_LIMIT: u32 = 128 * 1024;
 
@@ -130,7 +130,7 @@ impl Dialer {
 
 #[cfg(target_os = "linux")]
 fn limit_unsent(stream: &NetworkStream) {
-    // It only makes things quicker: without it they work as well.
+    // Without this everything works as well, and is only slower.
     let _ = socket2::SockRef::from(&**stream.tcp()).set_tcp_notsent_lowat(UNSENT_LIMIT);
 }
 

@@ -1,4 +1,4 @@
-//! Whether the other side is still there (P72). No I/O and no clock.
+//! Whether the gateway is still there (P72). No I/O and no clock.
 //!
 //! | | silence until a ping asks | and until the path is dead |
 //! |---|---|---|
@@ -9,31 +9,31 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Silence before a ping asks, and how long it may be unanswered: while something is awaited, so that 20 s show a dead path.
+/// While something is awaited: the silence before a ping goes out, and how long that may be unanswered. Together 20 s show a dead path.
 const AWAITED: Rule = Rule {
     silence: Duration::from_secs(10),
     answer: Duration::from_secs(10),
 };
-/// And while nothing is: often enough for the network's address translators, rarely enough to be idle.
+/// While nothing is awaited: often enough to keep entries of address translators alive, and rarely enough to be idle.
 const IDLE: Rule = Rule {
     silence: Duration::from_secs(30),
     answer: Duration::from_secs(15),
 };
-/// How long the first ping may be unanswered, which goes out at once.
+/// How long the first ping may be unanswered. It goes out as soon as the connection is open.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
-/// How long a probe may be, which goes out because the path may be another.
+/// How long a probe may be unanswered. That is a ping which goes out because the path may have changed.
 const PROBE_ANSWER: Duration = Duration::from_secs(3);
-/// Where new connections would begin at another address, this one is most likely dead. What was under way when that came about is given a
-/// moment, so that the answer is none to a ping of before.
+/// When new connections would begin at another address, this one is most likely dead. The probe goes out after this pause, so that a pong
+/// to an earlier ping, which was under way at the change, is not taken for its answer.
 const MOVED_PAUSE: Duration = Duration::from_millis(100);
 const MOVED_ANSWER: Duration = Duration::from_millis(1100);
-/// What comes within this after a probe may have been under way before the path changed; only the pong counts.
+/// What comes within this time after a probe may have been under way when the path changed: only a pong counts.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// A burst of changes is one probe, and so are several of them in a row.
+/// Probes are this far apart: a burst of changes, or several bursts in a row, bring one.
 const PROBES_APART: Duration = Duration::from_secs(3);
-/// A clock that runs ahead of the other by this much says that the machine slept.
+/// The machine has slept when one clock is ahead of the other by this much.
 const JUMP: Duration = Duration::from_secs(10);
-/// A check that comes so much too late says that the process was still: what it missed is no silence.
+/// The process has stood still when a check is late by this much: what it could not receive is no silence.
 const OVERSLEPT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -47,11 +47,11 @@ struct Rule {
 pub struct Liveness {
     /// The last sign of life.
     received_at: Instant,
-    /// Since when something is awaited of the other side.
+    /// Since when something is awaited of the agent or the gateway.
     awaited_since: Option<Instant>,
-    /// A ping that goes out whatever was received.
+    /// A ping that is due whatever was received.
     wanted: Option<Wanted>,
-    /// The ping that is not answered.
+    /// The ping that is not answered yet.
     asked: Option<AwaitedPong>,
     /// The last probe.
     probed_at: Option<Instant>,
@@ -80,7 +80,7 @@ pub enum LivenessAction {
     Fine,
     /// Send a ping.
     Ping,
-    /// The other side is gone.
+    /// The path is dead.
     Lost,
 }
 
@@ -109,7 +109,7 @@ impl Liveness {
         self.asked = self.asked.filter(|asked| !is_answer(asked));
     }
 
-    /// Says whether something is awaited of the other side.
+    /// Says whether something is awaited of the agent or the gateway.
     pub fn set_awaited(&mut self, is_awaited: bool, now: Instant) {
         self.awaited_since = is_awaited.then(|| self.awaited_since.unwrap_or(now));
     }
@@ -156,7 +156,8 @@ impl Liveness {
 
     fn ping_at(&self, reading_paused: bool) -> Instant {
         let regular = match (self.asked, self.awaited_since) {
-            // One is under way. The next one is for who cannot hear its answer, and keeps address translators from forgetting us.
+            // A ping is under way. While reading is paused its answer is not seen, and the next one keeps entries of address translators
+            // alive.
             (Some(asked), _) => asked.at + IDLE.silence,
             (None, Some(since)) if !reading_paused => {
                 let silent_at = self.received_at.max(since) + AWAITED.silence;
@@ -167,7 +168,7 @@ impl Liveness {
         self.wanted.map_or(regular, |wanted| wanted.at.min(regular))
     }
 
-    /// Looks at the clocks. What cannot be received (`reading_paused`) is no sign that the other side is gone.
+    /// Looks at the clocks. What cannot be received (`reading_paused`) is no sign that the path is dead.
     pub fn check(
         &mut self,
         now: Instant,

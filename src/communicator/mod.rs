@@ -32,33 +32,34 @@ use metered::Metered;
 const BUFFER_SIZE: usize = 16 * 1024;
 /// Far above anything an agent sends (16 KiB of data, 32 KiB in newer ones), far below what would hurt.
 const MAXIMUM_FRAME: usize = 1024 * 1024;
-/// Bytes that are read before it is another's turn: all fragments count, empty ones too.
+/// Bytes that are read before something else is done: all fragments count, empty ones too.
 const READ_BUDGET: usize = 256 * 1024;
-/// More than this without a whole message are fragments that never make one, bytes.
+/// Fragments that are longer than this together and make no whole message break the connection, in bytes.
 const MAXIMUM_UNFINISHED: usize = 2 * MAXIMUM_FRAME;
 /// The hard bound of what waits for a socket that takes nothing. What is [written](Connection::write) stays far below.
 const MAXIMUM_UNSENT: usize = 512 * 1024;
-/// Frames above this have the buffer that they came in for themselves, bytes.
+/// A frame that is longer than this keeps the buffer that it came in for itself, in bytes.
 const LARGE_FRAME: usize = 64 * 1024;
 
-/// The most of the other side's own words that a reason holds, in characters.
+/// How much of the gateway's own words a reason holds at most, in characters.
 const LONGEST_REASON: usize = 200;
 
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
     websocket: WebSocket<Metered>,
-    /// Knows what the other side was told.
+    /// Hides what the gateway was told where the gateway repeats it.
     redactor: Redactor,
     /// Whether the socket takes no more at the moment.
     blocked: bool,
     /// Whether pongs wait outside of the buffer.
     pongs_held: bool,
-    /// A large frame, until the next one is read: its buffer would be used again, and a few bytes of what comes keep all of it alive.
+    /// A large frame, held until the next one is read. Otherwise its buffer would be used again, and be kept alive as a whole for a few
+    /// bytes of what comes next.
     large: Option<Bytes>,
 }
 
-/// The socket of a connection, to sleep until something happens there, while another has the connection itself.
+/// The socket of a connection. It lets one thread sleep until something happens there while another thread uses the connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionSocket(Arc<TcpStream>);
 
@@ -67,16 +68,16 @@ pub struct ConnectionSocket(Arc<TcpStream>);
 pub enum Incoming {
     /// A message of the data channel, whether it came as a text or a binary frame.
     Frame(Bytes),
-    /// A ping: the other side is there.
+    /// A ping: the gateway is there.
     Ping,
-    /// A pong: the other side is there, and has received our ping.
+    /// A pong: the gateway is there, and has received our ping.
     Pong,
 }
 
-/// What ended a sleep; nothing of it, when it was the time.
+/// What ended a sleep; all false when the time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Woken {
-    /// Somebody has something to say.
+    /// Another thread called the waker.
     pub by_waker: bool,
     /// The socket can be read, written, or is gone.
     pub by_socket: bool,

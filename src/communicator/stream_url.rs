@@ -1,6 +1,6 @@
-//! Which hosts we talk to.
+//! Which hosts may be dialled.
 //!
-//! The stream URL comes from outside, and what we say to its host is a secret (the token) and a signature. So it must be a host of
+//! The stream URL comes from outside, and its host is told a secret (the token) and a signature. So it must be a host of
 //! AWS's Session Manager, or one that the user named.
 
 use http::Uri;

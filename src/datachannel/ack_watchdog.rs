@@ -1,4 +1,4 @@
-//! When the user is told that nothing was acknowledged for long.
+//! Decides when the user is told that nothing has been acknowledged for long.
 
 use std::time::{Duration, Instant};
 

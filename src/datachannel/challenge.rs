@@ -1,4 +1,5 @@
-//! The agent wants to see that we have the session's key: it sends something encrypted, and gets it back under our half of the key.
+//! The encryption challenge. The agent checks that the client has the session's key: it sends something under its half of the key, and
+//! gets it back under the client's half.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

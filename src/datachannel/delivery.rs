@@ -86,11 +86,11 @@ pub enum End {
 /// What the user may want to know while the session goes on; not ordered with what is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The channel is open for 15 s and the agent has not said anything.
+    /// The agent has not said anything for 15 s, and the session has not begun yet.
     Silent,
-    /// The oldest message waits for its acknowledgement since 60 s.
+    /// The oldest message has waited for its acknowledgement for 60 s.
     Unacknowledged,
-    /// The connection is gone since 3 s. In one outage it is said twice at most.
+    /// The connection has been gone for 3 s. This is said twice at most in one outage.
     Reconnecting {
         /// What broke it.
         reason: String,

@@ -10,11 +10,12 @@ const MINIMUM_TIMEOUT: Duration = Duration::from_millis(200);
 const MAXIMUM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that are later than the smoothed round trip by less than this may just be late.
 const GRANULARITY: Duration = Duration::from_millis(25);
-/// The queue on the path that sending may fill, besides half as much again as the path's own delay.
+/// The queue that sending may keep up on the path is this long, and half of the path's own delay.
 const QUEUE_ALLOWANCE: Duration = Duration::from_millis(20);
-/// Samples whose shortest shows whether a queue begins to grow: one alone may be late for other reasons (RFC 9406, N_RTT_SAMPLE).
+/// The shortest of so many samples shows whether a queue begins to grow, as a single one may be late for other reasons (RFC 9406,
+/// N_RTT_SAMPLE).
 const ROUND: u32 = 8;
-/// How much longer than the path's own delay that is, at least and at most (RFC 9406: an eighth of it, between these two).
+/// By how much it must exceed the path's own delay, at least and at most (RFC 9406: an eighth of it, between these two).
 const QUEUE_BEGINS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
 
 /// Round-trip times, smoothed, and the timeout that follows from them.
@@ -32,7 +33,7 @@ struct Estimate {
     variation: Duration,
     /// The shortest of all.
     minimum: Duration,
-    /// What the path takes by itself: the shortest since it last became longer.
+    /// The path's own delay: the shortest round trip since the path last became longer.
     delay: Duration,
     /// The shortest of the samples of this round, and how many are still to come.
     round: (Duration, u32),
@@ -74,7 +75,7 @@ impl RttEstimator {
         self.doublings = 0;
     }
 
-    /// The timer fired: for the how-manieth time since the last new acknowledgement.
+    /// The timer fired. Returns how often it has since the last new acknowledgement.
     pub(super) fn expired(&mut self) -> u32 {
         self.doublings = (self.doublings + 1).min(8);
         self.doublings
@@ -90,7 +91,7 @@ impl RttEstimator {
         self.estimate.map(|estimate| estimate.minimum)
     }
 
-    /// What the path takes by itself, once it was measured.
+    /// The path's own delay, once it was measured.
     pub(super) fn delay(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate.delay)
     }
@@ -110,15 +111,15 @@ impl RttEstimator {
         (base * 2_u32.pow(self.doublings)).min(MAXIMUM_TIMEOUT)
     }
 
-    /// Which of two copies an acknowledgement is for, that came so long after the earlier and after the later one: whether it is the
-    /// later. One for the earlier copy mostly comes much sooner than a round trip after the later.
+    /// Whether an acknowledgement is for the later of two copies of a message, by the times that have passed since both went out. One
+    /// for the earlier copy mostly comes much sooner than a round trip after the later one.
     pub(super) fn is_for_later(&self, earlier: Duration, later: Duration) -> bool {
         self.estimate
             .is_none_or(|estimate| later >= estimate.smoothed / 2 || earlier > self.loss_delay())
     }
 
-    /// After so long a message is lost that even one later message overtook (RFC 9002, 6.1.2, with the variation in place of its
-    /// eighth).
+    /// A message counts as lost when it has been out for so long and at least one later message was acknowledged (RFC 9002, 6.1.2, with
+    /// the variation in place of its eighth).
     pub(super) fn loss_delay(&self) -> Duration {
         self.estimate.map_or(INITIAL_TIMEOUT, |estimate| {
             estimate.smoothed + (estimate.variation * 4).max(GRANULARITY)

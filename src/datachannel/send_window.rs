@@ -25,7 +25,7 @@ const INTERACTIVE_RESERVE: usize = 64;
 pub(super) const MAXIMUM_CONTROL: (usize, usize) = (64, 1024 * 1024);
 /// How far numbers may run ahead of the oldest missing acknowledgement, in messages. The agent buffers 100,000.
 const MAXIMUM_SPAN: usize = 16_384;
-/// Who waits for room is woken when a quarter of the window is free, or so many messages; and so many bytes.
+/// A sender that waits for room is woken when a quarter of the window is free, or so many messages, and at least so many bytes.
 const WORTH_WAKING: usize = 16;
 const WORTH_WAKING_BYTES: usize = 64 * 1024;
 /// What may wait for the socket, bytes: another connection's bytes wait behind it, and more of it makes nothing faster.
@@ -52,7 +52,7 @@ pub struct SendWindow {
     /// What is to be sent again, lowest number first.
     lost: BTreeSet<i64>,
     congestion: Congestion,
-    /// Messages below this number were sent, or wished to be, while the window was full: only their acknowledgements let it grow.
+    /// Messages below this number were sent, or held back, while the window was full: only their acknowledgements let it grow.
     limited_below: i64,
     rtt: RttEstimator,
     delivery_rate: DeliveryRate,
@@ -99,7 +99,7 @@ impl SendWindow {
         Some(Reservation::new(bytes, urgency))
     }
 
-    /// Whether there is so much room that it is worth waking who waits for it.
+    /// Whether there is enough room to wake a sender that waits for it.
     pub fn has_room(&self) -> bool {
         let worth = (self.size() / 4).clamp(1, WORTH_WAKING);
         self.unacknowledged == 0
@@ -108,7 +108,8 @@ impl SendWindow {
                 && self.unsent_fits(2))
     }
 
-    /// Whether what is not sent yet, so many times, is as little as it has to be.
+    /// Whether the data that is not sent yet, `times` as much of it, is within its bound: one for every path, and less for a slow
+    /// destination.
     fn unsent_fits(&self, times: usize) -> bool {
         let mean = self.bytes / self.unacknowledged.max(1);
         let unsent = (self.messages.len() - self.sent) * mean + self.reserved.1;
@@ -245,7 +246,7 @@ impl SendWindow {
             } => (Some(order), Some(sent_at), newer_acked),
             // Given up too early: the path reorders more than thought.
             MessageState::Lost => (None, None, self.loss_detection.threshold()),
-            // Never sent: whoever acknowledges that has made it up.
+            // It was never sent, so the acknowledgement is made up.
             MessageState::Unsent | MessageState::Acknowledged => return false,
         };
         let sent_once = message.transmissions == 1;
@@ -362,13 +363,13 @@ impl SendWindow {
         Some((Timer::Retransmission, since + self.rtt.timeout()))
     }
 
-    /// When more may go out to a destination that takes little.
+    /// When new data may go to a slow destination again; none if it may now, or if there is none.
     pub fn hold_up_timer(&self) -> Option<Instant> {
         let is_waiting = self.sent < self.messages.len() && self.pause.is_none();
         self.hold_ups.opens_at().filter(|_| is_waiting)
     }
 
-    /// More may go out, if it is time.
+    /// Lets new data go to a slow destination again, if it is time.
     pub fn handle_hold_up(&mut self, now: Instant) {
         self.hold_ups.handle_timeout(now);
     }

@@ -1,17 +1,17 @@
-//! The queue on the path that never drains, because the window is larger than what the path carries. No I/O and no clock.
+//! Finds a queue that stands on the path because the window is larger than what the path carries. No I/O and no clock.
 //!
-//! Bursts queue up and drain again, and jitter comes and goes; what even the shortest round trip of an interval shows is a queue that
-//! stands (CoDel, RFC 8289). It makes everything late that is sent behind it, and the window then shrinks to what fits on the path and a
-//! little more. Where a smaller window does not make the round trip shorter, it was no queue: the path itself has become longer.
+//! Bursts make queues that drain again, and jitter comes and goes. A queue that shows even in the shortest round trip of an interval
+//! does not drain (CoDel, RFC 8289). All that is sent behind it is late, so the window shrinks to what fits on the path and a little
+//! more. When the round trip does not become shorter by that, there is no queue: the path itself has become longer.
 
 use std::time::{Duration, Instant};
 
-/// An interval lasts for so long and a round trip, and has so many samples at least.
+/// An interval lasts this long and one round trip more, and has at least so many samples.
 const INTERVAL: Duration = Duration::from_millis(100);
 const SAMPLES: u32 = 8;
-/// A queue that stands is as long as half of the path's own delay, and this.
+/// A queue counts when it is longer than half of the path's own delay and this together.
 const ALLOWANCE: Duration = Duration::from_millis(8);
-/// So many windows in a row that shrank for nothing show that the path has become longer.
+/// The path has become longer when the window has shrunk so many times in a row without effect.
 const IN_VAIN: u32 = 2;
 
 /// A round trip.
@@ -19,7 +19,7 @@ const IN_VAIN: u32 = 2;
 pub(super) struct RoundTrip {
     pub(super) sent_at: Instant,
     pub(super) rtt: Duration,
-    /// Messages that were in flight when it began, with its own.
+    /// Messages in flight when it began, its own among them.
     pub(super) flight: usize,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct RoundTrip {
 pub(super) enum Finding {
     /// A queue stands.
     Queue(Queue),
-    /// The path's own delay is this now, and no queue; so many messages were in flight when that was last believed.
+    /// There is no queue, and `delay` is the path's own delay now. `flight` messages were in flight before the window shrank for nothing.
     LongerPath { delay: Duration, flight: usize },
 }
 
@@ -47,9 +47,9 @@ pub(super) struct StandingQueue {
     since: Option<Instant>,
     samples: u32,
     shortest: Option<RoundTrip>,
-    /// For what the window has shrunk last.
+    /// The queue for which the window shrank last.
     last: Option<Queue>,
-    /// How often in a row the round trip did not become shorter by that, and the messages in flight before it.
+    /// How often in a row the round trip did not become shorter by that, and how many messages were in flight before.
     in_vain: (u32, usize),
 }
 
@@ -90,7 +90,7 @@ impl StandingQueue {
             return None;
         }
         self.in_vain = match last {
-            // A queue would have become shorter with the window. One that has become longer is that of a path that takes less now.
+            // A queue would have become shorter with the window. One that has become longer is that of a path that carries less now.
             Some(last)
                 if flight < last.flight * 9 / 10
                     && rtt > (last.rtt + last.target) / 2

@@ -12,13 +12,13 @@ pub enum Timer {
     Retransmission,
     /// The service asked for a pause: one message goes out to see whether it is over.
     PauseProbe,
-    /// A destination that takes little may be given more.
+    /// More data may go to a slow destination.
     HoldUp,
     /// The agent said that the handshake is complete, and is ready by now.
     Ready,
     /// The agent has not said anything: a size is sent to see whether it is there.
     OpeningProbe,
-    /// The agent has not said anything for so long that the user is told.
+    /// The agent has not said anything for so long, at the beginning or within its handshake, that the user is told.
     OpeningSilence,
     /// The client refused what the handshake asks for, and the agent does not end the session.
     RefusedHandshake,

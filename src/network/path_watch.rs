@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::routes::RouteWatch;
 
-/// After a change what is under way may take so long until something comes, or it was lost with the path that was: a name server's answer,
-/// a connection that is being made, an answer of an API. To begin afresh is quicker than to wait for the system's repetitions.
+/// What is under way when the path changes has this much time until something comes: a name server's answer, a connection that is being
+/// made, an answer of an API. After that it counts as lost with the old path. To begin afresh is quicker than to wait for the system's
+/// repetitions.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Follows changes of the system's routes and addresses. Clones share what they have seen.
@@ -29,14 +30,14 @@ struct Seen {
     unproven_since: Option<Instant>,
 }
 
-/// What the system would do with a connection that stands, were it a new one.
+/// How the system would make an open connection now, if it were a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketPath {
-    /// The same, or it cannot be told.
+    /// As it is, or that is unknown.
     Same,
     /// It would begin at another of this machine's addresses.
     Elsewhere,
-    /// The address where it begins is this machine's no more: nothing will ever come on it.
+    /// The address where it begins is no longer one of this machine's: nothing will ever come on it.
     Gone,
 }
 

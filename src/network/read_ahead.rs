@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 
 use rustix::event::PollFlags;
 
-/// What the first system calls take at most, in bytes. A connection that has little to say needs no more.
+/// The size of the first reads, in bytes. A connection that carries little needs no more.
 const SMALLEST: usize = 4 * 1024;
-/// What one takes at most where much comes, in bytes: a few of the largest records.
+/// The size of a read at most, where much comes, in bytes: a few of the largest records.
 const LARGEST: usize = 64 * 1024;
 
 /// A stream with what was read from it too early.
@@ -18,7 +18,7 @@ pub struct ReadAhead<S> {
     /// What of `buffer` was read and not taken yet.
     start: usize,
     end: usize,
-    /// For what the stream was not ready last.
+    /// What the stream was not ready for when it was asked last.
     waits_for: PollFlags,
     /// Whether the last read gave less than there was room for: that was all there was.
     is_drained: bool,
@@ -41,7 +41,7 @@ impl<S> ReadAhead<S> {
         &self.stream
     }
 
-    /// For what to wait after the last [`io::ErrorKind::WouldBlock`].
+    /// What to wait for after the last [`io::ErrorKind::WouldBlock`].
     pub(super) const fn waits_for(&self) -> PollFlags {
         self.waits_for
     }
@@ -59,7 +59,7 @@ impl<S> ReadAhead<S> {
 impl<S: Read> Read for ReadAhead<S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
-            // Asked once without the system, which would say the same. Who waits then is told by poll(2) of what has come since.
+            // This answer needs no system call, which would say the same. If something has come since, the poll(2) that follows says so.
             if std::mem::take(&mut self.is_drained) {
                 return self.note(PollFlags::IN, Err(io::ErrorKind::WouldBlock.into()));
             }

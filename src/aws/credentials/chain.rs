@@ -19,7 +19,7 @@ use crate::settings::Environment;
 
 /// How many profiles may lead to the one with which somebody logs in.
 const MOST_SOURCES: usize = 5;
-/// How often somebody who waits for another's look asks whether it is over.
+/// How often a thread that waits for the look of another thread asks whether that is over.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Finds credentials and keeps them while they last.
@@ -30,7 +30,7 @@ pub(in crate::aws) struct Chain {
     endpoints: Endpoints,
     remarks: Remarks,
     kept: Mutex<KeptCredentials>,
-    /// Held by who looks: a source that asks its user must not ask twice at a time.
+    /// Held during a look: a source that asks its user must not ask twice at the same time.
     turn: Mutex<()>,
     /// Where the newest come from.
     source: Mutex<Option<CredentialsSource>>,
@@ -111,7 +111,7 @@ impl Chain {
         let mut _turn = None;
         if matches!(choice, Choice::Look) {
             _turn = Some(self.wait_for_turn(limit)?);
-            // Somebody else may have looked meanwhile.
+            // Another thread may have looked meanwhile.
             choice = choose();
         }
         match choice {
@@ -167,7 +167,7 @@ impl Chain {
         advice::renew(named.filter(|_| !is_of_variables), login)
     }
 
-    /// Waits while somebody else looks.
+    /// Waits while another thread looks.
     fn wait_for_turn(&self, limit: &Limit) -> Result<MutexGuard<'_, ()>, CredentialsError> {
         loop {
             match self.turn.try_lock() {
@@ -237,7 +237,7 @@ impl Chain {
             }
             _ => {}
         };
-        // Somebody who names a profile means it, whatever is in the environment. Where a variable names it, those beside it go first.
+        // A profile that the caller names goes before the environment; one that a variable names goes after the variables beside it.
         if self.profile.is_none()
             && let Some(found) = of_environment(&search)?
         {
@@ -249,7 +249,7 @@ impl Chain {
         {
             return Ok((found, CredentialsSource::Profile(name.to_owned())));
         }
-        // Callers name a profile because they must ("default"), or name something else by mistake: that hides nothing that is good.
+        // Some callers name a profile because they must ("default"), or by mistake. That must not hide good credentials.
         if self.profile.is_some()
             && let Some(found) = of_environment(&search)?
         {
@@ -260,7 +260,7 @@ impl Chain {
             say_environment_is_used();
             return Ok((found, CredentialsSource::Container));
         }
-        // The machine's own are for those who want no others.
+        // The machine's own credentials are not used for a profile that does not exist.
         if section.is_none() && name != "default" {
             return Err(profile::unknown(&search, name));
         }

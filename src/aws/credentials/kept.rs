@@ -1,4 +1,4 @@
-//! What came of looks for credentials, and when it is time for another. No I/O and no clock.
+//! What earlier looks for credentials have given, and when it is time for another. No I/O and no clock.
 //!
 //! Sources may ask their users, run programs or call services that are in trouble: they are asked once while what they gave is good (P108),
 //! and in an outage, where every try wants credentials, not at every try (P69).

@@ -1,4 +1,4 @@
-//! Who we are to AWS.
+//! Credentials for AWS: where they are looked for, and how long they are kept.
 
 mod chain;
 mod config;
