@@ -1,4 +1,4 @@
-//! What a profile says besides credentials: endpoints, and whom to trust.
+//! What a profile says besides credentials: endpoints, and trusted certificate authorities.
 
 use std::path::PathBuf;
 

@@ -152,7 +152,7 @@ impl Endpoints {
         Some(self.stream.as_ref()?.region.clone())
     }
 
-    /// The hosts to which calls go in the clear because somebody wants it so, this machine left out.
+    /// The hosts to which calls go in the clear because the configuration says so, without this machine.
     pub(super) fn clear_text_hosts(&self) -> Vec<String> {
         let services = [Service::Ssm, Service::Kms, Service::Sts];
         let given = services

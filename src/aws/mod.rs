@@ -1,4 +1,4 @@
-//! AWS: who we are, signatures, and the API calls.
+//! AWS: credentials, signatures, and the API calls.
 
 mod advice;
 pub mod api;

@@ -174,7 +174,7 @@ impl Connection {
     /// [`wait`](Self::wait): bytes are in the buffers of TLS and of the websocket where poll(2) cannot see them.
     ///
     /// # Errors
-    /// When the connection is gone, or the other side sends fragments that never make a message.
+    /// When the connection is gone, or the gateway sends fragments that never make a message.
     pub fn read(&mut self) -> Result<Option<Incoming>, Broken> {
         // While the socket takes nothing, pongs do not pile up before it: one waits, the newest.
         self.set_pongs_held(self.blocked);

@@ -16,7 +16,7 @@ const MAXIMUM_PAYLOAD: usize = 4096;
 ///
 /// # Errors
 ///
-/// When there is no key, or the challenge is not what our key opens: the other side is not the one it claims to be. The text says what
+/// When there is no key, or the challenge is not what our key opens: the agent is not the one that it claims to be. The text says what
 /// the challenge is not.
 pub(super) fn answer(
     encrypter: Option<&Encrypter>,

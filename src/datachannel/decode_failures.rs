@@ -1,12 +1,12 @@
-//! Frames that are no messages: a few are a bad line, nothing else for a while is a wrong address.
+//! Frames that are no messages. A few of them mean a bad line; when nothing else comes for a while, this is no gateway.
 
 use std::time::{Duration, Instant};
 
 use crate::message::DecodeError;
 
-/// Nothing but unreadable frames for so long, and the other side is not what it should be.
+/// When nothing but unreadable frames has come for so long, this is no gateway of Session Manager.
 const TOLERATED_FOR: Duration = Duration::from_secs(10);
-/// Fewer unreadable frames than this are a bad line.
+/// Fewer unreadable frames than this mean a bad line.
 const ENOUGH: usize = 3;
 
 /// Counts unreadable frames since the last readable one.

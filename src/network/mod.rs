@@ -43,7 +43,7 @@ pub struct Network {
     pub proxies: ProxySettings,
     /// Whose certificates count.
     pub trust: Trust,
-    /// What the other side must not get shown when it repeats it.
+    /// Hides secrets in what hosts answer, as some repeat what they were told.
     pub redactor: Redactor,
 }
 

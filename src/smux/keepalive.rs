@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How often NOP goes out (smux's default).
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
-/// How long the other side may say nothing (smux's default).
+/// How long the agent's multiplexer may say nothing (smux's default).
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl KeepAlive {
         is_due
     }
 
-    /// Whether it has just become silent: the other side has the same timeout, and what one does not hear for so long, the other neither.
+    /// Whether it has just become silent. The agent has the same timeout, so it has ended the multiplexer as well by then.
     /// While nothing is read, silence means nothing.
     pub(super) fn take_silence(&mut self, now: Instant, is_reading: bool) -> bool {
         if self.is_silent || now < self.last_received + TIMEOUT {

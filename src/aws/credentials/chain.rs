@@ -17,7 +17,7 @@ use crate::remarks::Remarks;
 use crate::sanitise;
 use crate::settings::Environment;
 
-/// How many profiles may lead to the one with which somebody logs in.
+/// How many profiles in a row may name a `source_profile`.
 const MOST_SOURCES: usize = 5;
 /// How often a thread that waits for the look of another thread asks whether that is over.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);

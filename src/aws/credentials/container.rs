@@ -1,4 +1,4 @@
-//! Credentials of a container: ECS, EKS, and whoever sets the same variables.
+//! Credentials of a container: of ECS, of EKS, and of others that set the same variables.
 
 use http::{Request, Uri};
 

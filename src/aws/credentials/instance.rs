@@ -19,7 +19,8 @@ const TOKEN_TIME: &str = "300";
 
 const ROLES: &str = "latest/meta-data/iam/security-credentials/";
 
-/// The instance's role's. `sure` is whether somebody said that this is an instance: without that, no answer is no error.
+/// The credentials of the instance's role. `sure` says whether the configuration names this source: if not, it is no error when nothing
+/// answers.
 pub(super) fn find(search: &CredentialSearch<'_>, sure: bool) -> Found {
     let get = |name| search.environment.get(name);
     if get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -54,7 +55,7 @@ pub(super) fn find(search: &CredentialSearch<'_>, sure: bool) -> Found {
     }
 }
 
-/// Real ones are in the clear, and never leave the machine; what somebody put in their place may (P94).
+/// Calls of the real service are in the clear and never leave the machine. Those of an endpoint that a variable names may (P94).
 fn tell_of_clear_text(search: &CredentialSearch<'_>, endpoint: &str) {
     let url = parse_url(endpoint).ok();
     let url = url.filter(|url| url.scheme_str() == Some("http"));

@@ -16,7 +16,7 @@ const MISSING_TIME: Duration = Duration::from_secs(5 * 60);
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait after a look that failed: tries are rarer than that after a while.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// The same where the source may have asked somebody, and after a look that gave what does not last.
+/// The same where the source may have asked its user, and after a look that gave credentials that do not last.
 const LONGEST_WAIT_ASKING: Duration = Duration::from_secs(60);
 /// The longest wait after a look that gave what the service refuses: it is not the source's trouble, and sources may ask their users.
 const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(5 * 60);

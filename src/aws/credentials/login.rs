@@ -1,8 +1,8 @@
 //! What `aws login` left: credentials of the console's session.
 //!
-//! They last for 15 minutes, and the AWS CLI gets new ones with a key of its own that signs each request (DPoP, RFC 9449). Here they are
-//! used while they last, and renewed by the AWS CLI: who has logged in so has it. A signature of that kind would be twelve more crates and
-//! 52 KB, and each renewal replaces the token in the AWS CLI's own file.
+//! They last for 15 minutes. The AWS CLI renews them with a key of its own that signs each request (DPoP, RFC 9449). Here they are used
+//! while they last, and the AWS CLI renews them, as who logged in this way has it. A signature of that kind would be twelve more crates
+//! and 52 KB, and each renewal replaces the token in the AWS CLI's own file.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

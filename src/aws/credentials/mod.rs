@@ -44,7 +44,7 @@ pub enum CredentialsError {
         reason: String,
         /// Whether their source answered.
         is_answer: bool,
-        /// Whether it may have asked somebody, in a window or on a phone: that is not done at every try.
+        /// Whether it may have asked its user, in a window or on a phone: that is not done at every try.
         may_ask: bool,
     },
     /// The caller gave up.

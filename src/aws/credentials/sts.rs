@@ -1,4 +1,4 @@
-//! Roles: credentials that STS gives to who has others, or an identity of the web.
+//! Roles: credentials that STS gives for other credentials, or for a web identity token.
 
 use std::io;
 use std::path::Path;
@@ -58,7 +58,7 @@ impl Role {
         self.mfa_serial.is_some()
     }
 
-    /// Credentials of the role, for who has `source`.
+    /// Credentials of the role, for those of `source`.
     pub(super) fn assume(
         &self,
         search: &CredentialSearch<'_>,
@@ -202,7 +202,7 @@ pub(super) fn web_identity_of_environment(search: &CredentialSearch<'_>) -> Foun
     web_identity(search, role, get("AWS_ROLE_SESSION_NAME"), &file).map(Some)
 }
 
-/// Credentials of a role for who has a token of the web.
+/// Credentials of a role, for a web identity token.
 pub(super) fn web_identity(
     search: &CredentialSearch<'_>,
     role: &str,
