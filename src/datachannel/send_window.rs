@@ -108,8 +108,7 @@ impl SendWindow {
                 && self.unsent_fits(2))
     }
 
-    /// Whether the data that is not sent yet, `times` as much of it, is within its bound: one for every path, and less for a slow
-    /// destination.
+    /// Whether `times` as much as is not sent yet is within its bound, which is lower for a slow destination.
     fn unsent_fits(&self, times: usize) -> bool {
         let mean = self.bytes / self.unacknowledged.max(1);
         let unsent = (self.messages.len() - self.sent) * mean + self.reserved.1;
