@@ -110,7 +110,10 @@ impl Cp {
                 }
                 let from: Option<Vec<PathBuf>> = operands.into_iter().map(local).collect();
                 let from = from.ok_or_else(|| {
-                    usage("all sources must be local files where the destination is a target's")
+                    usage(
+                        "all sources must be local files where the destination is a target's; \
+                         a local name with a colon is written ./NAME",
+                    )
                 })?;
                 Ok(Order::Up {
                     target,

@@ -71,7 +71,9 @@ fn every_content_goes_through_an_encrypted_session() {
 #[test]
 fn names_of_every_kind_are_carried() {
     let ground = Ground::new();
-    let names: [&[u8]; 9] = [
+    let long = [b'n'; 255];
+    let names: [&[u8]; 10] = [
+        &long,
         b"a b",
         b"it's \"quoted\"",
         b"new\nline\n",

@@ -135,3 +135,28 @@ fn a_far_side_cannot_write_elsewhere() {
         0
     );
 }
+
+#[test]
+fn a_link_over_there_that_leads_nowhere_is_told_and_nothing_is_written_elsewhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ground = Ground::with(AgentConfig {
+        environment: vec![("HOME".into(), folder.path().display().to_string())],
+        ..AgentConfig::default()
+    });
+    fs::write(ground.here("file"), "text").expect("a file");
+    symlink("no/such/file", ground.far("nowhere")).expect("a link");
+    symlink("circle", ground.far("circle")).expect("a link");
+    for name in ["nowhere", "circle"] {
+        let finished = ground
+            .cp([ground.here("file").into_os_string(), ground.at(name)])
+            .run(b"");
+        assert_eq!(finished.code(), 1, "{name}: {finished:?}");
+        assert!(finished.stderr.contains("link"), "{name}: {finished:?}");
+    }
+    let home = fs::read_dir(folder.path()).expect("a folder");
+    assert_eq!(home.count(), 0, "it was written into the home");
+    // One that leads to a name that is free makes the file, as everywhere.
+    symlink("free", ground.far("link")).expect("a link");
+    ground.copy([ground.here("file").into_os_string(), ground.at("link")]);
+    assert_eq!(fs::read(ground.far("free")).expect("a file"), b"text");
+}

@@ -1,7 +1,9 @@
 //! `NAME.part`, the local file that a download writes, and its renaming at the end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,6 +12,11 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::error::CopyError;
 use super::reply::FileFacts;
+
+/// What a file's name has until it is whole.
+const PART: &[u8] = b".part";
+/// The longest name of most file systems, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// `NAME.part`, open and locked.
 pub(super) struct PartFile {
@@ -39,9 +46,7 @@ impl PartFile {
             }
             _ => {}
         }
-        let mut path = to.clone().into_os_string();
-        path.push(".part");
-        let path = PathBuf::from(path);
+        let path = path_of(&to);
         let failed = |error: io::Error| CopyError::local(&path, &error);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = OpenOptions::new()
@@ -139,6 +144,15 @@ impl CompletePart {
     pub(super) fn discard(self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// `NAME.part`; of a name that has no room for that less of it. What is there is compared by its hashes, whatever it is of.
+fn path_of(to: &Path) -> PathBuf {
+    let name = to.file_name().unwrap_or_default().as_bytes();
+    let kept = &name[..name.len().min(LONGEST_NAME - PART.len())];
+    let mut part = kept.to_vec();
+    part.extend_from_slice(PART);
+    to.with_file_name(OsStr::from_bytes(&part))
 }
 
 /// Bits that files of this process do not get. Asking the system would change it for a moment; Linux tells it in a file as well.

@@ -25,9 +25,13 @@ if [ -d "$n" ]; then k=folder; elif [ -f "$n" ]; then k=file; elif [ -e "$n" ] |
 printf '!kind %s\n' "$k" ;;
 open)
 drop; r= v=0; name "$x"; p=$n
-if [ -L "$p" ]; then t=$(readlink -f "$p" 2>/dev/null; echo x); t=${t%?x}; if [ -n "$t" ]; then p=$t; fi; fi
-q=$p.part
-if [ -d "$p" ]; then bad directory
+if [ -L "$p" ]; then
+if t=$(readlink -f "$p" 2>/dev/null && echo x); then p=${t%?x}; else bad open "the link leads to no directory"; fi
+fi
+t=${p##*/}
+if [ ${#t} -gt 250 ]; then q=${p%?????}.part; else q=$p.part; fi
+if [ -n "$r" ]; then :
+elif [ -d "$p" ]; then bad directory
 elif [ -e "$p" ] && [ ! -f "$p" ]; then bad special
 elif [ -L "$q" ]; then bad special
 elif [ -e "$q" ] && [ ! -f "$q" ]; then bad special
