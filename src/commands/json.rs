@@ -7,12 +7,21 @@ use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
 
-/// The object of an error. `message` is its text, cleaned of secrets.
-pub(super) fn error(error: &Error, message: &str) -> Value {
+/// The text of an error, cleaned of secrets already. How an option is to be used is for people, who see it on stderr.
+pub(super) fn message(error: &Error, text: &str) -> String {
+    let first = text.split("\n\n").next().unwrap_or(text);
+    sanitise::text(match error {
+        Error::Usage(_) => first,
+        _ => text,
+    })
+}
+
+/// The object of an error. `text` is its text, cleaned of secrets.
+pub(super) fn error(error: &Error, text: &str) -> Value {
     let mut object = json!({
         "event": "error",
         "kind": error.kind(),
-        "message": sanitise::text(message),
+        "message": message(error, text),
     });
     if let Some(code) = error.aws_code() {
         object["aws_code"] = code.into();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::port_support::Server;
-use crate::support::Running;
+use crate::support::{Io, Running, exit_code, free_port};
 use crate::{fast_sandbox, forward, try_echo, wait_for_end};
 
 /// The objects so far.
@@ -110,4 +110,27 @@ fn a_failure_is_an_object_too() {
         "{all:?}"
     );
     assert_eq!(all[1], json!({ "event": "end", "code": 1 }));
+}
+
+#[test]
+fn who_stops_reading_does_not_hold_up_the_end() {
+    let sandbox = fast_sandbox();
+    let server = Server::echo();
+    let port = free_port();
+    let plugin = forward(&sandbox, &["--json", &format!("{port}:{}", server.port())])
+        .stdout(Io::HeldPipe)
+        .spawn();
+    plugin.wait_for_held(1);
+    // Two objects each, and a pipe holds 64 KiB.
+    for _ in 0..600 {
+        try_echo(port).expect("an echo");
+    }
+    plugin.signal(rustix::process::Signal::TERM);
+    let status = plugin.wait_within(std::time::Duration::from_secs(8));
+    let status = status.expect("an end, though many objects waited a second each");
+    assert_eq!(exit_code(status), 143);
+    plugin.read_stdout();
+    let finished = plugin.finish();
+    // Those that were taken are whole.
+    assert!(objects(&finished.stdout).len() > 100, "{finished:?}");
 }

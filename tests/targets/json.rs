@@ -201,3 +201,19 @@ fn what_cannot_be_written_is_told_and_no_success() {
         );
     }
 }
+
+#[test]
+fn wrong_use_is_one_line_for_programs() {
+    let sandbox = sandbox(three());
+    for arguments in [
+        &["exec", "--json", "--target", "tag:", "--", "true"][..],
+        &["exec", "--json", "-t", "--target", "web-1", "--", "true"],
+        &["run", "--json", "--", "true"],
+    ] {
+        let finished = own(&sandbox, arguments).run(b"");
+        assert_eq!(finished.code(), 2, "{arguments:?} {finished:?}");
+        let message = objects(&finished)[0]["message"].clone();
+        let message = message.as_str().expect("a message");
+        assert_eq!(message.lines().count(), 1, "{arguments:?} {message}");
+    }
+}

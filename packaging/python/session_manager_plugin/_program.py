@@ -272,5 +272,7 @@ def no_answer(program: Program, error: Optional[Event] = None) -> SessionManager
         return from_json(error, code)
     complaints = program.complaints()
     if code == 2:
-        return from_json({"kind": "usage", "message": complaints}, code)
+        # What follows is for people at a terminal.
+        why = complaints.split("\n\n", 1)[0].split("session-manager-plugin: ", 1)[-1]
+        return from_json({"kind": "usage", "message": why}, code)
     return ProgramError(complaints or f"the program ended with exit code {code}", exit_code=code)

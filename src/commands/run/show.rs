@@ -3,6 +3,7 @@
 use rustix::termios::{isatty, tcgetwinsize};
 use serde::Serialize;
 
+use super::super::json::message;
 use super::super::output::{PacedOutput, Unwritten};
 use super::ended::EndedInvocation;
 use super::send::Left;
@@ -256,7 +257,7 @@ impl RunShow {
 pub(super) fn failed(json: bool, error: &Error) {
     print::complaint(error);
     if json {
-        let message = sanitise::text(&error.to_string());
+        let message = message(error, &error.to_string());
         let events = [
             RunEvent::Error {
                 kind: error.kind(),
