@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const WINDOW: usize = 16;
 /// What is shorter is no secret, and is in plain sentences.
 const SHORTEST: usize = 8;
+/// So much of a secret is known, in bytes: far more than real ones have. A fingerprint takes eight times as much.
+const LONGEST: usize = 16 * 1024;
 /// How many secrets are known at a time; the oldest are forgotten: tokens of connections long gone.
 const MOST: usize = 32;
 /// Text is looked at in pieces of so many bytes at most.
@@ -120,7 +122,7 @@ impl Redactor {
 
     fn fingerprint(&self, secret: &str) -> Option<Arc<Fingerprint>> {
         let bytes: zeroize::Zeroizing<Vec<u8>> = zeroize::Zeroizing::new(
-            meant(secret.as_bytes())
+            meant(&secret.as_bytes()[..secret.len().min(LONGEST)])
                 .iter()
                 .map(|meant| meant.byte)
                 .collect(),
@@ -262,6 +264,17 @@ mod tests {
         ] {
             assert_eq!(left(&format!("<{written}>")), "<(hidden)>", "{written}");
         }
+    }
+
+    #[test]
+    fn p78_the_fingerprint_of_a_secret_is_bounded() {
+        let redactor = Redactor::default();
+        let long: String = (0..200_000).map(|number: u32| number.to_string()).collect();
+        redactor.add(&long);
+        let known = redactor.known();
+        assert!(known.iter().all(|known| known.windows.len() <= LONGEST));
+        drop(known);
+        assert_eq!(redactor.clean(&long[..1000]), HIDDEN);
     }
 
     #[test]

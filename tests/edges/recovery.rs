@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
 use session_manager_plugin::internals::aws::time;
 use session_manager_plugin::internals::message::MessageType;
 use session_manager_plugin::internals::message::content::Acknowledge;
 use session_manager_plugin::internals::message::content::to_json;
 
-use crate::support::gateway::{Answer, Dial, Gateway, PING, PONG, Peer, frame};
+use crate::support::gateway::{Answer, Dial, Gateway, PING, PONG, Peer, SESSION_ID, frame};
 use crate::support::{Plugin, Running, TIMEOUT, exit_code, wait_until};
+use crate::usage::assert_modest;
 
 fn second(number: u64) -> Duration {
     Duration::from_secs(number)
@@ -396,6 +398,23 @@ fn p108_a_credential_process_runs_once_for_a_command_of_our_own() {
         .spawn();
     assert_goes_on(&plugin);
     assert_eq!(runs(home.path()), 1);
+}
+
+#[test]
+fn p78_tokens_without_end_cost_no_memory() {
+    let gateway = Gateway::start(|dial| prompt_and_bye(dial, Duration::ZERO, &Times::default()));
+    gateway.api.on("ResumeSession", |call| {
+        let token = format!("{:01$}", call.before, 900_000);
+        Answer::Json(
+            200,
+            json!({ "SessionId": SESSION_ID, "TokenValue": token, "StreamUrl": null }),
+        )
+    });
+    let plugin = gateway.plugin().terminal().spawn();
+    plugin.terminal.wait_for("ResumeSession failed");
+    assert_modest("endless tokens", plugin.usage());
+    plugin.type_in(b"\r~.");
+    assert_eq!(plugin.wait().code(), Some(0));
 }
 
 #[test]

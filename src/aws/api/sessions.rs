@@ -13,6 +13,8 @@ use crate::secret::Secret;
 
 /// How often the service is asked for a session that has just been started: it may not know it yet.
 const ATTEMPTS: u32 = 3;
+/// The longest token that is taken, in bytes. Real ones have about one thousand.
+const LONGEST_TOKEN: usize = 16 * 1024;
 /// How long to wait in between.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -113,6 +115,11 @@ impl Api {
             (&credentials, 1),
             limit,
         )?;
+        let token = answer.token_value.as_ref();
+        if token.is_some_and(|token| token.len() > LONGEST_TOKEN) {
+            let what = "holds a token that is far too long";
+            return Err(ApiError::Malformed(what, "ResumeSession"));
+        }
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         if let Some(token) = &answer.token_value {
             self.0.network.redactor.add(token);
