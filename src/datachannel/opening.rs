@@ -54,6 +54,8 @@ impl Opening {
     /// There is a connection.
     pub(super) fn connected(&mut self, now: Instant) {
         self.since.get_or_insert(now);
+        // Without a connection the agent cannot be heard.
+        self.heard_at = self.heard_at.map(|_| now);
         // What was missing may have been lost with the old connection.
         self.early_since = self.early_since.map(|_| now);
         self.afar = None;

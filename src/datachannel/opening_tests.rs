@@ -307,6 +307,9 @@ fn p63_silence_in_the_middle_of_a_handshake_is_told_too() {
     harness.sent();
     harness.acknowledge(0);
     harness.wait(14_000);
+    // Nothing can be heard before there is a connection again.
+    harness.sequence.connected(harness.now);
+    harness.wait(14_000);
     assert_eq!(harness.sequence.poll_notice(), None);
     harness.wait(1000);
     assert_eq!(harness.sequence.poll_notice(), Some(Notice::Silent));
