@@ -91,7 +91,35 @@ fn running(now: Instant) -> SequenceState {
     sequence
 }
 
-/// Sends one message of 1 KiB, and has it acknowledged in its place behind others that are on their way.
+/// Sends a message, or says that there is no room for it.
+fn send(sequence: &mut SequenceState, payload: &[u8], now: Instant) -> bool {
+    let message = Message::stream(MessageType::InputStreamData, PayloadType::Output, payload);
+    let reserved = sequence.reserve(HEADER_SIZE + payload.len(), Urgency::Bulk);
+    let has_room = reserved.is_some();
+    if let Some(reservation) = reserved {
+        sequence.commit(reservation, encoded(&message));
+    }
+    while sequence.poll_transmit(now).is_some() {}
+    has_room
+}
+
+/// A shell with so many messages on their way, and the number of the oldest.
+fn with_on_the_way(depth: i64, payload: &[u8], now: Instant) -> (SequenceState, i64) {
+    let mut sequence = running(now);
+    let mut sent = 0;
+    let mut acknowledged = 0;
+    while sent - acknowledged < depth {
+        if send(&mut sequence, payload, now) {
+            sent += 1;
+        } else {
+            // The window opens as acknowledgements come.
+            handle(&mut sequence, &acknowledgement(acknowledged), now);
+            acknowledged += 1;
+        }
+    }
+    (sequence, acknowledged)
+}
+
 fn sequence_state(criterion: &mut Criterion) {
     let now = Instant::now();
     let payload = vec![7; 1024];
@@ -101,35 +129,18 @@ fn sequence_state(criterion: &mut Criterion) {
         group.bench_function(
             format!("send and acknowledge, {depth} on the way"),
             |bencher| {
-                let mut sequence = running(now);
+                let (mut sequence, mut oldest) = with_on_the_way(depth, &payload, now);
                 let mut clock = now;
-                let mut next = 0;
-                let mut acknowledged = 0;
-                let mut frames: Vec<Bytes> = Vec::new();
                 bencher.iter_batched(
                     || {
-                        frames.push(acknowledgement(frames.len() as i64));
+                        let frame = acknowledgement(oldest);
+                        oldest += 1;
                         clock += Duration::from_micros(10);
-                        clock
+                        (frame, clock)
                     },
-                    |now| {
-                        let message = Message::stream(
-                            MessageType::InputStreamData,
-                            PayloadType::Output,
-                            &payload,
-                        );
-                        let reserved = sequence.reserve(HEADER_SIZE + 1024, Urgency::Bulk);
-                        if let Some(reservation) = reserved {
-                            sequence.commit(reservation, encoded(&message));
-                            next += 1;
-                        }
-                        while sequence.poll_transmit(now).is_some() {}
-                        if next - acknowledged >= depth || next - acknowledged >= 30 {
-                            let number = acknowledged;
-                            acknowledged += 1;
-                            return Some(number);
-                        }
-                        None
+                    |(frame, now)| {
+                        handle(&mut sequence, &frame, now);
+                        assert!(send(&mut sequence, &payload, now), "the window is full");
                     },
                     BatchSize::SmallInput,
                 );
@@ -138,30 +149,8 @@ fn sequence_state(criterion: &mut Criterion) {
         group.bench_function(format!("acknowledge, {depth} on the way"), |bencher| {
             bencher.iter_batched(
                 || {
-                    let mut sequence = running(now);
-                    let mut sent = 0;
-                    let mut acknowledged = 0;
-                    // The window opens as acknowledgements come.
-                    while sent - acknowledged < depth {
-                        match sequence.reserve(HEADER_SIZE + 16, Urgency::Bulk) {
-                            Some(reservation) => {
-                                let message = Message::stream(
-                                    MessageType::InputStreamData,
-                                    PayloadType::Output,
-                                    &payload[..16],
-                                );
-                                sequence.commit(reservation, encoded(&message));
-                                sent += 1;
-                            }
-                            None => {
-                                while sequence.poll_transmit(now).is_some() {}
-                                handle(&mut sequence, &acknowledgement(acknowledged), now);
-                                acknowledged += 1;
-                            }
-                        }
-                    }
-                    while sequence.poll_transmit(now).is_some() {}
-                    (sequence, acknowledgement(acknowledged))
+                    let (sequence, oldest) = with_on_the_way(depth, &payload[..16], now);
+                    (sequence, acknowledgement(oldest))
                 },
                 |(mut sequence, frame)| {
                     handle(&mut sequence, &frame, now);
