@@ -188,29 +188,34 @@ fn sequence_state(criterion: &mut Criterion) {
 fn smux(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut group = criterion.benchmark_group("smux");
+    // The first stream of a session is number 3.
     let mut stream = frame::push(3, 16 * 1024).to_vec();
     stream.resize(8 + 16 * 1024, 7);
     let stream = Bytes::from(stream);
     group.throughput(Throughput::Bytes(16 * 1024));
     group.bench_function("receive 16 KiB in messages of 1 KiB", |bencher| {
         let mut session = SmuxSession::new(false, now);
-        let id = session.open(now).unwrap_or_default();
+        let id = session.open(now).expect("a stream");
         bencher.iter(|| {
             let mut left = stream.clone();
             while !left.is_empty() {
                 let piece = left.split_to(left.len().min(1024));
                 let _ = black_box(session.handle_data(piece, now));
             }
+            let mut received = 0;
             while let Some(SmuxEvent::Readable(id)) = session.poll_event() {
                 let unread = session.unread(id).map(<[u8]>::len).sum();
                 session.consume(id, unread, now);
+                received += unread;
             }
-            id
+            assert_eq!((id, received), (3, 16 * 1024));
         });
     });
     group.bench_function("turns of 1000 streams", |bencher| {
         let mut session = SmuxSession::new(false, now);
-        let ids: Vec<_> = (0..1000).filter_map(|_| session.open(now).ok()).collect();
+        let ids: Vec<_> = (0..1000)
+            .map(|_| session.open(now).expect("a stream"))
+            .collect();
         while session.poll_transmit().is_some() {}
         bencher.iter(|| {
             for id in &ids {
@@ -220,7 +225,7 @@ fn smux(criterion: &mut Criterion) {
             while let Some(Transmit::Data(_)) = session.poll_transmit() {
                 turns += 1;
             }
-            turns
+            assert_eq!(turns, 1000);
         });
     });
     group.finish();
@@ -228,9 +233,7 @@ fn smux(criterion: &mut Criterion) {
 
 fn encryption(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encryption");
-    let Ok(encrypter) = Encrypter::new(&Zeroizing::new([7; 64])) else {
-        return;
-    };
+    let encrypter = Encrypter::new(&Zeroizing::new([7; 64])).expect("an encrypter");
     for size in SIZES {
         let plaintext = vec![7; size];
         group.throughput(Throughput::Bytes(size as u64));
@@ -242,16 +245,15 @@ fn encryption(criterion: &mut Criterion) {
 }
 
 fn wake(criterion: &mut Criterion) {
-    if let Ok((waker, wake_receiver)) = waker() {
-        criterion.bench_function("wake and clear", |bencher| {
-            bencher.iter(|| {
-                waker.wake();
-                wake_receiver.clear();
-            });
+    let (waker, wake_receiver) = waker().expect("a waker");
+    criterion.bench_function("wake and clear", |bencher| {
+        bencher.iter(|| {
+            waker.wake();
+            wake_receiver.clear();
         });
-        waker.wake();
-        criterion.bench_function("wake who is awake", |bencher| bencher.iter(|| waker.wake()));
-    }
+    });
+    waker.wake();
+    criterion.bench_function("wake who is awake", |bencher| bencher.iter(|| waker.wake()));
 }
 
 criterion_group! {

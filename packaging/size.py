@@ -166,12 +166,9 @@ def measure(name, environment):
         ports = f"0:{server.server_address[1]}"
         command = [BINARY, "port-forward", "--once", "--target", "i-0123456789abcdef0", ports]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as session:
-            opened = None
-            while opened is None:
-                opened = re.search(rb"Port (\d+) opened", session.stdout.readline())
+            opened = wait_for(rb"Port (\d+) opened", session.stdout)
             # All threads have started when it waits for connections.
-            while b"Waiting" not in session.stdout.readline():
-                pass
+            wait_for(rb"Waiting", session.stdout)
             idle = status_of(session.pid)
             data = bytes(65536)
             with socket.create_connection(("127.0.0.1", int(opened[1]))) as client:
@@ -190,6 +187,14 @@ def measure(name, environment):
             f"({status['RssAnon']} of its own), at most {status['VmHWM']}; "
             f"{status['Threads']} threads"
         )
+
+
+def wait_for(pattern, stream):
+    """Reads lines until one matches; gives the match."""
+    for line in stream:
+        if found := re.search(pattern, line):
+            return found
+    sys.exit(f"the session ended without {pattern!r}")
 
 
 class Echo(socketserver.BaseRequestHandler):

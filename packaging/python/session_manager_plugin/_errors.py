@@ -22,7 +22,7 @@ class SessionManagerError(Exception):
         aws_code: Optional[str] = None,
         exit_code: Optional[int] = None,
     ) -> None:
-        # Not that of the second base, which some have: theirs are called by themselves.
+        # Not super(): subclasses with a second base call its __init__ themselves.
         Exception.__init__(self, message)
         self.message = message
         self.kind = kind
