@@ -57,13 +57,13 @@ pub(super) fn run(
         CpOrder::Down {
             from, to: Some(to), ..
         } => run.down(from, to),
-        CpOrder::Down { from, to: None, .. } => run.to_stdout(&from[0]),
+        CpOrder::Down { from, to: None, .. } => run.print(&from[0]),
         CpOrder::Up {
             from: Some(from),
             to,
             ..
         } => run.up(from, to),
-        CpOrder::Up { from: None, to, .. } => run.from_stdin(to),
+        CpOrder::Up { from: None, to, .. } => run.read(to),
     };
     if result.is_break() {
         log::info!("copying was interrupted");
@@ -120,7 +120,8 @@ impl CopyRun<'_> {
         ControlFlow::Continue(())
     }
 
-    fn to_stdout(&mut self, from: &Path) -> ControlFlow<()> {
+    /// A file of the target's to stdout.
+    fn print(&mut self, from: &Path) -> ControlFlow<()> {
         let result = self.copying.download_to(from, Stdout);
         self.teller.file(from, result.map(|_| None))
     }
@@ -159,7 +160,8 @@ impl CopyRun<'_> {
         ControlFlow::Continue(())
     }
 
-    fn from_stdin(&mut self, to: &Path) -> ControlFlow<()> {
+    /// stdin to a file of the target's.
+    fn read(&mut self, to: &Path) -> ControlFlow<()> {
         let stdin = Path::new("-");
         let placed = match self.copying.kind(to) {
             Ok(RemoteKind::Folder) => Err(NotPlaced::Unfit("the destination is a directory")),

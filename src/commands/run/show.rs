@@ -95,7 +95,7 @@ impl RunShow {
         self.stdout
             .write(&format!("== {}{name}: {end}\n", ended.node))?;
         self.stdout.write(&self.shown(&ended.stdout))?;
-        self.to_stderr(&self.shown(&ended.stderr));
+        self.tell(&self.shown(&ended.stderr));
         for (is_cut, what) in ended.is_cut.into_iter().zip(["stdout", "stderr"]) {
             if is_cut {
                 let place = if ended.places.is_empty() {
@@ -191,7 +191,7 @@ impl RunShow {
             return Ok(code);
         }
         let table = table(&self.rows);
-        self.to_stderr(&format!("{table}{succeeded} succeeded, {failed} failed\n"));
+        self.tell(&format!("{table}{succeeded} succeeded, {failed} failed\n"));
         Ok(code)
     }
 
@@ -247,7 +247,8 @@ impl RunShow {
         self.stdout.write(&format!("{line}\n"))
     }
 
-    fn to_stderr(&mut self, text: &str) {
+    /// To stderr.
+    fn tell(&mut self, text: &str) {
         // Who does not read it does not want it.
         let _ = self.stderr.write(text);
     }
