@@ -181,7 +181,7 @@ impl Echo {
         let mut noticed_after = None;
         while !mender.is_finished() || noticed_after.is_none() {
             assert!(
-                broken.elapsed() < 2 * TIMEOUT,
+                broken.elapsed() < 2 * TIMEOUT + mend_after.unwrap_or_default(),
                 "{what}: {}",
                 self.plugin.stderr.text()
             );
@@ -320,13 +320,15 @@ fn moves_to_another_interface(is_talking: bool) {
 fn p72_dead_paths_of_every_kind_are_noticed_in_time() {
     for_both(|is_talking| {
         thread::scope(|scope| {
-            scope.spawn(|| black_hole(is_talking));
+            scope.spawn(|| black_hole(is_talking, None));
+            scope.spawn(|| black_hole(is_talking, Some(seconds(100))));
             scope.spawn(|| without_default_route(is_talking));
         });
     });
 }
 
-fn black_hole(is_talking: bool) {
+/// Nothing passes any more, and nobody is told: until it is noticed, or for so long. By then tries are far apart, if they fail soon.
+fn black_hole(is_talking: bool, lasts: Option<Duration>) {
     let (what, within) = if is_talking {
         ("black hole under traffic", 22)
     } else {
@@ -339,14 +341,19 @@ fn black_hole(is_talking: bool) {
         // Only then it is idle.
         thread::sleep(seconds(11));
     }
-    let (noticed, _) = echo.outlives(
-        what,
+    let what = match lasts {
+        Some(time) => format!("{what}, {} s", time.as_secs()),
+        None => what.to_owned(),
+    };
+    let (noticed, back) = echo.outlives(
+        &what,
         is_talking,
         |networks| networks.black_hole(true),
         |networks| networks.black_hole(false),
-        None,
+        lasts,
     );
     assert!(noticed < seconds(within), "{noticed:?}");
+    assert!(back < BACK, "{back:?}");
 }
 
 fn without_default_route(is_talking: bool) {
