@@ -162,6 +162,8 @@ use shared::{ChannelState, ThreadGuard, lock};
 /// Messages that are encoded before the websocket thread is told of them, and their bytes of data.
 const BATCH: usize = 16;
 const BATCH_BYTES: usize = 64 * 1024;
+/// What a sender writes to the socket by itself at most, bytes: up to this a hand-over to the websocket thread costs more than TLS does.
+const LARGEST_DIRECT: usize = 4096;
 
 /// The session is over: nothing can be sent any more. What has come can still be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -235,12 +237,16 @@ impl DataChannel {
 
     /// The same, for the thread that handles the answers, too: a single message is written to the socket by this thread, if the websocket
     /// thread sleeps. Others should not: on a busy machine an answer would wait until a thread has run that is of no use for it any more.
-    /// A full message is most likely one of many, which two threads encode and encrypt faster than one.
+    /// A large one most likely is one of many, which two threads encode and encrypt faster than one.
     ///
     /// # Errors
     /// [`Ended`] when nothing can be sent any more.
     pub fn send_directly(&self, data: &[u8], urgency: Urgency) -> Result<usize, Ended> {
-        self.take(data, urgency, data.len() < self.0.payload_size)
+        self.take(
+            data,
+            urgency,
+            data.len() <= self.0.payload_size.min(LARGEST_DIRECT),
+        )
     }
 
     fn take(&self, data: &[u8], urgency: Urgency, is_direct: bool) -> Result<usize, Ended> {
