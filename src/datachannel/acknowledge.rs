@@ -32,7 +32,7 @@ const IN_A_ROW: usize = 8;
 pub(super) struct AcknowledgeLink {
     batches: Sender<Vec<Received>>,
     /// Dropped after `batches`.
-    thread: Sleeper,
+    thread: AcknowledgeWaker,
     frames: Receiver<Vec<Bytes>>,
     /// Messages that were handed over since it was last woken for as many.
     since_woken: usize,
@@ -46,13 +46,13 @@ pub(super) struct AcknowledgeLink {
 
 /// The thread, which is woken when this is dropped.
 #[derive(Debug)]
-struct Sleeper {
+struct AcknowledgeWaker {
     thread: Thread,
     /// Whether it sleeps until it is woken, and not until a time.
     is_idle: Arc<AtomicBool>,
 }
 
-impl Drop for Sleeper {
+impl Drop for AcknowledgeWaker {
     fn drop(&mut self) {
         self.thread.unpark();
     }
@@ -82,7 +82,7 @@ impl AcknowledgeLink {
             .spawn(move || thread.run())?;
         Ok(Self {
             batches,
-            thread: Sleeper {
+            thread: AcknowledgeWaker {
                 thread: handle.thread().clone(),
                 is_idle,
             },

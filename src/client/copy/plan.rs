@@ -49,7 +49,7 @@ struct Open {
     /// Where carrying it began, or how far it came the last time: before that there is no progress.
     reached: u64,
     /// How often in a row it came no further.
-    fruitless: u32,
+    without_progress: u32,
 }
 
 impl Open {
@@ -57,7 +57,7 @@ impl Open {
         Self {
             left,
             reached: left.start,
-            fruitless: 0,
+            without_progress: 0,
         }
     }
 
@@ -152,7 +152,7 @@ impl Plan {
     /// Whether it came no further this time, and neither the time before.
     pub(super) fn is_stuck(&self, ticket: Ticket) -> bool {
         let open = self.active.get(&ticket);
-        open.is_some_and(|open| open.fruitless > 0 && !open.has_progress())
+        open.is_some_and(|open| open.without_progress > 0 && !open.has_progress())
     }
 
     /// All of it is there; nothing happens if that is not so.
@@ -178,7 +178,11 @@ impl Plan {
                     end: left.end,
                 },
                 reached: left.start.max(open.reached),
-                fruitless: if has_progress { 0 } else { open.fruitless + 1 },
+                without_progress: if has_progress {
+                    0
+                } else {
+                    open.without_progress + 1
+                },
             });
         }
         self.failed(has_progress)
