@@ -129,6 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_stumbles_is_soon_gathered_again() {
+        let mut pace = ReadPace::default();
+        let now = stream(&mut pace, Instant::now(), 2 * STEADY);
+        let now = stream(&mut pace, now + PAUSE, 1);
+        let now = stream(&mut pace, now, STEADY_AGAIN - 1);
+        assert!(!pace.is_gathering());
+        stream(&mut pace, now, 1);
+        assert!(pace.is_gathering());
+        // One that was sent to in between is another.
+        pace.disturb();
+        stream(&mut pace, now, STEADY_AGAIN);
+        assert!(!pace.is_gathering());
+    }
+
+    #[test]
     fn keystrokes_and_their_echoes_are_never_gathered() {
         let mut pace = ReadPace::default();
         let mut now = Instant::now();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sandbox::AgentConfig;
 
 use super::refused::limited_shell;
-use super::support::Io;
+use super::support::{Io, Running};
 use super::{Ground, random};
 
 fn mode(path: &Path) -> u32 {
@@ -113,12 +113,13 @@ fn the_home_over_there_is_a_directory() {
     }
 }
 
-#[test]
-fn a_program_that_reads_slowly_gets_every_line() {
-    let ground = Ground::new();
+/// More lines than a pipe holds.
+const FILES: usize = 600;
+
+/// A copy of so many files that its pipe is full: it waits for its reader.
+fn copy_that_nobody_reads(ground: &Ground) -> Running {
     fs::create_dir(ground.here("folder")).expect("a folder");
-    let count = 600;
-    for index in 0..count {
+    for index in 0..FILES {
         let name = format!("folder/{}-{index}", "long".repeat(30));
         fs::write(ground.here(name), index.to_string()).expect("a file");
     }
@@ -131,10 +132,16 @@ fn a_program_that_reads_slowly_gets_every_line() {
         ])
         .stdout(Io::HeldPipe)
         .spawn();
-    // All is there, and its pipe is full: the program waits for us.
     super::support::wait_until("the copies", || {
         fs::read_dir(ground.far("folder")).is_ok_and(|entries| entries.count() >= 400)
     });
+    running
+}
+
+#[test]
+fn a_program_that_reads_slowly_gets_every_line() {
+    let ground = Ground::new();
+    let running = copy_that_nobody_reads(&ground);
     // There is no event to be waited for: that it waits for longer than for somebody who does not read at all.
     std::thread::sleep(Duration::from_secs(3));
     running.read_stdout();
@@ -146,30 +153,14 @@ fn a_program_that_reads_slowly_gets_every_line() {
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
         .collect();
     let files = events.iter().filter(|event| event["event"] == "file");
-    assert_eq!(files.count(), count);
+    assert_eq!(files.count(), FILES);
     assert_eq!(events.last().expect("an end")["event"], "end");
 }
 
 #[test]
 fn an_interruption_does_not_wait_for_who_does_not_read() {
     let ground = Ground::new();
-    fs::create_dir(ground.here("folder")).expect("a folder");
-    for index in 0..600 {
-        let name = format!("folder/{}-{index}", "long".repeat(30));
-        fs::write(ground.here(name), index.to_string()).expect("a file");
-    }
-    let running = ground
-        .cp([
-            "-r".into(),
-            "--json".into(),
-            ground.here("folder").into(),
-            ground.at("folder"),
-        ])
-        .stdout(Io::HeldPipe)
-        .spawn();
-    super::support::wait_until("the copies", || {
-        fs::read_dir(ground.far("folder")).is_ok_and(|entries| entries.count() >= 400)
-    });
+    let running = copy_that_nobody_reads(&ground);
     running.signal(rustix::process::Signal::TERM);
     let status = running.wait_within(Duration::from_secs(15));
     let status = status.expect("an end while nobody reads");
