@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::error::ErrorKind;
 
 use super::account::Account;
 use super::usage::usage;
@@ -68,15 +67,11 @@ pub(super) fn targets(
         texts.extend(environment.get("SSM_PLUGIN_TARGET"));
     }
     if texts.is_empty() {
-        return Err(usage(
-            ErrorKind::MissingRequiredArgument,
-            "no target: give --target, or set SSM_PLUGIN_TARGET",
-        ));
+        return Err(usage("no target: give --target, or set SSM_PLUGIN_TARGET"));
     }
     let mut names = Vec::new();
     for text in texts {
-        let name = TargetName::parse(text)
-            .map_err(|error| usage(ErrorKind::ValueValidation, &error.to_string()))?;
+        let name = TargetName::parse(text).map_err(|error| usage(&error.to_string()))?;
         if !names.contains(&name) {
             names.push(name);
         }

@@ -1,7 +1,6 @@
 //! `exec`.
 
 use clap::Args;
-use clap::error::ErrorKind;
 
 use super::connection::{Starting, targets};
 use super::start::{Start, parameters_of};
@@ -21,7 +20,7 @@ const MOST_TARGETS: usize = 50;
   session-manager-plugin exec --target web-1 --target web-2 -- uptime
   tar c . | session-manager-plugin exec -i --target web-1 -- tar x -C /srv
 
-Exit code: the command's; 255 where the agent does not tell it or the target is not reached; of several targets the highest.")]
+Exit code: the command's; 255 where the agent does not tell it. Of several targets the highest, 255 for one that is not reached.")]
 pub struct ExecOptions {
     /// The node or container, as i-…, ecs:CLUSTER/SERVICE[/CONTAINER], tag:KEY=VALUE or by name; without it, SSM_PLUGIN_TARGET. Several:
     /// all at once, each line with the target before it
@@ -46,7 +45,8 @@ pub struct ExecOptions {
     #[command(flatten)]
     pub starting: Starting,
     /// The command and its arguments, run as they are; or the whole command line as one argument. No shell is involved
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    // What begins with a hyphen before it is an option, or a mistake: it is never run.
+    #[arg(required = true, trailing_var_arg = true)]
     pub command: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl ExecOptions {
     /// # Errors
     /// [`Error::Usage`] for none, for too many, and for what is no target.
     pub fn targets(&self, environment: &Environment) -> Result<Vec<TargetName>, Error> {
-        let conflict = |why: &str| Err(usage(ErrorKind::ArgumentConflict, why));
+        let conflict = |why| Err(usage(why));
         let targets = targets(&self.targets, environment)?;
         if targets.len() > MOST_TARGETS {
             return conflict(
@@ -84,19 +84,16 @@ impl ExecOptions {
             [line] => shlex::split(line),
             words => Some(words.to_vec()),
         };
-        words.filter(|words| !words.is_empty()).ok_or_else(|| {
-            usage(
-                ErrorKind::ValueValidation,
-                "the command has an open quote, or no word",
-            )
-        })
+        words
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| usage("the command has an open quote, or no word"))
     }
 
     /// The one session of one target.
     pub(super) fn start(&self, environment: &Environment) -> Result<Start, Error> {
         let targets = self.targets(environment)?;
         let [target] = &*targets else {
-            return Err(usage(ErrorKind::ArgumentConflict, "one target is needed"));
+            return Err(usage("one target is needed"));
         };
         let line = command_line(&self.command);
         let (document, parameters) = if self.tty {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::connection::TargetOptions;
@@ -124,9 +123,8 @@ impl SessionCommand {
             } => {
                 let parse = |text: &String| parameters::parse(text, environment);
                 let parameters = parameters.as_ref().map(parse).transpose();
-                let parameters = parameters.map_err(|why| {
-                    usage(ErrorKind::ValueValidation, &format!("--parameters: {why}"))
-                })?;
+                let parameters =
+                    parameters.map_err(|why| usage(&format!("--parameters: {why}")))?;
                 return Ok(Start {
                     target: connection.target(environment)?,
                     starting: connection.starting.clone(),
@@ -288,13 +286,6 @@ mod tests {
                 assert!(matches!(parse(&words), Ok(Parsed::Own(_))), "{example}");
             }
         }
-    }
-
-    #[test]
-    fn usage_errors_are_those_of_the_definition() {
-        let kind = ErrorKind::ArgumentConflict;
-        let expected = usage_error(&Arguments::command().error(kind, "why"));
-        assert_eq!(usage(kind, "why"), expected);
     }
 
     #[test]

@@ -53,11 +53,8 @@ pub struct Run {
     #[command(flatten)]
     pub account: Account,
     /// The command and its arguments, given to the node's shell as they are; or a whole line or script for its shell as one argument
-    #[arg(
-        required_unless_present = "attach",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    // What begins with a hyphen before it is an option, or a mistake: it is never run.
+    #[arg(required_unless_present = "attach", trailing_var_arg = true)]
     command: Vec<String>,
 }
 

@@ -1,17 +1,10 @@
 //! Errors about arguments that clap does not find itself, in clap's form.
 
-use clap::error::ErrorKind;
-
 use crate::error::Error;
 
-/// An error about arguments, with the line about usage.
-pub(super) fn usage(kind: ErrorKind, why: &str) -> Error {
-    // All that its text needs of the definition.
-    let any = clap::Command::new("list");
-    let mut command = clap::Command::new("session-manager-plugin")
-        .subcommand_required(true)
-        .subcommand(any);
-    usage_error(&command.error(kind, why))
+/// An error about arguments, as clap words those about values. Only the definition of a command knows how it is used.
+pub(super) fn usage(why: &str) -> Error {
+    Error::Usage(format!("{why}\n\nFor more information, try '--help'."))
 }
 
 /// An error of clap's.

@@ -61,6 +61,11 @@ impl Asked {
         }
     }
 
+    /// Whether it is a shell or a command on a pty.
+    pub(crate) fn is_pty(&self) -> bool {
+        self.kind == DocumentKind::Pty
+    }
+
     /// Compares.
     ///
     /// # Errors

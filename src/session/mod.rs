@@ -49,7 +49,16 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
                 SessionOutcome::new(ending, Stage::Silent)
             })
         }
-        Err(end) => SessionOutcome::new(Ending::Over(end), Stage::Opening),
+        Err(end) => {
+            // Agents make no handshake for a pty: a command that prints nothing is over before anything came.
+            let is_pty = context.caller.asked.as_ref().is_some_and(Asked::is_pty);
+            let stage = if is_pty {
+                Stage::Silent
+            } else {
+                Stage::Opening
+            };
+            SessionOutcome::new(Ending::Over(end), stage)
+        }
     };
     context.outage.stop();
     log::info!("the session ends: {outcome:?}");

@@ -46,6 +46,58 @@ fn a_command_on_a_pty() {
 }
 
 #[test]
+fn a_command_on_a_pty_that_prints_nothing_has_run() {
+    let sandbox = sandbox(three());
+    sandbox.change_tasks(|tasks| tasks.push(task('a', "web", &["app"])));
+    for target in ["web-1", "ecs:prod/web"] {
+        let finished = own(&sandbox, &["exec", "-t", "--target", target, "--", "true"]).run(b"");
+        assert_eq!(
+            (finished.stderr.as_str(), finished.code()),
+            (
+                "session-manager-plugin: the session ended without the command's exit code\n",
+                255
+            ),
+            "{target}: {finished:?}"
+        );
+    }
+}
+
+#[test]
+fn an_option_that_there_is_not_is_no_command() {
+    let sandbox = sandbox(three());
+    for arguments in [
+        &[
+            "exec",
+            "--target",
+            "web-1",
+            "--paralel",
+            "3",
+            "--",
+            "uptime",
+        ][..],
+        &["exec", "--target", "web-1", "-x", "uptime"],
+        &["run", "--target", "web-1", "--tiemout", "3", "--", "uptime"],
+    ] {
+        let finished = own(&sandbox, arguments).run(b"");
+        let option = arguments[3];
+        let expected = format!("session-manager-plugin: unexpected argument '{option}' found");
+        assert!(finished.stderr.starts_with(&expected), "{finished:?}");
+        assert_eq!(finished.code(), 2, "{finished:?}");
+    }
+    assert_eq!(operations(&sandbox), Vec::<String>::new());
+    // What follows the first word is the command's, whatever it looks like.
+    for separator in [&["--"][..], &[]] {
+        let command = ["printf", "%s|", "-x", "--target", "--"];
+        let finished = own(
+            &sandbox,
+            &[&["exec", "--target", "web-1"], separator, &command].concat(),
+        )
+        .run(b"");
+        assert_eq!(finished.stdout, "-x|--target|--|", "{finished:?}");
+    }
+}
+
+#[test]
 fn a_command_on_the_pty_of_a_container() {
     let sandbox = sandbox(vec![]);
     sandbox.change_tasks(|tasks| tasks.push(task('a', "web", &["app", "log"])));
