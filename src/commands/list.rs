@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::Surroundings;
 use crate::cli::ListOptions;
@@ -191,7 +192,7 @@ impl Line {
         [&self.id, &self.name, &self.computer_name, &self.address]
             .into_iter()
             .any(|text| match is_glob {
-                true => glob(pattern.as_bytes(), text.as_bytes()),
+                true => glob(&letters(pattern), &letters(text)),
                 false => text.contains(pattern),
             })
     }
@@ -214,13 +215,15 @@ fn write_table(lines: &[Line], output: &mut impl Write) -> io::Result<()> {
     let mut widths = HEAD.map(str::len);
     for line in lines {
         for (width, cell) in widths.iter_mut().zip(line.cells()) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let mut write = |cells: [&str; 6]| {
         let mut text = String::new();
         for (cell, width) in cells.into_iter().zip(widths) {
-            text.push_str(&format!("{cell:width$}  "));
+            // Columns, of which some letters take two.
+            let padding = width.saturating_sub(cell.width());
+            text.push_str(&format!("{cell}{:padding$}  ", ""));
         }
         writeln!(output, "{}", text.trim_end())
     };
@@ -228,17 +231,21 @@ fn write_table(lines: &[Line], output: &mut impl Write) -> io::Result<()> {
     lines.iter().try_for_each(|line| write(line.cells()))
 }
 
-/// Whether a text is what a pattern says: `*` stands for any bytes, `?` for one. Time is bounded by the product of both lengths.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+fn letters(text: &str) -> Vec<char> {
+    text.chars().collect()
+}
+
+/// Whether a text is what a pattern says: `*` stands for any letters, `?` for one. Time is bounded by the product of both lengths.
+fn glob(pattern: &[char], text: &[char]) -> bool {
     let (mut at, mut place) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while place < text.len() {
         match pattern.get(at) {
-            Some(b'*') => {
+            Some('*') => {
                 star = Some((at, place));
                 at += 1;
             }
-            Some(byte) if *byte == b'?' || *byte == text[place] => {
+            Some(letter) if *letter == '?' || *letter == text[place] => {
                 at += 1;
                 place += 1;
             }
@@ -252,7 +259,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
             }
         }
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    pattern[at..].iter().all(|letter| *letter == '*')
 }
 
 #[cfg(test)]
@@ -267,17 +274,18 @@ mod tests {
             ("w?b*1", "web-x-1"),
             ("*-*-1", "a-b-c-1"),
             ("a**", "a"),
+            ("?本*", "日本語"),
         ] {
-            assert!(
-                glob(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} {text}"
-            );
+            assert!(glob(&letters(pattern), &letters(text)), "{pattern} {text}");
         }
-        for (pattern, text) in [("web-*", "we"), ("?", ""), ("*1", "12"), ("a*b*c", "acb")] {
-            assert!(
-                !glob(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} {text}"
-            );
+        for (pattern, text) in [
+            ("web-*", "we"),
+            ("?", ""),
+            ("*1", "12"),
+            ("a*b*c", "acb"),
+            ("???", "語"),
+        ] {
+            assert!(!glob(&letters(pattern), &letters(text)), "{pattern} {text}");
         }
     }
 

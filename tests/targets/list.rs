@@ -44,6 +44,43 @@ fn aligned_with_a_head_for_people() {
 }
 
 #[test]
+fn letters_that_take_two_columns_are_counted_so() {
+    let names = [
+        "\u{65e5}\u{672c}\u{8a9e}\u{30b5}\u{30fc}\u{30d0}",
+        "e\u{301}",
+        "web-1",
+    ];
+    let targets = names.iter().zip(1..);
+    let targets = targets.map(|(name, number)| Target::new(number, name));
+    let sandbox = sandbox(targets.collect());
+    let running = Plugin::bare(["list"]).with_api(&sandbox).terminal().spawn();
+    assert_eq!(running.wait().code(), Some(0));
+    running.terminal.wait_until("four lines", |bytes| {
+        bytes.iter().filter(|byte| **byte == b'\n').count() == 4
+    });
+    let text = running.terminal.text();
+    // The widest name fills its column, 12 wide; the accent takes none.
+    for line in [
+        "NAME          STATE",
+        &format!("{}  Online", names[0]),
+        &format!("{}             Online", names[1]),
+        "web-1         Online",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_question_mark_is_one_letter() {
+    let sandbox = sandbox(vec![
+        Target::new(1, "\u{65e5}\u{672c}-1"),
+        Target::new(2, "web-1"),
+    ]);
+    let finished = own(&sandbox, &["list", "??-1"]).run(b"");
+    assert_eq!(finished.stdout.lines().count(), 1, "{finished:?}");
+}
+
+#[test]
 fn all_pages_of_a_fleet_are_shown_filtered_and_matched() {
     let mut targets: Vec<Target> = (1..=123)
         .map(|number| Target::new(number, &format!("node-{number}")))
