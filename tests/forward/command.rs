@@ -126,3 +126,18 @@ fn a_denial_meanwhile_ends_the_command() {
     assert_eq!(finished.code(), 1, "{finished:?}");
     assert!(finished.stderr.contains("no more"), "{finished:?}");
 }
+
+#[test]
+fn with_json_its_output_is_not_among_the_objects() {
+    let sandbox = fast_sandbox();
+    let finished = forward(
+        &sandbox,
+        &["--json", ":80", "--", "sh", "-c", "echo hello; exit 7"],
+    )
+    .run(b"");
+    assert_eq!((finished.code(), finished.stderr.as_str()), (7, "hello\n"));
+    let objects = finished.stdout.lines().map(serde_json::from_str);
+    let objects: Result<Vec<serde_json::Value>, _> = objects.collect();
+    let objects = objects.unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+    assert_eq!(objects.last().expect("an end")["code"], 7);
+}

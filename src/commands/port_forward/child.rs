@@ -1,7 +1,7 @@
 //! The command that runs while the forwards are up.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -31,6 +31,7 @@ impl Child {
         words: &[String],
         locals: &[LocalAddress],
         environment: &Environment,
+        stdout: Stdio,
     ) -> Result<Self, (u8, String)> {
         let words: Vec<String> = words.iter().map(|word| put_in(word, locals)).collect();
         let (program, arguments) = words
@@ -39,6 +40,7 @@ impl Child {
         let mut command = Command::new(program);
         // The environment that this process was given, without the variables that are meant for it alone.
         command.args(arguments).env_clear().envs(environment.iter());
+        command.stdout(stdout);
         command.env_remove(PARENT_VARIABLE);
         for (index, local) in locals.iter().enumerate() {
             let port = value(local);

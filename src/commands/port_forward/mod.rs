@@ -3,6 +3,7 @@
 mod child;
 mod show;
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, at, never, select};
@@ -183,7 +184,14 @@ impl ForwardRun<'_> {
         self.unready = self.unready.saturating_sub(1);
         if self.unready == 0 && !self.command.command.is_empty() && self.code.is_none() {
             let locals = self.forward.locals();
-            match Child::start(&self.command.command, locals, &self.around.environment) {
+            let stdout = if self.command.json {
+                // Ours is for objects.
+                std::io::stderr().into()
+            } else {
+                Stdio::inherit()
+            };
+            let words = &self.command.command;
+            match Child::start(words, locals, &self.around.environment, stdout) {
                 Ok(child) => self.child = Some(child),
                 Err((code, why)) => {
                     self.show.error(&why);
