@@ -7,6 +7,7 @@ mod last_resort;
 pub mod output;
 mod parent;
 pub mod print;
+pub mod progress_line;
 pub mod raw;
 pub mod signals;
 pub mod size;

@@ -25,17 +25,26 @@ static DRAWING: Mutex<()> = Mutex::new(());
 
 /// Whether there is a terminal that can show it, and nobody else's program has it.
 pub fn is_possible(term: Option<&str>) -> bool {
+    can_be_drawn(term) && raw::in_foreground()
+}
+
+/// Whether stderr is a terminal that can draw over a line.
+pub(super) fn can_be_drawn(term: Option<&str>) -> bool {
     let can_move = term.is_some_and(|term| !term.is_empty() && term != "dumb");
-    can_move && isatty(rustix::stdio::stderr()) && raw::in_foreground()
+    can_move && isatty(rustix::stdio::stderr())
+}
+
+/// The width of the terminal on stderr, in columns.
+pub(super) fn columns() -> usize {
+    let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if width == 0 { USUAL_WIDTH } else { width }
 }
 
 /// Draws it, cut to the terminal's width; not while something is being written.
 pub fn show(text: &str) {
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
-    let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| usize::from(size.ws_col));
-    let width = if width == 0 { USUAL_WIDTH } else { width };
     // The last column stays free: some terminals wrap when it is written. What is cut ends with one character more.
-    let text = sanitise::line_within(text, width.saturating_sub(2));
+    let text = sanitise::line_within(text, columns().saturating_sub(2));
     // In this order, and the other one in `hide`: one of the two sees the other.
     IS_SHOWN.store(true, Ordering::SeqCst);
     if WRITERS.load(Ordering::SeqCst) > 0 {

@@ -132,6 +132,7 @@ fn a_terminal_shows_progress_and_takes_it_away() {
     let plugin = ground
         .cp(["-".into(), ground.at("file")])
         .stderr(Io::Terminal)
+        .env("TERM", "xterm")
         .spawn();
     plugin.type_in(&random(9, 100_000));
     plugin.terminal.wait_for(" of 100 kB");

@@ -6,10 +6,10 @@ mod usage;
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{Config, Failure, Platform, RunBehaviour, Sandbox, Target, TargetState};
 use serde_json::Value;
-use support::{Finished, Io, Plugin};
+use support::{Finished, Io, Plugin, wait_until};
 
 fn node(number: u16) -> Target {
     let mut target = Target::new(number, &format!("node-{number}"));
@@ -336,6 +336,7 @@ fn ctrl_c_asks_once_whether_to_cancel() {
         let sandbox = sandbox(vec![target.clone()]);
         let running = plugin(&sandbox, &["--target", "node-1", "--", "sleep 1000"])
             .terminal()
+            .env("TERM", "xterm")
             .spawn();
         running.terminal.wait_for("1 to go");
         running.type_in(&[3]);
@@ -348,12 +349,39 @@ fn ctrl_c_asks_once_whether_to_cancel() {
     let sandbox = sandbox(vec![target]);
     let running = plugin(&sandbox, &["--target", "node-1", "--", "sleep 1000"])
         .terminal()
+        .env("TERM", "xterm")
         .spawn();
     running.terminal.wait_for("1 to go");
     running.type_in(&[3]);
     running.terminal.wait_for("[y/N");
     running.type_in(&[3]);
     assert_eq!(running.finish().code(), 130);
+}
+
+#[test]
+fn in_the_background_it_neither_draws_nor_asks() {
+    let mut target = node(1);
+    target.run = RunBehaviour::Hang;
+    let sandbox = sandbox(vec![target]);
+    let running = plugin(&sandbox, &["--target", "node-1", "--", "sleep 1000"])
+        .terminal()
+        .env("TERM", "xterm")
+        .before("set -m; \"$0\" \"$@\" & echo \"job $!.\"; wait $!; exit $?")
+        .spawn();
+    running.terminal.wait_for(".");
+    let text = running.terminal.text();
+    let job = text.split(['b', '.']).nth(1).expect("a job");
+    let job = job.trim().parse().ok().and_then(Pid::from_raw);
+    wait_until("the command to be followed", || {
+        calls(&sandbox, "ListCommands") > 1
+    });
+    kill_process(job.expect("a process"), Signal::INT).expect("it runs");
+    running.terminal.wait_for("run --attach");
+    let finished = running.finish();
+    assert_eq!(finished.code(), 130, "{finished:?}");
+    for not_there in ["to go", "[y/N", "\u{1b}"] {
+        assert!(!finished.terminal.contains(not_there), "{finished:?}");
+    }
 }
 
 #[test]

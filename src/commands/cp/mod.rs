@@ -54,7 +54,13 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         transfer = transfer.reason(reason);
     }
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
-    let mut show = Show::new(cp, transfer.progress(), &signals, around.redactor.clone());
+    let mut show = Show::new(
+        cp,
+        transfer.progress(),
+        &signals,
+        around.redactor.clone(),
+        around.environment.get("TERM"),
+    );
     let (sender, events) = bounded(MOST_EVENTS);
     let (alive, done) = bounded::<()>(0);
     let recursive = cp.recursive;

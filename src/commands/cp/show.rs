@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::termios::isatty;
 use serde_json::json;
 
 use super::super::output::PacedOutput;
@@ -13,6 +12,7 @@ use crate::client::copy::CopyProgress;
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::terminal::print;
+use crate::terminal::progress_line::ProgressLine;
 use crate::terminal::signals::Signals;
 
 /// How often progress is shown.
@@ -22,7 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Show {
     /// For JSON.
     stdout: Option<PacedOutput>,
-    has_line: bool,
+    line: ProgressLine,
     progress: CopyProgress,
     /// What went wrong is told in the words of others, too.
     redactor: Redactor,
@@ -36,10 +36,15 @@ impl Show {
         progress: CopyProgress,
         signals: &Signals,
         redactor: Redactor,
+        term: Option<&str>,
     ) -> Self {
         Self {
             stdout: cp.json.then(|| PacedOutput::stdout(signals)),
-            has_line: !cp.json && !cp.quiet && isatty(rustix::stdio::stderr()),
+            line: if cp.json || cp.quiet {
+                ProgressLine::none()
+            } else {
+                ProgressLine::new(term)
+            },
             progress,
             redactor,
             since: None,
@@ -48,7 +53,7 @@ impl Show {
 
     /// How long until progress is to be shown, if it is.
     pub(super) fn interval(&self) -> Option<Duration> {
-        (self.stdout.is_some() || self.has_line).then_some(PROGRESS_INTERVAL)
+        (self.stdout.is_some() || self.line.is_possible()).then_some(PROGRESS_INTERVAL)
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -100,24 +105,21 @@ impl Show {
         }
         let (since, before) = *self.since.get_or_insert((Instant::now(), carried));
         self.json(&json!({ "event": "progress", "bytes": carried, "total": total }));
-        if self.has_line {
+        if self.line.is_possible() {
             let rate = rate(carried.saturating_sub(before), since);
             let left = time_left(total.saturating_sub(carried), rate);
-            let line = format!(
-                "\r{} of {}  {}/s  {left}\x1b[K",
+            self.line.show(&format!(
+                "{} of {}  {}/s  {left}",
                 size(carried),
                 size(total.max(carried)),
                 size_of(rate)
-            );
-            print::to_stderr(&line);
+            ));
         }
     }
 
     /// Clears the status line.
-    pub(super) fn clear(&self) {
-        if self.has_line {
-            print::to_stderr("\r\x1b[K");
-        }
+    pub(super) fn clear(&mut self) {
+        self.line.clear();
     }
 
     /// A signal was handled.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
 
 use super::super::Surroundings;
@@ -12,10 +11,8 @@ use crate::client::forward::{ForwardEvent, ForwardStatistics, LocalAddress, Loca
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::sanitise;
-use crate::terminal::{print, raw, status_line};
-
-/// Where the terminal does not know its width, in columns.
-const USUAL_WIDTH: usize = 80;
+use crate::terminal::print;
+use crate::terminal::progress_line::ProgressLine;
 
 /// How long an object waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,14 +24,12 @@ pub(super) struct ForwardShow {
     is_quiet: bool,
     /// Whether stdout is the command's, or the user wants it left alone.
     leaves_stdout: bool,
-    has_status: bool,
+    status: ProgressLine,
     /// The target as the user named it.
     label: String,
     remotes: Vec<String>,
     locals: Vec<LocalAddress>,
     redactor: Redactor,
-    /// Whether a status line is on the screen.
-    status_stands: bool,
     /// The last object was not taken by the reader of stdout.
     is_unread: bool,
     last: (Instant, u64),
@@ -58,14 +53,15 @@ impl ForwardShow {
             json: command.json,
             is_quiet: command.quiet,
             leaves_stdout: around.settings.quiet || runs,
-            has_status: !command.quiet
-                && !runs
-                && status_line::is_possible(around.environment.get("TERM")),
+            status: if command.quiet || runs {
+                ProgressLine::none()
+            } else {
+                ProgressLine::new(around.environment.get("TERM"))
+            },
             label: sanitise::line_within(label, 100),
             remotes: forwards.iter().map(remote).collect(),
             locals: Vec::new(),
             redactor: around.redactor.clone(),
-            status_stands: false,
             is_unread: false,
             last: (Instant::now(), 0),
             reconnects: 0,
@@ -100,7 +96,7 @@ impl ForwardShow {
             && !self.is_quiet
             && !self.is_over
         {
-            self.clear_status();
+            self.status.clear();
             print::notice(self.redactor.clean(&line));
         }
     }
@@ -116,7 +112,7 @@ impl ForwardShow {
         };
         let target = target.unwrap_or(&self.label);
         let line = format!("{local} -> {remote} ({target}, {how})\n");
-        self.clear_status();
+        self.status.clear();
         if !self.leaves_stdout {
             print::to_stdout(&line);
         } else if !self.is_quiet {
@@ -199,7 +195,7 @@ impl ForwardShow {
 
     /// Something went wrong.
     pub(super) fn error(&mut self, message: &str) {
-        self.clear_status();
+        self.status.clear();
         let message = self.redactor.clean(message);
         if self.json {
             self.print(&json!({ "event": "error", "message": sanitise::text(&message) }));
@@ -222,12 +218,12 @@ impl ForwardShow {
     /// Everything is being ended: nothing more is shown.
     pub(super) fn stop(&mut self) {
         self.is_over = true;
-        self.clear_status();
+        self.status.clear();
     }
 
     /// Shows the end.
     pub(super) fn end(&mut self, code: u8) {
-        self.clear_status();
+        self.status.clear();
         if self.json {
             self.print(&json!({ "event": "end", "code": code }));
         }
@@ -235,7 +231,7 @@ impl ForwardShow {
 
     /// Whether the status line is to be written every second.
     pub(super) const fn wants_status(&self) -> bool {
-        self.has_status && !self.is_over
+        self.status.is_possible() && !self.is_over
     }
 
     /// Writes the status line.
@@ -257,17 +253,7 @@ impl ForwardShow {
             statistics.sessions,
             self.reconnects
         );
-        if raw::in_foreground() {
-            // Three columns stay free: some terminals wrap when the last is written, and an echoed ^C is to stand on the same line.
-            let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
-            let width = if width == 0 {
-                USUAL_WIDTH
-            } else {
-                width.into()
-            };
-            print::to_stderr(&format!("\r{line:.0$}\x1b[K", width.saturating_sub(3)));
-            self.status_stands = true;
-        }
+        self.status.show(&line);
     }
 
     /// Forwards do not wait for who does not read: after a line that was not taken, the next are there only if there is room at once.
@@ -278,12 +264,6 @@ impl ForwardShow {
             PATIENCE
         };
         self.is_unread = !print::to_stdout_within(&format!("{object}\n"), patience);
-    }
-
-    fn clear_status(&mut self) {
-        if std::mem::take(&mut self.status_stands) {
-            print::to_stderr("\r\x1b[K");
-        }
     }
 }
 

@@ -33,9 +33,9 @@ use crate::client::Limit;
 use crate::error::Error;
 use crate::remarks::Remarks;
 use crate::session::out_of_resources;
-use crate::terminal::print;
 use crate::terminal::signals::{Signal, Signals};
 use crate::terminal::unread::{self, UnreadInput};
+use crate::terminal::{print, raw};
 use call::{CallAnswer, Calls};
 use send::CommandPlan;
 use show::RunShow;
@@ -87,7 +87,7 @@ fn carry_out(run: &Run, around: &Surroundings) -> Result<u8, Error> {
         RunOrder::Attach(_) => CommandPlan::default(),
     };
     let signals = around.catch_signals()?;
-    let mut show = RunShow::new(run.json, &signals);
+    let mut show = RunShow::new(run.json, &signals, around.environment.get("TERM"));
     let (commands, trouble) = match order {
         RunOrder::Send(_) => send(&client, &plan, &mut show),
         RunOrder::Attach(ids) => attach(ids, &mut show),
@@ -294,10 +294,10 @@ impl Question {
         self.answer = None;
     }
 
-    /// Asks; false where there is nobody to ask, or it was asked before.
+    /// Asks; false where there is nobody to ask, or it was asked before. Who asks in the background is stopped by the system.
     fn ask(&mut self) -> bool {
         let is_terminal = isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stderr());
-        if self.was_asked || !is_terminal {
+        if self.was_asked || !is_terminal || !raw::in_foreground() {
             return false;
         }
         self.was_asked = true;

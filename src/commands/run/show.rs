@@ -1,6 +1,6 @@
 //! What a user sees of a command on a fleet: each node's output, a line of progress, a table at the end; or JSON.
 
-use rustix::termios::{isatty, tcgetwinsize};
+use rustix::termios::isatty;
 use serde::Serialize;
 
 use super::super::json::message;
@@ -11,6 +11,7 @@ use super::watch::Counts;
 use crate::error::Error;
 use crate::sanitise;
 use crate::terminal::print;
+use crate::terminal::progress_line::ProgressLine;
 use crate::terminal::signals::Signals;
 
 /// Nodes that the table at the end lists when all went well, and the most that failed.
@@ -26,6 +27,8 @@ pub(super) struct RunShow {
     stdout: PacedOutput,
     /// For the output of nodes and the table; notices do not wait.
     stderr: PacedOutput,
+    line: ProgressLine,
+    /// What the line says.
     progress: String,
     rows: Vec<Row>,
     succeeded: u64,
@@ -43,13 +46,14 @@ struct Row {
 }
 
 impl RunShow {
-    pub(super) fn new(json: bool, signals: &Signals) -> Self {
+    pub(super) fn new(json: bool, signals: &Signals, term: Option<&str>) -> Self {
         Self {
             json,
             stdout_is_terminal: isatty(rustix::stdio::stdout()),
             stderr_is_terminal: isatty(rustix::stdio::stderr()),
             stdout: PacedOutput::stdout(signals),
             stderr: PacedOutput::stderr(signals),
+            line: ProgressLine::new(term),
             progress: String::new(),
             rows: Vec::new(),
             succeeded: 0,
@@ -154,27 +158,18 @@ impl RunShow {
 
     /// Shows how many nodes have ended.
     pub(super) fn progress(&mut self, counts: Counts) {
-        if !self.stderr_is_terminal {
-            return;
-        }
         let Counts { all, done, failed } = counts;
         let running = all.saturating_sub(done);
         let line = format!("{done} done, {running} to go, {failed} failed of {all}");
-        if line != self.progress {
-            let width = tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col);
-            let width = usize::from(width).max(20);
-            let shown: String = line.chars().take(width - 1).collect();
-            print::to_stderr(&format!("\r\x1b[K{shown}"));
+        if line != self.progress && self.line.show(&line) {
             self.progress = line;
         }
     }
 
     /// Clears the line of progress before something else is shown.
     pub(super) fn clear_progress(&mut self) {
-        if !self.progress.is_empty() {
-            self.progress.clear();
-            print::to_stderr("\r\x1b[K");
-        }
+        self.progress.clear();
+        self.line.clear();
     }
 
     /// The table, and the numbers; the exit code.

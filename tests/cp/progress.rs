@@ -1,0 +1,58 @@
+//! The line of progress on a terminal.
+
+use std::thread;
+use std::time::Duration;
+
+use super::Ground;
+use crate::support::{Io, Plugin};
+
+/// Something that is copied until its stdin ends.
+fn upload(ground: &Ground) -> Plugin {
+    ground
+        .cp(["-".into(), ground.at("file")])
+        .terminal()
+        .stdin(Io::Pipe)
+        .env("TERM", "xterm")
+}
+
+/// What comes on the terminal while progress would be drawn twice.
+fn shown(plugin: Plugin) -> String {
+    let running = plugin.spawn();
+    running.type_in(&[7; 100_000]);
+    // Nothing that can be waited for comes.
+    thread::sleep(Duration::from_millis(2_200));
+    running.close_stdin();
+    let finished = running.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    finished.terminal
+}
+
+#[test]
+fn it_is_cut_to_the_width_of_the_terminal() {
+    let ground = Ground::new();
+    let running = upload(&ground).size(20, 24).spawn();
+    running.type_in(&[7; 100_000]);
+    running.terminal.wait_for_count(" of ", 2);
+    running.close_stdin();
+    let finished = running.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let drawn: Vec<&str> = finished.terminal.split("\x1b[K").collect();
+    for line in &drawn {
+        let width = line.trim_start_matches('\r').len();
+        assert!(width < 20, "{drawn:?}");
+    }
+    assert_eq!(drawn.last(), Some(&""), "it is gone: {drawn:?}");
+}
+
+#[test]
+fn a_terminal_that_cannot_draw_gets_none() {
+    let ground = Ground::new();
+    assert_eq!(shown(upload(&ground).env("TERM", "dumb")), "");
+}
+
+#[test]
+fn in_the_background_there_is_none() {
+    let ground = Ground::new();
+    let in_background = "set -m; \"$0\" \"$@\" & wait $!; exit $?";
+    assert_eq!(shown(upload(&ground).before(in_background)), "");
+}
