@@ -205,6 +205,7 @@ fn open_call(
         network: &network,
         settings,
         remarks,
+        notices: None,
         is_legacy: call.legacy,
     })
 }

@@ -205,18 +205,21 @@ fn our_own_commands_use_nothing_below_the_library() {
 /// What other programs cannot use of `client`, by the command that uses it. Each row says why; a row that nothing uses is an error, too.
 ///
 /// Names of targets are read with the command line (`TargetName`).
-const NOT_EXPORTED: [(&str, &[&str]); 9] = [
+const NOT_EXPORTED: [(&str, &[&str]); 10] = [
     // What is told on the way, and what secrets are kept out of the log, is the process's; a session by the contract is run by `session`.
     (
         "surroundings",
         &[
             "ClientOptions",
+            "Notice",
             "RawSession",
             "channel",
             "notices",
             "terminate",
         ],
     ),
+    // Outages are told as one, whichever of the sessions that the library has started says so.
+    ("outages", &["Notice"]),
     // One session with the process's own stdin, stdout and terminal, as the contract has it; the key for ssh; tasks of ECS.
     (
         "session",

@@ -32,6 +32,8 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 pub use attach::{Session, SessionKind, StartSessionResponse};
 pub use builder::ClientBuilder;
 pub use command::Exec;
@@ -51,7 +53,7 @@ pub use transfer::Transfer;
 pub use crate::aws::api;
 pub use crate::aws::credentials::CredentialsError;
 pub use crate::aws::{Api, ApiError, ApiOptions, CallerEndpoint, Configured, StartRequest};
-pub use crate::datachannel::{DataChannel, Urgency};
+pub use crate::datachannel::{DataChannel, Notice, Urgency};
 pub use crate::network::{Cancel, ConnectError, Limit, Network, Probe, ProxySettings, Trust};
 pub(crate) use crate::session_api::TerminateSession;
 
@@ -80,6 +82,8 @@ pub struct ClientOptions {
     pub remarks: Remarks,
     /// What texts of others are cleaned of. Tokens and credentials are added as they become known.
     pub redactor: Redactor,
+    /// Where the notices of all sessions go, instead of each session's own receiver.
+    pub notices: Option<Sender<Notice>>,
 }
 
 /// Starts sessions on nodes and tasks.
@@ -113,6 +117,7 @@ struct ClientState {
     api: Api,
     settings: Arc<Settings>,
     remarks: Remarks,
+    notices: Option<Sender<Notice>>,
 }
 
 impl Client {
@@ -131,6 +136,7 @@ impl Client {
             endpoint,
             remarks,
             redactor,
+            notices,
         } = options;
         let configured = Configured::load(environment, profile.as_deref())?;
         let network =
@@ -155,6 +161,7 @@ impl Client {
                 api,
                 settings: Arc::new(settings),
                 remarks,
+                notices,
             }),
             timeout: TIMEOUT,
             cancel: None,
@@ -224,6 +231,7 @@ impl Client {
             network: shared.api.network(),
             settings: &shared.settings,
             remarks: &shared.remarks,
+            notices: shared.notices.as_ref(),
             is_legacy: false,
         });
         opened.inspect_err(|_| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::failure::ClientError;
 use crate::aws::{Api, StartedSession};
@@ -47,6 +47,8 @@ pub(crate) struct SessionOpening<'a> {
     pub settings: &'a Arc<Settings>,
     /// Where the user is told what takes its time.
     pub remarks: &'a Remarks,
+    /// Where notices go, if not to the session's own receiver.
+    pub notices: Option<&'a Sender<Notice>>,
     /// Whether the caller is too old for encrypted sessions.
     pub is_legacy: bool,
 }
@@ -81,6 +83,7 @@ impl RawSession {
             None => Some(session_api::no_key(without_api)),
         };
         let (sender, notices) = unbounded();
+        let sender = opening.notices.cloned().unwrap_or(sender);
         let channel = DataChannel::open(
             Config {
                 reconnector: Reconnector {

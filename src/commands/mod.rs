@@ -6,6 +6,7 @@ mod exec;
 mod interruption;
 mod json;
 mod list;
+mod outages;
 mod output;
 mod port_forward;
 mod public_key;

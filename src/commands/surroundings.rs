@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use crate::cli::Account;
-use crate::client::{Client, ClientOptions, RawSession};
+use crate::client::{Client, ClientOptions, Notice, RawSession};
 use crate::error::Error;
 use crate::redactor::Redactor;
 use crate::remarks::Remarks;
@@ -24,12 +26,30 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// The client for an account.
     pub(super) fn client(&self, account: &Account) -> Result<Client, Error> {
+        self.client_with(account, None)
+    }
+
+    /// The same for a command with several sessions, whose notices come together.
+    pub(super) fn client_telling(
+        &self,
+        account: &Account,
+        notices: Sender<Notice>,
+    ) -> Result<Client, Error> {
+        self.client_with(account, Some(notices))
+    }
+
+    fn client_with(
+        &self,
+        account: &Account,
+        notices: Option<Sender<Notice>>,
+    ) -> Result<Client, Error> {
         let options = ClientOptions {
             profile: account.profile.clone(),
             region: account.region.clone(),
             endpoint: account.endpoint_url.clone(),
             remarks: self.remarks.clone(),
             redactor: self.redactor.clone(),
+            notices,
         };
         Client::new(options, &self.environment, self.settings.clone())
     }

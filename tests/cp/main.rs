@@ -11,6 +11,7 @@ mod folders;
 mod growing;
 mod killed;
 mod leftovers;
+mod outage;
 mod progress;
 mod refused;
 mod streams;

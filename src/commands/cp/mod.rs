@@ -9,10 +9,11 @@ mod show;
 
 use std::thread;
 
-use crossbeam_channel::{after, bounded, never, select};
+use crossbeam_channel::{after, bounded, never, select, unbounded};
 
 use super::Surroundings;
 use super::interruption::Interruption;
+use super::outages::Outages;
 use crate::cli::{Cp, CpOrder};
 use crate::client::target::TargetError;
 use crate::client::{Cancel, ClientError};
@@ -31,7 +32,8 @@ const MOST_EVENTS: usize = 256;
 /// What prevents its start.
 pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let order = cp.order(&around.environment)?;
-    let client = around.client(&cp.starting.account)?;
+    let (notices, heard) = unbounded();
+    let client = around.client_telling(&cp.starting.account, notices)?;
     let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
     let wait = cp.starting.wait();
     let (CpOrder::Down { target, .. } | CpOrder::Up { target, .. }) = &order;
@@ -82,11 +84,17 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
     let mut events = events;
     let mut tick = show.interval().map_or_else(never, after);
     let mut interruption = Interruption::new(&cancel);
+    let mut outages = Outages::new(around.redactor.clone());
     let summary = loop {
         select! {
             recv(events) -> event => match event {
                 Ok(event) => show.event(event),
                 Err(_) => events = never(),
+            },
+            // The client holds a sender.
+            recv(heard) -> notice => if let Ok(notice) = notice {
+                show.clear();
+                outages.tell(&notice);
             },
             recv(done) -> _ => break copying.join().ok(),
             recv(signals.incoming()) -> signal => if let Ok(signal) = signal {

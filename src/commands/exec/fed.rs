@@ -4,10 +4,11 @@ use std::io;
 use std::thread;
 
 use bytes::Bytes;
-use crossbeam_channel::{bounded, select};
+use crossbeam_channel::{bounded, select, unbounded};
 
 use super::super::Surroundings;
 use super::super::interruption::Interruption;
+use super::super::outages::Outages;
 use super::super::write_all::write_all;
 use super::report::{ExecReport, TargetEvent};
 use crate::cli::ExecOptions;
@@ -89,7 +90,8 @@ enum CommandOutcome {
 pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error> {
     let words = exec.words()?;
     let targets = exec.targets(&around.environment)?;
-    let client = around.client(&exec.starting.account)?;
+    let (notices, heard) = unbounded();
+    let client = around.client_telling(&exec.starting.account, notices)?;
     // Signals end the program meanwhile: there is nothing to clean up.
     let wait = exec.starting.wait();
     let (target, ()) = client
@@ -139,8 +141,13 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
         })
         .map_err(|error| out_of_resources(&error))?;
     let mut interruption = Interruption::new(&cancel);
+    let mut outages = Outages::new(around.redactor.clone());
     let outcome = loop {
         select! {
+            // The client holds a sender.
+            recv(heard) -> notice => if let Ok(notice) = notice {
+                outages.tell(&notice);
+            },
             recv(done) -> _ => break running.join().ok(),
             recv(signals.incoming()) -> signal => if let Ok(signal) = signal
                 && interruption.handle(signal).is_break()

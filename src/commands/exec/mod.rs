@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::Surroundings;
+use super::outages::Outages;
 use super::session::{STDIN_TIMEOUT, refuse_unread};
 use crate::cli::ExecOptions;
 use crate::client::TerminateSession;
@@ -52,7 +53,8 @@ struct ExecState {
 pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error> {
     let began = Instant::now();
     let targets = exec.targets(&around.environment)?;
-    let client = around.client(&exec.starting.account)?;
+    let (notices, heard) = unbounded();
+    let client = around.client_telling(&exec.starting.account, notices)?;
     refuse_unread(began + STDIN_TIMEOUT)?;
     let signals = around.catch_signals()?;
     let shared = Arc::new(ExecState {
@@ -94,6 +96,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
         })
         .map_err(|error| out_of_resources(&error))?;
     let mut was_interrupted = false;
+    let mut outages = Outages::new(around.redactor.clone());
     loop {
         select! {
             recv(finished) -> _ => match report.join() {
@@ -108,6 +111,10 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
                     return Err(Error::Lost(format!("cannot write the output ({error})")));
                 }
                 Err(_) => return Err(defect("report")),
+            },
+            // The client holds a sender.
+            recv(heard) -> notice => if let Ok(notice) = notice {
+                outages.tell(&notice);
             },
             recv(signals.incoming()) -> signal => match signal {
                 Ok(Signal::Interrupt) if !was_interrupted => {
