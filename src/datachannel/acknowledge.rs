@@ -102,6 +102,8 @@ impl AcknowledgeLink {
         if is_gathered && let Received::Message { is_urgent, .. } = last {
             *is_urgent = true;
         }
+        // The flag is put up before the thread can look at it.
+        self.set_quiet(is_gathered);
         let is_urgent = |received: &Received| {
             matches!(
                 received,
@@ -125,7 +127,8 @@ impl AcknowledgeLink {
         }
     }
 
-    /// Whether the websocket thread wakes within a few milliseconds and collects what is there then: it need not be woken for that.
+    /// Whether the websocket thread wakes within a few milliseconds and collects what is there then: it need not be woken for that. It
+    /// says so, or takes it back, before it [looks](Self::is_empty) and sleeps.
     pub(super) fn set_quiet(&self, is_quiet: bool) {
         self.is_quiet.store(is_quiet, Ordering::SeqCst);
     }

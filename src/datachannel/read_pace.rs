@@ -2,8 +2,8 @@
 //!
 //! The agent pauses for 1 ms after each message, so a download would wake two threads a thousand times a second, for 1 KiB each. A message
 //! that is as long as those before it is one that the agent had to cut: more comes behind it, and nobody waits for this piece alone. So
-//! after some of them in a row what comes is gathered. A shorter message, an acknowledgement, or anything that is sent from here ends that:
-//! somebody may wait for an answer.
+//! after some of them in a row what comes is gathered. An acknowledgement, or anything that is sent from here ends that: somebody may wait
+//! for an answer. So does a shorter message, the end of something; but the blocks of a download end too, and the next one follows at once.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ const STEADY: u32 = 32;
 const STEADY_AGAIN: u32 = 4;
 /// A stream that pauses for longer stumbles.
 const PAUSE: Duration = Duration::from_millis(20);
+/// A short message after so many full ones in a row is the end of a block: the agent's smux cuts a download into blocks of 32 KiB.
+const BLOCK: u32 = 16;
 /// The least payload of a message that counts as full, bytes.
 const FULL: usize = 1000;
 /// More than this in one read come faster than they are read, and nothing needs to be gathered; or a busy machine was late once.
@@ -24,6 +26,8 @@ const FEW: usize = 16;
 pub(super) struct ReadPace {
     /// The length of the last full message, bytes of payload.
     length: usize,
+    /// Full messages in a row.
+    run: u32,
     /// Reads in a row that found full messages only.
     steady: u32,
     /// Messages of this read.
@@ -36,9 +40,23 @@ impl ReadPace {
     /// A message of the stream was read, with so many bytes of payload.
     pub(super) const fn message(&mut self, length: usize) {
         self.count += 1;
-        if length < FULL || length != self.length {
+        if length == self.length && length >= FULL {
+            self.run = self.run.saturating_add(1);
+            return;
+        }
+        if length < FULL && self.run >= BLOCK {
+            self.stumbles();
+        } else {
             self.length = length;
             self.steady = 0;
+        }
+        self.run = 0;
+    }
+
+    /// What is gathered is soon gathered again.
+    const fn stumbles(&mut self) {
+        if self.steady > STEADY - STEADY_AGAIN {
+            self.steady = STEADY - STEADY_AGAIN;
         }
     }
 
@@ -55,7 +73,7 @@ impl ReadPace {
         }
         let is_late = |at| now.saturating_duration_since(at) > PAUSE;
         if count > FEW || self.read_at.is_none_or(is_late) {
-            self.steady = self.steady.min(STEADY - STEADY_AGAIN);
+            self.stumbles();
         } else {
             self.steady = self.steady.saturating_add(1);
         }
@@ -114,6 +132,12 @@ mod tests {
         pace.message(700);
         pace.drained(now);
         assert!(!pace.is_gathering(), "the end of something");
+        stream(&mut pace, now, STEADY_AGAIN);
+        assert!(pace.is_gathering(), "and the next of the same");
+        pace.message(700);
+        pace.drained(now);
+        stream(&mut pace, now, STEADY - 1);
+        assert!(!pace.is_gathering(), "the second of two short ones");
         let (mut pace, _) = streaming();
         pace.disturb();
         assert!(!pace.is_gathering(), "a question from here");

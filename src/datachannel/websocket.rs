@@ -28,6 +28,8 @@ const KEY_TIMEOUT: Duration = Duration::from_secs(15);
 const WRITE_BUDGET: usize = 64 * 1024;
 /// Messages that are handed to the acknowledge thread while there is more to read.
 const MESSAGES_AT_ONCE: usize = 64;
+/// While what comes is gathered, so many messages are acknowledged together: those of two reads, or three.
+const MESSAGES_GATHERED: usize = 16;
 /// Frames that are read before the next write, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
@@ -191,11 +193,14 @@ impl Driver {
             };
             // What has come is handed on first, then what is to be sent is written; whoever is woken for less comes last.
             let now = Instant::now();
+            let before = self.received.len();
             let flow = self.dispatch();
             self.send(&mut connection, now)?;
-            // While there is more to read, a batch fills up.
-            if is_drained || self.received.len() >= MESSAGES_AT_ONCE {
-                let is_gathered = self.pace.is_gathering();
+            // While there is more to read, or more comes in a moment, a batch fills up.
+            let count = self.received.len();
+            let is_gathered = self.pace.is_gathering();
+            let fills_up = is_gathered && count > before && count < MESSAGES_GATHERED;
+            if (is_drained && !fills_up) || count >= MESSAGES_AT_ONCE {
                 self.acknowledge
                     .hand_over(std::mem::take(&mut self.received), is_gathered);
             }
@@ -393,22 +398,24 @@ impl Driver {
         connection: Box<Connection>,
         liveness: &mut Liveness,
     ) -> Result<(Box<Connection>, bool), Broken> {
+        let now = Instant::now();
+        let is_future = |at: &Instant| self.gate_is_open && *at > now;
+        let gather_until = self.pace.read_again_at().filter(is_future);
+        // Before the look: acknowledgements of what was gathered go out with the next read, and nobody wakes this thread for them.
+        self.acknowledge.set_quiet(gather_until.is_some());
+        let has_acknowledgements = gather_until.is_none() && !self.acknowledge.is_empty();
         let has_work = {
             let mut sequence = self.shared.sequence();
             // What was transmitted has timers.
             self.shared.tell(&mut sequence);
-            let now = Instant::now();
             liveness.set_awaited(sequence.is_awaiting(now), now);
-            let can_transmit = !self.acknowledge.is_empty() || sequence.can_transmit(now);
+            let can_transmit = has_acknowledgements || sequence.can_transmit(now);
             sequence.has_ended() || (can_transmit && !connection.is_blocked())
         };
         // After the look: who has changed something since has woken this thread.
         if has_work || self.shared.cancel.is_cancelled() || !self.wake_receiver.arm() {
             return Ok((connection, true));
         }
-        let now = Instant::now();
-        let is_future = |at: &Instant| self.gate_is_open && *at > now;
-        let gather_until = self.pace.read_again_at().filter(is_future);
         let check_at = liveness.next_check(!self.gate_is_open);
         let until = gather_until.map_or(check_at, |at| at.min(check_at));
         let reads = self.gate_is_open && gather_until.is_none();
@@ -421,10 +428,8 @@ impl Driver {
         } else {
             Some(connection)
         };
-        self.acknowledge.set_quiet(gather_until.is_some());
         let path = self.path.as_ref();
         let woken = socket.wait(&self.wake_receiver, path, reads, is_blocked, until);
-        self.acknowledge.set_quiet(false);
         self.wake_receiver.disarm();
         let connection = kept.map_or_else(|| self.shared.lent.take_back(), Ok)?;
         let woken = woken.map_err(|error| {
