@@ -1,12 +1,14 @@
 //! What has come and was not taken yet, in order and bounded: when too much waits, reading stops.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Delivery;
+use crate::message::PayloadType;
 use crate::waker::Waker;
 
 /// When so many bytes of ready output wait, nothing more is read from the connection, unless another bound was
@@ -16,8 +18,14 @@ pub const GATE_CLOSES: usize = 4 * 1024 * 1024;
 /// alive that it was cut from.
 const COPIES_FROM: usize = 64 * 1024;
 
+/// Who can handle what has come in the websocket thread itself, while the thread whose work it is sleeps.
+pub trait Recipient: Send + Sync {
+    /// Receives what waits and handles it, without waiting for anything, if the thread whose work it is does nothing at the moment. False
+    /// when it does, or is needed: then it is woken.
+    fn receive_directly(&self) -> bool;
+}
+
 /// The channel between the websocket thread and the session. What it holds is bounded by the gate, in bytes.
-#[derive(Debug)]
 pub(super) struct Inbox {
     sender: Sender<Delivery>,
     receiver: Receiver<Delivery>,
@@ -31,8 +39,20 @@ pub(super) struct Inbox {
     kept: AtomicUsize,
     /// Wakes whoever polls instead of waiting for the channel.
     readable: Mutex<Option<Waker>>,
+    /// It holds the handle to this channel: both would stay for ever otherwise.
+    recipient: OnceLock<Weak<dyn Recipient>>,
     /// Wakes the websocket thread when the gate opens.
     websocket: Waker,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Inbox")
+            .field("bytes", &self.bytes)
+            .field("gate_is_closed", &self.gate_is_closed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Inbox {
@@ -47,6 +67,7 @@ impl Inbox {
             read: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             readable: Mutex::default(),
+            recipient: OnceLock::new(),
             websocket,
         }
     }
@@ -56,14 +77,15 @@ impl Inbox {
     }
 
     /// Takes all of `deliveries`, for which so many bytes were read. For the websocket thread alone: their order is that of the calls.
-    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>, read: usize) {
-        let kept: usize = deliveries.iter().map(Delivery::payload_size).sum();
+    /// Where they are no more than `direct` bytes of output, the recipient may handle them within this call.
+    pub(super) fn push(&self, deliveries: &mut Vec<Delivery>, read: usize, direct: usize) {
+        let kept_now: usize = deliveries.iter().map(Delivery::payload_size).sum();
         let lately = |sum: &AtomicUsize, more: usize| {
             let sum_now = (sum.load(Ordering::Relaxed) / 2).saturating_add(more);
             sum.store(sum_now, Ordering::Relaxed);
             sum_now
         };
-        let (read, kept) = (lately(&self.read, read), lately(&self.kept, kept));
+        let (read, kept) = (lately(&self.read, read), lately(&self.kept, kept_now));
         if deliveries.is_empty() {
             return;
         }
@@ -71,10 +93,18 @@ impl Inbox {
             deliveries.iter_mut().for_each(Delivery::detach);
         }
         let bytes = deliveries.iter().map(Delivery::cost).sum();
+        let is_output =
+            |delivery: &Delivery| matches!(delivery, Delivery::Payload(PayloadType::Output, _));
+        let is_direct = kept_now <= direct && deliveries.iter().all(is_output);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
         for delivery in deliveries.drain(..) {
             // The receiver is here, too.
             let _ = self.sender.send(delivery);
+        }
+        let recipient = self.recipient.get().filter(|_| is_direct);
+        let recipient = recipient.and_then(Weak::upgrade);
+        if recipient.is_some_and(|recipient| recipient.receive_directly()) {
+            return;
         }
         if let Some(waker) = &*self.readable() {
             waker.wake();
@@ -115,6 +145,11 @@ impl Inbox {
         // In this order: what comes in between must wake it.
         *self.readable() = Some(waker.clone());
         waker.wake();
+    }
+
+    pub(super) fn set_recipient(&self, recipient: Weak<dyn Recipient>) {
+        // There is one session, and so one recipient.
+        let _ = self.recipient.set(recipient);
     }
 
     pub(super) fn try_receive(&self) -> Option<Delivery> {
@@ -159,12 +194,12 @@ mod tests {
         let inbox = Inbox::new(websocket);
         let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 1 << 20]));
         for _ in 0..3 {
-            inbox.push(&mut vec![payload.clone()], 1 << 20);
+            inbox.push(&mut vec![payload.clone()], 1 << 20, 0);
             assert!(inbox.is_open());
         }
-        inbox.push(&mut vec![payload.clone()], 1 << 20);
+        inbox.push(&mut vec![payload.clone()], 1 << 20, 0);
         assert!(!inbox.is_open());
-        inbox.push(&mut Vec::new(), 0);
+        inbox.push(&mut Vec::new(), 0, 0);
         assert!(!inbox.is_open());
         let mut taken = 0;
         while !inbox.is_open() {
@@ -182,7 +217,7 @@ mod tests {
         let inbox = Inbox::new(websocket);
         inbox.limit(1 << 20);
         let payload = Delivery::Payload(PayloadType::Output, Bytes::from(vec![0; 400_000]));
-        inbox.push(&mut vec![payload.clone(); 3], 1 << 20);
+        inbox.push(&mut vec![payload.clone(); 3], 1 << 20, 0);
         assert!(!inbox.is_open());
         inbox.limit(8 << 20);
         assert!(inbox.is_open());

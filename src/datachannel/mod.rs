@@ -49,6 +49,9 @@
 //!   the end of the handshake (retransmit) and from the end; each thread looks at the mark before it gives the lock back, in `tell`. So a
 //!   mark that is set before the look is seen by it, and one that is set later was set by somebody who saw what had been freed.
 //! - **To the receiver.** Deliveries go into the channel, then its waker is woken. Who waits without a waker waits in `recv`.
+//! - **To a receiver that sleeps** ([`Recipient`]). The websocket thread tries its lock after the deliveries are in the channel. Has it got
+//!   it, it receives all there is itself; else the receiver works, or the receiver is needed: it is woken, as above. A receiver that gives
+//!   its lock back only after it has seen the channel empty, and arms its waker after that, so misses nothing.
 //! - **From the receiver, when the gate opens.** The count of bytes and the flag of the gate are atomic, in one order for all. The
 //!   websocket thread closes the gate and looks at the count again; the receiver lowers the count and looks at the gate after that. One of
 //!   them sees the other: it is either not closed, or opened by the receiver, who wakes the websocket thread.
@@ -125,7 +128,7 @@ mod timers;
 mod websocket;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -135,7 +138,7 @@ pub use acknowledgements::{Acknowledgements, Received};
 pub use delivery::{Delivery, End, Notice, Started};
 pub use delivery_rate::MAXIMUM_BYTES;
 pub use handshake::ENCRYPTION_UNSUPPORTED;
-pub use inbox::GATE_CLOSES;
+pub use inbox::{GATE_CLOSES, Recipient};
 pub use outage::GaveUp;
 pub use reconnect::{FirstTries, Recovery};
 pub use reconnector::{Headers, Reconnector, Resume, ResumeError, ResumeTry, Resumed, Sign};
@@ -370,6 +373,12 @@ impl DataChannel {
     /// Wakes this one when something can be received.
     pub fn on_readable(&self, waker: Waker) {
         self.0.inbox.on_readable(waker);
+    }
+
+    /// Has the websocket thread hand a few bytes of output over to this one at once, instead of waking somebody for them. The first one
+    /// stays.
+    pub fn set_recipient(&self, recipient: Weak<dyn Recipient>) {
+        self.0.inbox.set_recipient(recipient);
     }
 
     /// How many bytes may wait to be received before nothing more is read from the connection; [`GATE_CLOSES`] without this. Who has

@@ -33,6 +33,9 @@ const MESSAGES_GATHERED: usize = 16;
 /// Frames that are read before the next write, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
+/// Output that the recipient handles in this thread, bytes: more of it is written by another thread while this one decrypts what follows.
+/// What is gathered is all there is for some milliseconds.
+const LARGEST_DIRECT: usize = 4096;
 /// A payload that is a smaller part of its frame than one in so many is copied.
 const COPIED_BELOW: usize = 4;
 
@@ -122,7 +125,7 @@ impl Driver {
         if let Err(end) = self.serve() {
             self.shared.change(|sequence| sequence.end(end));
         }
-        self.dispatch();
+        self.dispatch(0);
     }
 
     /// Connects, and again whenever the connection breaks, until the session is over.
@@ -139,7 +142,7 @@ impl Driver {
             };
             log::info!("{broken}");
             // What came before the break is delivered now, and the session's end may be among it.
-            if self.dispatch() == Flow::Over {
+            if self.dispatch(0) == Flow::Over {
                 return Ok(());
             }
             let reconnected = self.reconnector.reconnect(
@@ -194,7 +197,13 @@ impl Driver {
             // What has come is handed on first, then what is to be sent is written; whoever is woken for less comes last.
             let now = Instant::now();
             let before = self.received.len();
-            let flow = self.dispatch();
+            // While there is more to read, others handle what has come.
+            let direct = match (is_drained, self.pace.is_gathering()) {
+                (false, _) => 0,
+                (true, false) => LARGEST_DIRECT,
+                (true, true) => READ_BUDGET_BYTES,
+            };
+            let flow = self.dispatch(direct);
             self.send(&mut connection, now)?;
             // While there is more to read, or more comes in a moment, a batch fills up.
             let count = self.received.len();
@@ -330,8 +339,8 @@ impl Driver {
     }
 
     /// Passes on what the sequence state has for others. Only this thread takes deliveries: if another did as well, the end could
-    /// overtake a payload.
-    fn dispatch(&mut self) -> Flow {
+    /// overtake a payload. Up to `direct` bytes of output may be handled within this call.
+    fn dispatch(&mut self, direct: usize) -> Flow {
         let mut sequence = self.shared.sequence();
         let mut received = sequence.poll_received();
         if self.received.is_empty() {
@@ -349,7 +358,7 @@ impl Driver {
         let breaks = self.reconnector.resume.is_ok() && sequence.recovery().is_to_break();
         drop(sequence);
         let read = std::mem::take(&mut self.bytes_read);
-        self.shared.inbox.push(&mut self.deliveries, read);
+        self.shared.inbox.push(&mut self.deliveries, read, direct);
         self.deliveries.shrink_to(USUAL_DELIVERIES);
         match (is_over, breaks) {
             (true, _) => Flow::Over,
@@ -484,6 +493,6 @@ impl Drop for LastDeliveries {
         let mut sequence = self.shared.sequence();
         let mut last: Vec<_> = std::iter::from_fn(|| sequence.poll_delivery()).collect();
         drop(sequence);
-        self.shared.inbox.push(&mut last, 0);
+        self.shared.inbox.push(&mut last, 0, 0);
     }
 }

@@ -156,6 +156,11 @@ impl SmuxSession {
         !self.senders.is_empty()
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have something.
+    pub fn wants_to_send(&self) -> bool {
+        !self.openings.is_empty() || !self.control.is_empty() || !self.senders.is_empty()
+    }
+
     /// What to send next: openings and frames without data first, then one stream after the other.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let streams = &mut self.streams;

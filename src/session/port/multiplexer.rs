@@ -84,6 +84,19 @@ impl Multiplexer {
         is_busy
     }
 
+    /// Takes what the channel has and writes it, for another than who drives this, while that one waits. False when that one is needed: to
+    /// send something, to tell something, or to wait for something else than before.
+    pub(crate) fn receive_only(&mut self, now: Instant) -> bool {
+        let waits_until = self.next_timeout();
+        let has_more = self.ended.is_some() || self.receive(now);
+        let is_sooner = match (self.next_timeout(), waits_until) {
+            (Some(next), Some(before)) => next < before,
+            (next, _) => next.is_some(),
+        };
+        let has_work = has_more || self.ended.is_some() || !self.events.is_empty();
+        !has_work && !is_sooner && !self.smux.wants_to_send()
+    }
+
     /// What happened, oldest first.
     pub(crate) fn poll_event(&mut self) -> Option<MuxEvent> {
         self.events.pop_front()

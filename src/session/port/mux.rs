@@ -1,6 +1,7 @@
 //! Many local connections at a time over one data channel: one thread that waits for all of them and the channel together.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use mio::{Events, Token};
@@ -10,7 +11,7 @@ use super::multiplexer::Multiplexer;
 use super::mux_event::MuxEvent;
 use super::reactor::Reactor;
 use super::socket::Unread;
-use crate::datachannel::{DataChannel, End};
+use crate::datachannel::{DataChannel, End, Recipient};
 use crate::smux::StreamId;
 
 /// How many connections are accepted before the others get their turn.
@@ -19,7 +20,21 @@ const ACCEPT_ROUND: usize = 64;
 /// The thread's state.
 pub(super) struct Mux {
     reactor: Reactor,
-    multiplexer: Multiplexer,
+    /// Locked while this thread works. While it sleeps the websocket thread may hand over what has come: that spares each answer a hand-over
+    /// between threads.
+    multiplexer: Arc<Mutex<Multiplexer>>,
+    has_closed: bool,
+}
+
+impl Recipient for Mutex<Multiplexer> {
+    fn receive_directly(&self) -> bool {
+        let multiplexer = self.try_lock();
+        multiplexer.is_ok_and(|mut multiplexer| multiplexer.receive_only(Instant::now()))
+    }
+}
+
+fn lock(multiplexer: &Mutex<Multiplexer>) -> MutexGuard<'_, Multiplexer> {
+    multiplexer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mux {
@@ -30,58 +45,65 @@ impl Mux {
         keepalive: bool,
         message: usize,
     ) -> Self {
+        let multiplexer = Multiplexer::new(channel.clone(), keepalive, message);
+        let multiplexer = Arc::new(Mutex::new(multiplexer));
+        let recipient: Weak<Mutex<Multiplexer>> = Arc::downgrade(&multiplexer);
+        channel.set_recipient(recipient);
         Self {
             reactor,
-            multiplexer: Multiplexer::new(channel, keepalive, message),
+            multiplexer,
+            has_closed: false,
         }
     }
 
     /// Works until the session ends or is stopped.
     pub(super) fn run(mut self) {
         let served = self.serve();
-        self.multiplexer.reset_unwritten();
+        lock(&self.multiplexer).reset_unwritten();
         self.reactor.finish(served);
     }
 
     fn serve(&mut self) -> io::Result<Option<End>> {
+        let shared = Arc::clone(&self.multiplexer);
         let mut polled = Events::with_capacity(1024);
         loop {
             if self.reactor.is_stopped() {
                 return Ok(None);
             }
-            let now = Instant::now();
-            self.multiplexer.set_connected(self.reactor.is_connected());
-            let had_ended = self.multiplexer.ended().is_some();
-            let mut is_busy = !had_ended && self.accept(now);
-            is_busy |= self.multiplexer.work(now);
-            if let Some(end) = self.multiplexer.ended().cloned() {
-                if !had_ended {
-                    self.reactor.stop_listening();
-                    self.multiplexer.close_written();
-                }
-                if self.multiplexer.is_finished(now) {
-                    return Ok(Some(end));
-                }
-            }
-            self.tell();
-            let next = [self.multiplexer.next_timeout(), self.reactor.retry_at()];
-            let next = next.into_iter().flatten().min();
-            self.reactor.wait(&mut polled, is_busy, next)?;
+            let mut multiplexer = lock(&shared);
             let now = Instant::now();
             for readiness in &polled {
                 // A stream's number is its connection's token.
                 if let Ok(id) = StreamId::try_from(readiness.token().0) {
-                    self.multiplexer.note(id, readiness, now);
+                    multiplexer.note(id, readiness, now);
                 }
             }
+            multiplexer.set_connected(self.reactor.is_connected());
+            let mut is_busy = multiplexer.ended().is_none() && self.accept(&mut multiplexer, now);
+            is_busy |= multiplexer.work(now);
+            if let Some(end) = multiplexer.ended().cloned() {
+                if !self.has_closed {
+                    self.has_closed = true;
+                    self.reactor.stop_listening();
+                    multiplexer.close_written();
+                }
+                if multiplexer.is_finished(now) {
+                    return Ok(Some(end));
+                }
+            }
+            self.tell(&mut multiplexer);
+            let next = [multiplexer.next_timeout(), self.reactor.retry_at()];
+            let next = next.into_iter().flatten().min();
+            drop(multiplexer);
+            self.reactor.wait(&mut polled, is_busy, next)?;
         }
     }
 
-    fn tell(&mut self) {
-        if self.multiplexer.has_spoken() {
+    fn tell(&mut self, multiplexer: &mut Multiplexer) {
+        if multiplexer.has_spoken() {
             self.reactor.note_spoken();
         }
-        while let Some(event) = self.multiplexer.poll_event() {
+        while let Some(event) = multiplexer.poll_event() {
             match event {
                 MuxEvent::Refused => self.reactor.tell(PortEvent::Refused),
                 MuxEvent::Complaint(line) => self.reactor.tell(PortEvent::Complaint(line)),
@@ -91,7 +113,7 @@ impl Mux {
     }
 
     /// Takes local connections; whether there may be more.
-    fn accept(&mut self, now: Instant) -> bool {
+    fn accept(&mut self, multiplexer: &mut Multiplexer, now: Instant) -> bool {
         for _ in 0..ACCEPT_ROUND {
             let Some((socket, peer)) = self.reactor.accept(now) else {
                 return false;
@@ -102,7 +124,7 @@ impl Mux {
             }
             self.reactor.tell_accepted();
             let reactor = &self.reactor;
-            self.multiplexer.connect(socket, peer, now, |socket, id| {
+            multiplexer.connect(socket, peer, now, |socket, id| {
                 // A stream id fits any usize.
                 let token = Token(usize::try_from(id).unwrap_or_default());
                 reactor.register(socket, token)
