@@ -85,24 +85,28 @@ impl StandingQueue {
     fn judge(&mut self, shortest: RoundTrip, delay: Duration, least: usize) -> Option<Finding> {
         let RoundTrip { rtt, flight, .. } = shortest;
         let last = self.last.take();
-        if rtt <= delay * 3 / 2 + ALLOWANCE || flight <= least {
+        if rtt <= delay * 3 / 2 + ALLOWANCE {
             self.in_vain = (0, 0);
             return None;
         }
-        self.in_vain = match last {
-            // A queue would have become shorter with the window. One that has become longer is that of a path that carries less now.
-            Some(last)
-                if flight < last.flight * 9 / 10
-                    && rtt > (last.rtt + last.target) / 2
-                    && rtt < last.rtt * 5 / 4 =>
-            {
-                (self.in_vain.0 + 1, self.in_vain.1.max(last.flight))
-            }
-            _ => (0, 0),
+        // A queue would have become shorter with the window. One that has become longer is that of a path that carries less now.
+        let in_vain = last.filter(|last| {
+            flight < last.flight * 9 / 10
+                && rtt > (last.rtt + last.target) / 2
+                && rtt < last.rtt * 5 / 4
+        });
+        self.in_vain = match in_vain {
+            Some(last) => (self.in_vain.0 + 1, self.in_vain.1.max(last.flight)),
+            None => (0, 0),
         };
         if self.in_vain.0 >= IN_VAIN {
             let (_, flight) = std::mem::take(&mut self.in_vain);
             return Some(Finding::LongerPath { delay: rtt, flight });
+        }
+        if flight <= least {
+            // The window shrinks no further. If it has shrunk in vain, the next interval shows so again.
+            self.last = in_vain;
+            return None;
         }
         let queue = Queue {
             flight,
