@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use sandbox::faults::Faults;
 use sandbox::{AgentConfig, Config, Document, Sandbox, SessionConfig};
 use session_manager_plugin::internals::communicator::{Dialer, StreamUrl};
 use session_manager_plugin::internals::datachannel::{
-    self, DataChannel, Delivery, Reconnector, Urgency,
+    self, DataChannel, Delivery, Recipient, Reconnector, Urgency,
 };
 use session_manager_plugin::internals::message::content::Size;
 use session_manager_plugin::internals::network::Network;
@@ -153,29 +153,63 @@ fn announce(room: &Room, wake_receiver: &WakeReceiver, over: &AtomicBool) {
 }
 
 /// Takes everything, and checks that each sender's records are whole, once and in order.
-fn receive(channel: &DataChannel, wake_receiver: &WakeReceiver) {
-    let mut random = fastrand::Rng::with_seed(99);
-    let mut next = [0_u32; SENDERS as usize];
-    let mut rest: Vec<u8> = Vec::new();
-    while next.iter().any(|number| *number < RECORDS) {
-        wait(wake_receiver);
-        while let Some(delivery) = channel.try_receive() {
+struct Receiver {
+    channel: DataChannel,
+    random: fastrand::Rng,
+    next: [u32; SENDERS as usize],
+    rest: Vec<u8>,
+}
+
+impl Receiver {
+    fn new(channel: DataChannel) -> Self {
+        Self {
+            channel,
+            random: fastrand::Rng::with_seed(99),
+            next: [0; SENDERS as usize],
+            rest: Vec::new(),
+        }
+    }
+
+    /// Takes what is there; whether that was the last.
+    fn receive(&mut self) -> bool {
+        while let Some(delivery) = self.channel.try_receive() {
             match delivery {
                 Delivery::Started(_) => {}
-                Delivery::Payload(_, payload) => rest.extend_from_slice(&payload),
+                Delivery::Payload(_, payload) => self.rest.extend_from_slice(&payload),
                 Delivery::Ended(end) => panic!("{end:?}"),
             }
-            maybe_yield(&mut random);
+            maybe_yield(&mut self.random);
         }
-        let whole = rest.len() - rest.len() % RECORD;
-        for record in rest[..whole].chunks(RECORD) {
-            let sender = record[0];
+        let whole = self.rest.len() - self.rest.len() % RECORD;
+        for record in self.rest[..whole].chunks(RECORD) {
+            let next = &mut self.next[usize::from(record[0])];
             let number = u32::from_be_bytes(record[1..5].try_into().expect("four bytes"));
-            assert_eq!(number, next[usize::from(sender)], "of sender {sender}");
-            assert!(record[5..].iter().all(|byte| *byte == sender));
-            next[usize::from(sender)] += 1;
+            assert_eq!(number, *next, "of sender {}", record[0]);
+            assert!(record[5..].iter().all(|byte| *byte == record[0]));
+            *next += 1;
         }
-        rest.drain(..whole);
+        self.rest.drain(..whole);
+        self.next.iter().all(|number| *number == RECORDS)
+    }
+}
+
+/// A receiver whose thread sleeps, or works.
+struct SharedReceiver(Mutex<Receiver>);
+
+impl Recipient for SharedReceiver {
+    fn receive_directly(&self) -> bool {
+        let receiver = self.0.try_lock();
+        // What is left to its thread now and then is the rest as well.
+        receiver.is_ok_and(|mut receiver| receiver.random.bool() && !receiver.receive())
+    }
+}
+
+fn receive(receiver: &SharedReceiver, wake_receiver: &WakeReceiver) {
+    loop {
+        wait(wake_receiver);
+        if receiver.0.lock().expect("no panic").receive() {
+            return;
+        }
     }
 }
 
@@ -183,12 +217,15 @@ fn round(sandbox: &Sandbox) {
     let channel = open(sandbox);
     let room = Room::default();
     let over = AtomicBool::new(false);
+    let receiver = Arc::new(SharedReceiver(Mutex::new(Receiver::new(channel.clone()))));
+    let recipient: Weak<SharedReceiver> = Arc::downgrade(&receiver);
+    channel.set_recipient(recipient);
     let (writable, writable_wake): (Waker, _) = waker().expect("descriptors");
     let (readable, readable_wake) = waker().expect("descriptors");
     thread::scope(|scope| {
         let (room, over, channel) = (&room, &over, &channel);
         scope.spawn(|| announce(room, &writable_wake, over));
-        let receiver = scope.spawn(|| receive(channel, &readable_wake));
+        let receiver = scope.spawn(|| receive(&receiver, &readable_wake));
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| scope.spawn(move || send(channel, room, sender)))
             .collect();

@@ -184,9 +184,9 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::PayloadType;
     use crate::waker::waker;
     use bytes::Bytes;
+    use std::sync::Arc;
 
     #[test]
     fn p61_the_gate_closes_at_its_bound_and_opens_at_half() {
@@ -227,5 +227,49 @@ mod tests {
         assert!(!inbox.is_open());
         assert_eq!(inbox.receive(None), Some(payload));
         assert!(inbox.is_open());
+    }
+
+    /// Says whether it handled what came, and what waited then.
+    struct Counting(Inbox, AtomicBool, AtomicUsize);
+
+    impl Recipient for Counting {
+        fn receive_directly(&self) -> bool {
+            while self.0.try_receive().is_some() {
+                self.2.fetch_add(1, Ordering::SeqCst);
+            }
+            self.1.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn who_handles_a_few_bytes_at_once_is_not_woken_for_them() {
+        let (websocket, _) = waker().unwrap();
+        let (readable, wake_receiver) = waker().unwrap();
+        let recipient = Arc::new(Counting(
+            Inbox::new(websocket),
+            AtomicBool::new(true),
+            AtomicUsize::new(0),
+        ));
+        let inbox = &recipient.0;
+        inbox.on_readable(readable);
+        let weak: Weak<Counting> = Arc::downgrade(&recipient);
+        inbox.set_recipient(weak);
+        let was_woken = |deliveries: &[Delivery], direct: usize| {
+            wake_receiver.disarm();
+            inbox.push(&mut deliveries.to_vec(), 0, direct);
+            !wake_receiver.arm()
+        };
+        let output = Delivery::Payload(PayloadType::Output, Bytes::from_static(&[0; 100]));
+        let flag = Delivery::Payload(PayloadType::Flag, Bytes::from_static(&[0; 4]));
+        assert!(!was_woken(&[output.clone(), output.clone()], 200));
+        assert_eq!(recipient.2.load(Ordering::SeqCst), 2);
+        // More than a few bytes, a flag among them, or the end, are somebody else's.
+        assert!(was_woken(&[output.clone(), output.clone()], 199));
+        assert!(was_woken(&[output.clone(), flag], 1000));
+        assert_eq!(recipient.2.load(Ordering::SeqCst), 2);
+        // Who is needed is woken, though all was received.
+        recipient.1.store(false, Ordering::SeqCst);
+        assert!(was_woken(&[output], 1000));
+        assert_eq!(recipient.2.load(Ordering::SeqCst), 7);
     }
 }

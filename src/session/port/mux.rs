@@ -1,4 +1,5 @@
-//! Many local connections at a time over one data channel: one thread that waits for all of them and the channel together.
+//! Many local connections at a time over one data channel: one thread that waits for all of them and the channel together. While it waits,
+//! the websocket thread hands small answers over itself.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,8 +21,7 @@ const ACCEPT_ROUND: usize = 64;
 /// The thread's state.
 pub(super) struct Mux {
     reactor: Reactor,
-    /// Locked while this thread works. While it sleeps the websocket thread may hand over what has come: that spares each answer a hand-over
-    /// between threads.
+    /// Locked while this thread works. While it sleeps the websocket thread hands over what has come: each answer is spared a hand-over.
     multiplexer: Arc<Mutex<Multiplexer>>,
     has_closed: bool,
 }

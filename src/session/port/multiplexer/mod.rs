@@ -3,6 +3,8 @@
 //! Both directions hold back at the source. Local sockets are read only into a batch that the channel has room for, one connection after
 //! the other; the channel's deliveries are taken only while unread data is below smux's budget.
 
+mod sending;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
@@ -10,15 +12,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mio::event::Event as Readiness;
 
-use super::connection::{LocalConnection, Read};
+use super::connection::LocalConnection;
 use super::ended_early::EndedEarly;
 use super::mux_event::MuxEvent;
 use super::outgoing::Outgoing;
 use super::socket::{Peer, Socket};
-use crate::datachannel::{DataChannel, Delivery, End, Urgency};
+use crate::datachannel::{DataChannel, Delivery, End};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
-use crate::smux::{SmuxEvent, SmuxSession, StreamId, Transmit};
+use crate::smux::{SmuxEvent, SmuxSession, StreamId};
 
 /// What is moved in one direction before the others get their turn, bytes.
 const ROUND: usize = 256 * 1024;
@@ -409,68 +411,6 @@ impl Multiplexer {
             .insert(id, LocalConnection::new(socket, peer));
         self.smux.request_send(id);
         Some(id)
-    }
-
-    /// Gives the channel what it takes; whether there is more that it may take.
-    fn transmit(&mut self, now: Instant) -> bool {
-        let mut sent = 0;
-        while sent < ROUND {
-            self.compose(now);
-            let rest = self.outgoing.rest();
-            self.is_blocked = false;
-            if rest.is_empty() {
-                return false;
-            }
-            match self.channel.send_directly(rest, Urgency::Bulk) {
-                // Its waker tells when there is room; its last delivery tells that it has ended.
-                Ok(0) | Err(_) => {
-                    self.is_blocked = true;
-                    return false;
-                }
-                Ok(count) => {
-                    self.outgoing.take(count);
-                    sent += count;
-                }
-            }
-        }
-        true
-    }
-
-    fn compose(&mut self, now: Instant) {
-        if !self.outgoing.begin() {
-            return;
-        }
-        while self.outgoing.has_room() {
-            match self.smux.poll_transmit() {
-                None => return,
-                Some(Transmit::Control(frame)) => self.outgoing.put(frame),
-                Some(Transmit::Alone(frame)) => {
-                    self.outgoing.put_alone(frame);
-                    return;
-                }
-                Some(Transmit::Data(id)) => self.take_turn(id, now),
-            }
-        }
-    }
-
-    fn take_turn(&mut self, id: StreamId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let room = self.outgoing.data_room(self.smux.others_want_to_send());
-        match connection.read(room) {
-            Read::Data(count) => {
-                connection.sent += count as u64;
-                self.moved.0 += count as u64;
-                self.outgoing.put_data(id, count);
-                if connection.may_read {
-                    self.smux.request_send(id);
-                }
-            }
-            Read::Nothing => {}
-            Read::End => self.smux.local_end(id, now),
-            Read::Failed => self.fail(id, now),
-        }
     }
 
     /// When to [work](Self::work) at the latest.
