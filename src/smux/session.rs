@@ -463,6 +463,10 @@ impl SmuxSession {
         if reset_at.is_some_and(|at| at <= now) {
             self.close(id, now);
             self.events.push_back(SmuxEvent::Abandoned(id));
+            if let Some(blocked) = &mut self.blocked {
+                // What it held was not enough: the next one's turn.
+                blocked.check_at = Some(now);
+            }
             return;
         }
         if stream.is_named {
