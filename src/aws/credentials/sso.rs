@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Request;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::config::{Section, aws_directory};
 use super::metadata::{FetchError, fetch, fetch_twice};
@@ -220,15 +220,17 @@ fn base(endpoint: &str) -> String {
 
 /// Writes the refreshed token where the AWS CLI looks for it: the old refresh token may work no more.
 fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()> {
-    let mut token: Value = serde_json::from_slice(before)?;
+    // Whatever else the AWS CLI keeps there stays.
+    let mut token: Map<String, Value> = serde_json::from_slice(before)?;
     let lifetime = Duration::from_secs(refreshed.expires_in).min(MAXIMUM_LIFETIME);
     let expires = SystemTime::now()
         .checked_add(lifetime)
         .unwrap_or(UNIX_EPOCH);
-    token["accessToken"] = refreshed.access_token.expose().into();
-    token["expiresAt"] = time::rfc3339(expires).into();
+    let mut set = |name: &str, value: &str| token.insert(name.to_owned(), value.into());
+    set("accessToken", refreshed.access_token.expose());
+    set("expiresAt", &time::rfc3339(expires));
     if let Some(refresh_token) = &refreshed.refresh_token {
-        token["refreshToken"] = refresh_token.expose().into();
+        set("refreshToken", refresh_token.expose());
     }
     // Whole or not at all: others read it at any time.
     let new = file.with_extension(format!("{}.tmp", std::process::id()));
@@ -240,7 +242,7 @@ fn keep(file: &Path, before: &[u8], refreshed: &Refreshed) -> std::io::Result<()
         .create_new(true)
         .mode(0o600)
         .open(&new)?;
-    let json = Secret::new(token.to_string());
+    let json = Secret::new(Value::Object(token).to_string());
     output.write_all(json.expose().as_bytes())?;
     drop(output);
     fs::rename(&new, file).inspect_err(|_| drop(fs::remove_file(&new)))

@@ -127,3 +127,23 @@ fn a_single_sign_on_token_is_refreshed_and_kept() {
     user.write(&sso_file("corp"), &token("SECRETrevoked").to_string());
     assert!(user.error(Some("P")).contains("aws sso login --profile P"));
 }
+
+#[test]
+fn a_token_in_a_file_of_another_form_is_no_trouble() {
+    let server = portal();
+    let user = sso_user(&server);
+    // What reads a structure from JSON takes an array for one.
+    let expired = "2020-01-01T00:00:00Z";
+    let token = json!([
+        "SECRETold",
+        expired,
+        "SECRETrefresh",
+        "id",
+        "SECRETclient",
+        null
+    ]);
+    user.write(&sso_file("corp"), &token.to_string());
+    assert_eq!(key(user.find(Some("P"))), "ASIASSO");
+    let kept = fs::read_to_string(user.path(&sso_file("corp"))).unwrap();
+    assert_eq!(kept, token.to_string());
+}
