@@ -3,17 +3,19 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::cli::Key;
 use crate::error::Error;
 use crate::files;
 use crate::settings::Environment;
 
-/// How long the agent may take for each part of its answer.
+/// How long the agent may take for its answer.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer of an agent (OpenSSH's own bound).
 const LONGEST_ANSWER: usize = 256 * 1024;
@@ -134,7 +136,7 @@ fn of_home(environment: &Environment) -> Option<PublicKey> {
 /// The first key of the agent, if there is one.
 fn of_agent(environment: &Environment) -> Option<PublicKey> {
     let socket = environment.path("SSH_AUTH_SOCK")?;
-    let answer = ask_agent(&socket)
+    let answer = ask_agent(&socket, Instant::now() + AGENT_TIMEOUT)
         .inspect_err(|error| log::info!("the ssh agent does not answer: {error}"))
         .ok()?;
     let line = first_key(&answer)?;
@@ -144,20 +146,49 @@ fn of_agent(environment: &Environment) -> Option<PublicKey> {
     })
 }
 
-fn ask_agent(socket: &Path) -> io::Result<Vec<u8>> {
-    let mut agent = UnixStream::connect(socket)?;
-    agent.set_read_timeout(Some(AGENT_TIMEOUT))?;
-    agent.set_write_timeout(Some(AGENT_TIMEOUT))?;
+/// Asks for the agent's keys; the deadline is for all of it.
+fn ask_agent(socket: &Path, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut agent = connect(socket)?;
+    // It fits into any socket's buffer.
     agent.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES])?;
     let mut length = [0; 4];
-    agent.read_exact(&mut length)?;
+    read_exact(&mut agent, &mut length, deadline)?;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if length > LONGEST_ANSWER {
         return Err(io::Error::other("its answer is too long"));
     }
     let mut answer = vec![0; length];
-    agent.read_exact(&mut answer)?;
+    read_exact(&mut agent, &mut answer, deadline)?;
     Ok(answer)
+}
+
+/// At once or not at all: who listens may be too busy to answer, or may have stopped.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let agent = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&agent, FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&agent, true)?;
+    rustix::net::connect(&agent, &SocketAddrUnix::new(socket)?)?;
+    rustix::io::ioctl_fionbio(&agent, false)?;
+    Ok(agent.into())
+}
+
+fn read_exact(agent: &mut UnixStream, mut buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        agent.set_read_timeout(Some(left))?;
+        match agent.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => buffer = &mut buffer[read..],
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(())
 }
 
 /// The first key of an agent's answer.
@@ -184,6 +215,10 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const ED25519: &str =
@@ -233,5 +268,43 @@ mod tests {
         }
         assert_eq!(first_key(&[IDENTITIES_ANSWER, 0, 0, 0, 0]), None);
         assert_eq!(first_key(&[5]), None);
+    }
+
+    #[test]
+    fn an_agent_that_never_comes_to_an_end_is_not_waited_for() {
+        let deadline = || Instant::now() + Duration::from_millis(200);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent");
+        let agent = UnixListener::bind(&path).unwrap();
+        // One byte after the other.
+        std::thread::spawn(move || {
+            let (mut client, _) = agent.accept().unwrap();
+            let _ = client.write_all(&[0, 0, 255, 255]);
+            while client.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let error = ask_agent(&path, deadline()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        // As a process that was stopped.
+        let path = directory.path().join("stopped");
+        let _agent = UnixListener::bind(&path).unwrap();
+        let waiting: Vec<_> = std::iter::repeat_with(|| connect(&path))
+            .take_while(Result::is_ok)
+            .collect();
+        assert!(!waiting.is_empty());
+        assert!(ask_agent(&path, deadline()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_an_agent_panics(lengths: [u8; 3], rest: Vec<u8>) {
+            let [count, blob, name] = lengths;
+            let begin = [IDENTITIES_ANSWER, 0, 0, 0, count, 0, 0, 0, blob, 0, 0, 0, name];
+            let line = first_key(&[&begin[..], &rest].concat());
+            prop_assert!(line.is_none_or(|line| line.len() <= LONGEST_KEY));
+            first_key(&rest);
+        }
     }
 }
