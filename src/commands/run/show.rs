@@ -150,7 +150,7 @@ impl RunShow {
     /// Nodes of which the service says nothing.
     pub(super) fn untold(&mut self, count: u64, details: &str) {
         self.clear_progress();
-        self.failed += count;
+        self.failed = self.failed.saturating_add(count);
         print::complaint(format!(
             "{count} further nodes did not get the command ({details})"
         ));
@@ -192,7 +192,7 @@ impl RunShow {
 
     /// The service means no node by what was asked for, if none was shown.
     pub(super) fn none_meant(&mut self) -> Result<(), Unwritten> {
-        if self.succeeded + self.failed > 0 {
+        if self.succeeded > 0 || self.failed > 0 {
             return Ok(());
         }
         let message = "no node is meant: see `session-manager-plugin list`";
@@ -211,9 +211,9 @@ impl RunShow {
         if row.is_success {
             self.succeeded += 1;
         } else {
-            self.failed += 1;
+            self.failed = self.failed.saturating_add(1);
         }
-        let all = self.succeeded + self.failed;
+        let all = self.succeeded.saturating_add(self.failed);
         if all > MOST_LISTED as u64 {
             // Only the failures of so many are of interest.
             self.rows.retain(|row| !row.is_success);

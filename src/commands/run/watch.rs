@@ -242,12 +242,13 @@ impl RunWatch {
                 continue;
             }
             if self.options.is_mixed && invocation.details == "InvalidPlatform" {
-                part.known.insert(invocation.node.into());
+                part.remember(invocation.node)?;
                 part.passed_over += 1;
                 continue;
             }
             if !is_final(&invocation.status) {
                 if reading.is_last {
+                    part.check_room(reading.unfinished.len())?;
                     reading.unfinished.push(invocation);
                 }
                 continue;
@@ -386,9 +387,16 @@ impl RunWatch {
                 summary.map_or(0, field).saturating_sub(part.passed_over)
             };
             let known = part.count_known().saturating_sub(part.passed_over);
-            counts.all += of_summary(|summary| summary.targets).max(known);
-            counts.done += of_summary(|summary| summary.completed).max(known);
-            counts.failed += summary.map_or(0, |summary| summary.errors).max(part.failed);
+            let failed = summary.map_or(0, |summary| summary.errors);
+            add(
+                &mut counts.all,
+                of_summary(|summary| summary.targets).max(known),
+            );
+            add(
+                &mut counts.done,
+                of_summary(|summary| summary.completed).max(known),
+            );
+            add(&mut counts.failed, failed.max(part.failed));
         }
         counts
     }
@@ -396,11 +404,19 @@ impl RunWatch {
     /// Nodes of which the service never told anything, in commands that are over, and what it says of those commands.
     pub(super) fn untold(&self) -> Option<(u64, String)> {
         let untold = |part: &WatchedCommand| part.targets().saturating_sub(part.count_known());
-        let count: u64 = self.parts.iter().map(untold).sum();
+        let mut count = 0;
+        for part in &self.parts {
+            add(&mut count, untold(part));
+        }
         let part = self.parts.iter().find(|part| untold(part) > 0)?;
         let details = part.summary.as_ref().map(|summary| summary.details.clone());
         Some((count, details.unwrap_or_default()))
     }
+}
+
+/// What the service counts may be any number.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

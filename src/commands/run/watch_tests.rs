@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use super::super::watched_command::MOST_NODES;
 use super::*;
 use crate::client::api::CommandInvocation;
 
@@ -304,4 +305,74 @@ fn output_that_was_cut_is_known() {
         ..CommandOutput::default()
     });
     assert_eq!(ended.is_cut, [false, false]);
+}
+
+#[test]
+fn numbers_that_no_fleet_has_are_no_trouble() {
+    let now = Instant::now();
+    let options = WatchOptions {
+        is_new: true,
+        is_mixed: true,
+    };
+    let mut watch = RunWatch::new(2, options, now);
+    for part in 0..2 {
+        let summary = CommandSummary {
+            status: "Success".to_owned(),
+            details: String::new(),
+            targets: u64::MAX,
+            completed: u64::MAX,
+            errors: u64::MAX,
+        };
+        watch.summary(part, Some(summary), now).unwrap();
+    }
+    let most = u64::MAX;
+    let counts = watch.counts();
+    assert_eq!([counts.all, counts.done, counts.failed], [most; 3]);
+    assert_eq!(watch.untold(), Some((most, String::new())));
+}
+
+#[test]
+fn no_list_without_end_is_remembered() {
+    for (status, details) in [("Failed", "InvalidPlatform"), ("InProgress", "InProgress")] {
+        let service = Service::new(vec![invocation(0, "Success", "")], 1000.0);
+        let options = WatchOptions {
+            is_new: true,
+            is_mixed: true,
+        };
+        let mut watch = RunWatch::new(1, options, service.now);
+        let summary = CommandSummary {
+            status: "Success".to_owned(),
+            details: String::new(),
+            targets: 1,
+            completed: 1,
+            errors: 0,
+        };
+        watch.summary(0, Some(summary), service.now).unwrap();
+        let mut count = 0;
+        let refused = loop {
+            watch.pause_until = None;
+            assert!(count < 2 * MOST_NODES, "{details}");
+            watch.take(
+                &Ask::Page {
+                    part: 0,
+                    next: None,
+                },
+                service.now,
+            );
+            let invocations = (count..count + 1000).map(|number| {
+                let mut invocation = invocation(number, status, "");
+                invocation.details = details.to_owned();
+                invocation
+            });
+            let page = CommandInvocations {
+                invocations: invocations.collect(),
+                next: Some("next".to_owned()),
+            };
+            count += 1000;
+            if let Err(why) = watch.page(0, page, service.now) {
+                break why;
+            }
+        };
+        assert!(refused.contains("more nodes"), "{refused}");
+    }
 }

@@ -95,13 +95,25 @@ impl WatchedCommand {
     }
 
     pub(super) fn know(&mut self, ended: &EndedInvocation) -> Result<(), String> {
-        if self.known.len() >= MOST_NODES {
-            return Err(format!(
-                "the command has more nodes than can be followed ({MOST_NODES})"
-            ));
-        }
-        self.known.insert(ended.node.as_str().into());
+        self.remember(ended.node.clone())?;
         self.failed += u64::from(!ended.is_success());
         Ok(())
+    }
+
+    /// The node is not one to ask about again.
+    pub(super) fn remember(&mut self, node: String) -> Result<(), String> {
+        self.check_room(0)?;
+        self.known.insert(node.into());
+        Ok(())
+    }
+
+    /// Whether another node can be followed besides those that are known and so many others.
+    pub(super) fn check_room(&self, others: usize) -> Result<(), String> {
+        if self.known.len() + others < MOST_NODES {
+            return Ok(());
+        }
+        Err(format!(
+            "the command has more nodes than can be followed ({MOST_NODES})"
+        ))
     }
 }
