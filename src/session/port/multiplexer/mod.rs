@@ -227,19 +227,21 @@ impl Multiplexer {
     fn take_deliveries(&mut self, now: Instant) -> bool {
         let mut received = 0;
         while self.smux.has_room() && received < ROUND {
-            match self.channel.try_receive() {
-                None => return true,
-                Some(Delivery::Payload(PayloadType::Output, data)) => {
-                    received += data.len();
+            let Some(delivery) = self.channel.try_receive() else {
+                return true;
+            };
+            received += delivery.cost();
+            match delivery {
+                Delivery::Payload(PayloadType::Output, data) => {
                     self.has_spoken = true;
                     if let Err(error) = self.smux.handle_data(data, now) {
                         self.end(End::Failed(Error::Lost(error.to_string())), now);
                         return true;
                     }
                 }
-                Some(Delivery::Payload(PayloadType::Flag, flag)) => self.handle_flag(&flag),
-                Some(Delivery::Payload(..) | Delivery::Started(_)) => {}
-                Some(Delivery::Ended(end)) => {
+                Delivery::Payload(PayloadType::Flag, flag) => self.handle_flag(&flag),
+                Delivery::Payload(..) | Delivery::Started(_) => {}
+                Delivery::Ended(end) => {
                     self.end(end, now);
                     return true;
                 }
