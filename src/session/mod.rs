@@ -25,8 +25,7 @@ use crate::datachannel::{Delivery, End, SessionType, Started};
 use crate::error::Error;
 use crate::terminal::signals::Signal;
 use crate::terminal::size;
-use context::tell_on_terminal;
-use context::{JOIN_TIMEOUT, start};
+use context::{JOIN_TIMEOUT, start, tell_on_terminal};
 
 /// Runs a session whose channel is being opened, to its end. The exit code.
 ///

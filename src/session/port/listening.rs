@@ -6,10 +6,11 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::context::tell_on_terminal;
-use super::super::context::{JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage};
+use super::super::context::{
+    JOIN_TIMEOUT, START_TIMEOUT, out_of_resources, spawn, stage, tell_on_terminal,
+};
 use super::basic::Basic;
-pub(super) use super::events::{PortEvent, PortOrder};
+use super::events::{PortEvent, PortOrder};
 use super::listen::{Bound, ListenAddress, Listener};
 use super::mux::Mux;
 use super::reactor::Reactor;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::{Events, Token};
 
-use super::listening::PortEvent;
+use super::events::PortEvent;
 use super::multiplexer::Multiplexer;
 use super::mux_event::MuxEvent;
 use super::reactor::Reactor;

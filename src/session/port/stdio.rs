@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{at, never, select};
 
 use super::super::conclude::{finish_output, stop_output};
-use super::super::context::{JOIN_TIMEOUT, out_of_resources, stage, tell, unwritable};
+use super::super::context::{JOIN_TIMEOUT, out_of_resources, stage, unwritable};
+use super::super::outage::tell;
 use super::version::DIAL_TIMEOUT;
 use super::{Ending, Leaving, RemoteEnd, SessionContext, SessionOutcome};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};

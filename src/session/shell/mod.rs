@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 
 use super::conclude::{SessionOutcome, finish_output, stop_output};
-use super::context::tell_on_terminal;
 use super::context::{
-    JOIN_TIMEOUT, START_TIMEOUT, SessionContext, out_of_resources, stage, unwritable,
+    JOIN_TIMEOUT, START_TIMEOUT, SessionContext, out_of_resources, stage, tell_on_terminal,
+    unwritable,
 };
 use super::ending::{Command, Ending, Leaving, RemoteEnd};
 use super::outage;
