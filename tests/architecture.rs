@@ -205,7 +205,7 @@ fn our_own_commands_use_nothing_below_the_library() {
 /// What other programs cannot use of `client`, by the command that uses it. Each row says why; a row that nothing uses is an error, too.
 ///
 /// Names of targets are read with the command line (`TargetName`).
-const NOT_EXPORTED: [(&str, &[&str]); 10] = [
+const NOT_EXPORTED: [(&str, &[&str]); 9] = [
     // What is told on the way, and what secrets are kept out of the log, is the process's; a session by the contract is run by `session`.
     (
         "surroundings",
@@ -294,7 +294,6 @@ const NOT_EXPORTED: [(&str, &[&str]); 10] = [
             "container",
         ],
     ),
-    ("refusal", &["ApiError"]),
     // It looks at each part by itself: settings, credentials, proxies, the way, the target.
     (
         "doctor",

@@ -10,7 +10,6 @@ mod outages;
 mod output;
 mod port_forward;
 mod public_key;
-mod refusal;
 mod run;
 mod session;
 mod ssh_config;

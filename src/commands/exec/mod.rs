@@ -110,7 +110,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
                     shared.end_all();
                     return Err(Error::Lost(format!("cannot write the output ({error})")));
                 }
-                Err(_) => return Err(defect("report")),
+                Err(_) => return Err(Error::defect("the report thread")),
             },
             // The client holds a sender.
             recv(heard) -> notice => if let Ok(notice) = notice {
@@ -128,7 +128,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
                     shared.end_all();
                     return Err(Error::Signal(signal.number()));
                 }
-                Err(_) => return Err(defect("signal")),
+                Err(_) => return Err(Error::defect("the signal thread")),
             },
         }
     }
@@ -156,13 +156,6 @@ fn write(mut report: ExecReport, events: &Receiver<(usize, TargetEvent)>) -> Rep
         }
     }
     ReportWritten::All(report.finish())
-}
-
-/// A thread ended that must not.
-fn defect(thread: &str) -> Error {
-    Error::Lost(format!(
-        "the {thread} thread ended unexpectedly; this is a defect of the plugin"
-    ))
 }
 
 /// Nothing more is started.

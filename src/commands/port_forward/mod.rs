@@ -157,9 +157,7 @@ impl ForwardRun<'_> {
                 recv(events) -> event => match event {
                     Ok(ForwardEvent::Ended(result)) => return self.finish(result.map_err(ClientError::into_error)),
                     Ok(event) => self.handle_event(&event),
-                    Err(_) => return self.finish(Err(Error::Lost(
-                        "the forward thread ended unexpectedly; this is a defect of the plugin".to_owned(),
-                    ))),
+                    Err(_) => return self.finish(Err(Error::defect("the forward thread"))),
                 },
                 recv(signals) -> signal => if let Ok(signal) = signal
                     && let Some(code) = self.handle_signal(signal)

@@ -15,7 +15,7 @@ use crate::terminal::print;
 use crate::terminal::progress_line::ProgressLine;
 
 /// How long an object waits for its reader.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OBJECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shows forwards on stdout and stderr.
 pub(super) struct ForwardShow {
@@ -258,12 +258,12 @@ impl ForwardShow {
 
     /// Forwards do not wait for who does not read: after a line that was not taken, the next are there only if there is room at once.
     fn print(&mut self, object: &Value) {
-        let patience = if self.is_unread {
+        let limit = if self.is_unread {
             Duration::ZERO
         } else {
-            PATIENCE
+            OBJECT_TIMEOUT
         };
-        self.is_unread = !print::to_stdout_within(&format!("{object}\n"), patience);
+        self.is_unread = !print::to_stdout_within(&format!("{object}\n"), limit);
     }
 }
 

@@ -10,7 +10,6 @@ use super::watch::{Ask, CALLS_AT_ONCE, Trouble};
 use crate::client::Limit;
 use crate::client::api::{CommandInvocations, CommandOutput, CommandSummary};
 use crate::client::{Api, ApiError};
-use crate::commands::refusal::explain;
 use crate::error::Meaning;
 
 /// One call, with a look for credentials if there are none that are good.
@@ -123,11 +122,11 @@ fn trouble(error: &ApiError) -> Trouble {
                 "InvalidCommandId" | "InvocationDoesNotExist"
             ) =>
         {
-            Trouble::Unknown(explain(error).to_string())
+            Trouble::Unknown(error.clone().into_error().to_string())
         }
         error if error.failure().meaning == Meaning::Temporary => {
             Trouble::Temporary(error.to_string())
         }
-        error => Trouble::Final(explain(error).to_string()),
+        error => Trouble::Final(error.clone().into_error().to_string()),
     }
 }

@@ -230,7 +230,7 @@ fn follow(
 
 /// The exit code after a signal.
 fn code_of(signal: Signal) -> u8 {
-    u8::try_from(128 + signal.number()).unwrap_or(u8::MAX)
+    Error::Signal(signal.number()).exit_code()
 }
 
 fn take(watch: &mut RunWatch, answer: CallAnswer, remarks: &Remarks) -> Result<(), String> {
@@ -269,7 +269,7 @@ fn cancel(client: &Client, commands: &Commands) {
         let limit = Limit::within(CANCEL_TIMEOUT);
         match client.api().cancel_command(id, &limit) {
             Ok(()) => print::complaint(format!("command {id} is being cancelled")),
-            Err(error) => print::complaint(super::refusal::explain(&error)),
+            Err(error) => print::complaint(error.into_error()),
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::client::ApiError;
 use crate::client::Limit;
 use crate::client::api::{CommandTarget, Node, NodeFilter, SendCommand};
 use crate::client::target::TargetName;
-use crate::commands::refusal::explain;
 use crate::error::Error;
 
 /// How long a node may take to fetch a command: the service allows no less.
@@ -120,7 +119,7 @@ pub(super) fn plan(api: &Api, send: &Send, limit: &Limit) -> Result<CommandPlan,
             let has_others = windows.is_empty() || {
                 let one = |platform| api.nodes_page(&of(platform), None, limit);
                 let is_there = |platform| {
-                    let page = one(platform).map_err(|error| explain(&error))?;
+                    let page = one(platform).map_err(ApiError::into_error)?;
                     Ok::<bool, Error>(!page.nodes.is_empty())
                 };
                 is_there("Linux")? || is_there("MacOS")?
@@ -147,7 +146,7 @@ fn known(nodes: Result<crate::client::api::Nodes, ApiError>) -> Result<Option<Ve
             log::info!("{operation} is not allowed: nodes are taken for Linux");
             Ok(None)
         }
-        Err(error) => Err(explain(&error)),
+        Err(error) => Err(error.into_error()),
     }
 }
 
@@ -295,7 +294,7 @@ pub(super) fn send(api: &Api, command: &SendCommand, limit: &Limit) -> Result<St
             {
                 pause *= 2;
             }
-            Err(error) => return Err(explain(&error)),
+            Err(error) => return Err(error.into_error()),
         }
     }
     Err(Error::Start("SendCommand was given up".to_owned()))
