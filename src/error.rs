@@ -112,7 +112,7 @@ pub struct Failure {
     pub is_answer: bool,
 }
 
-/// What a failure means for a session that should go on (PITFALLS P20, P67, P68).
+/// What a failure means for a session that should go on (docs/pitfalls.md, P20, P67, P68).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// It may work later: network, throttling, a service's own trouble.

@@ -313,7 +313,7 @@ impl SequenceState {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Whether the session was ever established.
+    /// Whether the session is established and has not ended.
     pub const fn has_started(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
     }
