@@ -9,6 +9,7 @@ mod exec;
 mod fair;
 mod folders;
 mod growing;
+mod hostile;
 mod killed;
 mod leftovers;
 mod outage;

@@ -12,10 +12,11 @@ use super::context::{Copied, CopyContext};
 use super::digest::{self, Hash, HashKind, Hasher};
 use super::error::CopyError;
 use super::part::PartFile;
-use super::plan::{Next, Plan, Range, Ticket};
+use super::plan::{Plan, Range, Ticket};
 use super::remote::{READING, RemoteScript, SILENCE, Way};
 use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, Down, HASHED};
+use super::tries::{Next, Tries};
 use crate::network::Limit;
 
 /// The longest range: as base64 in messages of 1 KiB fewer than the 100,000 that an agent keeps until they are acknowledged.
@@ -64,7 +65,7 @@ fn round(
     part: &PartFile,
     is_first: bool,
 ) -> Result<(FileFacts, Hash), CopyError> {
-    let mut tries = Plan::new(0, BLOCK, |_| true);
+    let mut tries = Tries::default();
     let (opened, plan) = loop {
         match Opened::new(context, from, part) {
             Ok(opened) => break opened,
@@ -173,11 +174,7 @@ impl Opened {
             };
             good.push(ours == Some(theirs));
         }
-        let is_good = |index: u64| {
-            let index = usize::try_from(index).unwrap_or(usize::MAX);
-            good.get(index).copied().unwrap_or(false)
-        };
-        let plan = Plan::new(facts.size, LONGEST, is_good);
+        let plan = Plan::new(facts.size, LONGEST, &good);
         let opened = Self {
             remote,
             facts,
@@ -368,7 +365,7 @@ pub(super) fn stream(
     from: &Path,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<Copied, CopyError> {
-    let mut tries = Plan::new(0, BLOCK, |_| true);
+    let mut tries = Tries::default();
     let mut known: Option<FileFacts> = None;
     let (mut sha256, mut cksum) = (Hasher::new(HashKind::Sha256), Hasher::new(HashKind::Cksum));
     let mut at = 0_u64;

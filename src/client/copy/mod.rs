@@ -23,6 +23,7 @@ mod remote;
 mod reply;
 mod script;
 mod tree;
+mod tries;
 mod up;
 
 use std::io;

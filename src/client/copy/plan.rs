@@ -4,12 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::script::{BLOCK, HASHED};
-
-/// So many failures one after the other without a byte in between are the end: fewer where nothing ever worked.
-const FAILURES: u32 = 8;
-const FAILURES_AT_FIRST: u32 = 4;
-/// The wait after the first of them; it doubles.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+use super::tries::{Next, Tries};
 
 /// A piece of a file; it begins at a multiple of [`BLOCK`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +27,6 @@ pub(super) struct Ticket(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
-/// Whether to try again after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Go on, after a wait.
-    After(Duration),
-    /// There were too many failures.
-    GiveUp,
-}
-
 /// A range that is not finished.
 #[derive(Debug, Clone, Copy)]
 struct Open {
@@ -53,10 +39,10 @@ struct Open {
 }
 
 impl Open {
-    const fn new(left: Range) -> Self {
+    const fn new(start: u64, end: u64) -> Self {
         Self {
-            left,
-            reached: left.start,
+            left: Range { start, end },
+            reached: start,
             without_progress: 0,
         }
     }
@@ -69,46 +55,44 @@ impl Open {
 /// The ranges of one file.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// As they were found or left: they are cut when they are taken. A file may be said to have any size, and ranges that are cut take
+    /// memory.
     waiting: VecDeque<Open>,
+    /// The longest range that is taken, bytes; a multiple of [`BLOCK`].
+    longest: u64,
     active: HashMap<Ticket, Open>,
     tickets: u64,
-    /// In a row, without a byte in between.
-    failures: u32,
-    has_worked: bool,
+    tries: Tries,
 }
 
 impl Plan {
-    /// All of a file of this size but for the pieces of [`HASHED`] bytes that are there already, in ranges of at most `longest`, which is a
-    /// multiple of [`BLOCK`].
-    pub(super) fn new(size: u64, longest: u64, is_good: impl Fn(u64) -> bool) -> Self {
-        let mut waiting: VecDeque<Range> = VecDeque::new();
-        let longest = longest.max(BLOCK) / BLOCK * BLOCK;
-        for index in 0..size.div_ceil(HASHED) {
-            if is_good(index) {
-                continue;
+    /// All of a file of this size but for the pieces of [`HASHED`] bytes that are `good`, which are counted from the beginning. Ranges of
+    /// at most `longest` are taken, which is a multiple of [`BLOCK`].
+    pub(super) fn new(size: u64, longest: u64, good: &[bool]) -> Self {
+        let mut waiting = VecDeque::new();
+        let mut add = |start, end| {
+            if start < end {
+                waiting.push_back(Open::new(start, end));
             }
-            let piece = Range {
-                start: index * HASHED,
-                end: size.min((index + 1).saturating_mul(HASHED)),
-            };
-            match waiting.back_mut() {
-                Some(last) if last.end == piece.start => last.end = piece.end,
-                _ => waiting.push_back(piece),
+        };
+        // Where what is missing begins.
+        let mut missing = None;
+        let mut start = 0;
+        for is_good in good {
+            if !is_good {
+                missing.get_or_insert(start);
+            } else if let Some(begun) = missing.take() {
+                add(begun, start);
             }
+            start = size.min(start.saturating_add(HASHED));
         }
-        let cut = waiting.into_iter().flat_map(|whole| {
-            let count = whole.len().div_ceil(longest);
-            (0..count).map(move |index| Range {
-                start: whole.start + index * longest,
-                end: whole.end.min(whole.start + (index + 1) * longest),
-            })
-        });
+        add(missing.unwrap_or(start), size);
         Self {
-            waiting: cut.map(Open::new).collect(),
+            waiting,
+            longest: longest.max(BLOCK) / BLOCK * BLOCK,
             active: HashMap::new(),
             tickets: 0,
-            failures: 0,
-            has_worked: false,
+            tries: Tries::default(),
         }
     }
 
@@ -120,12 +104,21 @@ impl Plan {
 
     /// How many ranges are not being carried yet.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        let ranges = self.waiting.iter();
+        let ranges: u64 = ranges
+            .map(|open| open.left.len().div_ceil(self.longest))
+            .sum();
+        usize::try_from(ranges).unwrap_or(usize::MAX)
     }
 
     /// The next range to be carried.
     pub(super) fn take(&mut self) -> Option<(Ticket, Range)> {
-        let open = self.waiting.pop_front()?;
+        let mut open = self.waiting.pop_front()?;
+        if open.left.len() > self.longest {
+            let cut = open.left.start + self.longest;
+            self.waiting.push_front(Open::new(cut, open.left.end));
+            open.left.end = cut;
+        }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.active.insert(ticket, open);
@@ -159,8 +152,7 @@ impl Plan {
     pub(super) fn finish(&mut self, ticket: Ticket) {
         if self.is_carried(ticket) {
             self.active.remove(&ticket);
-            self.failures = 0;
-            self.has_worked = true;
+            self.tries.worked();
         }
     }
 
@@ -190,20 +182,7 @@ impl Plan {
 
     /// Something failed that carries no range.
     pub(super) fn failed(&mut self, has_progress: bool) -> Next {
-        if has_progress {
-            self.failures = 0;
-            self.has_worked = true;
-            return Next::After(Duration::ZERO);
-        }
-        self.failures += 1;
-        let most = match self.has_worked {
-            true => FAILURES,
-            false => FAILURES_AT_FIRST,
-        };
-        if self.failures >= most {
-            return Next::GiveUp;
-        }
-        Next::After(FIRST_WAIT * 2_u32.pow(self.failures - 1))
+        self.tries.failed(has_progress)
     }
 
     /// Whether all is there.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 /// What befalls a session that carries a range.
@@ -35,7 +37,7 @@ fn carry(seed: u64, trouble: u32) -> bool {
         there[first..end].fill(true);
     }
     let longest = random.u64(1..200) * BLOCK;
-    let mut plan = Plan::new(size, longest, |index| good[usize::try_from(index).unwrap()]);
+    let mut plan = Plan::new(size, longest, &good);
     let mut running: Vec<(Ticket, Range)> = Vec::new();
     loop {
         while running.len() < 4
@@ -93,7 +95,7 @@ fn every_block_is_carried_whatever_befalls_the_sessions() {
 
 #[test]
 fn it_gives_up_where_nothing_ever_comes_and_not_where_something_does() {
-    let mut plan = Plan::new(10 * BLOCK, 10 * BLOCK, |_| false);
+    let mut plan = Plan::new(10 * BLOCK, 10 * BLOCK, &[]);
     let mut waits = Vec::new();
     loop {
         let (ticket, _) = plan.take().unwrap();
@@ -104,7 +106,7 @@ fn it_gives_up_where_nothing_ever_comes_and_not_where_something_does() {
     }
     assert_eq!(waits.len(), 3);
     assert!(waits.is_sorted());
-    let mut plan = Plan::new(10 * BLOCK, 10 * BLOCK, |_| false);
+    let mut plan = Plan::new(10 * BLOCK, 10 * BLOCK, &[]);
     for _ in 0..9 {
         let (ticket, range) = plan.take().unwrap();
         plan.advance(ticket, BLOCK + 7).unwrap();
@@ -115,13 +117,13 @@ fn it_gives_up_where_nothing_ever_comes_and_not_where_something_does() {
 
 #[test]
 fn an_empty_file_has_no_ranges() {
-    let mut plan = Plan::new(0, BLOCK, |_| false);
+    let mut plan = Plan::new(0, BLOCK, &[]);
     assert!(plan.is_complete() && plan.take().is_none());
 }
 
 #[test]
 fn what_comes_no_further_twice_is_stuck_and_what_was_there_before_is_no_progress() {
-    let mut plan = Plan::new(3 * BLOCK, 3 * BLOCK, |_| false);
+    let mut plan = Plan::new(3 * BLOCK, 3 * BLOCK, &[]);
     for (bytes, is_stuck) in [(100, false), (100, false), (100, true), (101, false)] {
         let (ticket, range) = plan.take().expect("a range");
         assert_eq!(range.start, 0);
@@ -140,4 +142,19 @@ fn what_comes_no_further_twice_is_stuck_and_what_was_there_before_is_no_progress
         }
         assert!(waits < 20, "for ever");
     }
+}
+
+#[test]
+fn a_size_that_no_file_has_takes_no_memory() {
+    let mut plan = Plan::new(u64::MAX, 4 * BLOCK, &[true, false, true]);
+    assert_eq!(plan.left(), u64::MAX - 2 * HASHED);
+    assert!(plan.waiting() > 1 << 40);
+    let mut next = || {
+        let (_, range) = plan.take().expect("a range");
+        (range.start, range.len())
+    };
+    for index in 0..HASHED / BLOCK / 4 {
+        assert_eq!(next(), (HASHED + index * 4 * BLOCK, 4 * BLOCK));
+    }
+    assert_eq!(next(), (3 * HASHED, 4 * BLOCK));
 }

@@ -18,6 +18,7 @@ use super::plan::{Plan, Range, Ticket};
 use super::remote::{READING, RemoteScript, SILENCE, Way};
 use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, HASHED, escaped, name};
+use super::tries::Tries;
 
 /// The longest range.
 const LONGEST: u64 = 32 << 20;
@@ -175,7 +176,7 @@ impl<'a> Uploader<'a> {
         &mut self,
         mut once: impl FnMut(&mut Self) -> Result<T, CopyError>,
     ) -> Result<T, CopyError> {
-        let mut tries = Plan::new(0, BLOCK, |_| true);
+        let mut tries = Tries::default();
         let progress = &self.context.progress;
         loop {
             let before = progress.carried();
@@ -207,11 +208,7 @@ impl<'a> Uploader<'a> {
         let length = size(&mut remote)?;
         let is_far = asked.elapsed() >= FAR;
         let good = compare(&mut remote, source, kind, length)?;
-        let is_good = |index: u64| {
-            let index = usize::try_from(index).unwrap_or(usize::MAX);
-            good.get(index).copied().unwrap_or(false)
-        };
-        let plan = Plan::new(source.facts.size, LONGEST, is_good);
+        let plan = Plan::new(source.facts.size, LONGEST, &good);
         if is_first {
             context.progress.carry(source.facts.size - plan.left());
         }

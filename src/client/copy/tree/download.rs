@@ -6,20 +6,22 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::entry::{EntryOutcome, SMALL};
+use super::entry::{EntryOutcome, LONGEST_PATH, SMALL};
 use super::place::{Root, make_folder};
 use super::unpack::Batch;
 use crate::client::copy::context::{Copied, CopyContext};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
 use crate::client::copy::down::{self, again};
 use crate::client::copy::error::CopyError;
-use crate::client::copy::plan::Plan;
 use crate::client::copy::remote::{READING, RemoteScript, SILENCE, Way};
 use crate::client::copy::reply::{FileFacts, Reply, shown};
-use crate::client::copy::script::{self, BLOCK};
+use crate::client::copy::script;
+use crate::client::copy::tries::Tries;
 
-/// The most that is kept of what a folder has for later: large files, and permissions of folders.
-const MOST_KEPT: usize = 200_000;
+/// The most that is kept of what a folder has for later, large files and permissions of folders: their names, in bytes, and what each takes
+/// besides.
+const MOST_KEPT: usize = 48 << 20;
+const KEPT_OVERHEAD: usize = 100;
 
 /// Downloads.
 pub(in super::super) fn download(
@@ -36,8 +38,9 @@ pub(in super::super) fn download(
         one_by_one: None,
         large: Vec::new(),
         folders: Vec::new(),
+        kept: 0,
     };
-    let mut tries = Plan::new(0, BLOCK, |_| true);
+    let mut tries = Tries::default();
     loop {
         let before = receiver.done;
         match receiver.walk(from) {
@@ -78,6 +81,8 @@ struct Receiver<'a> {
     large: Vec<PathBuf>,
     /// Permissions and times to be kept, at the end.
     folders: Vec<(PathBuf, FileFacts)>,
+    /// What both take, in bytes.
+    kept: usize,
 }
 
 impl Receiver<'_> {
@@ -89,6 +94,9 @@ impl Receiver<'_> {
         let mut batch: Option<Batch> = None;
         loop {
             let line = remote.line(READING)?;
+            if batch.as_ref().is_some_and(Batch::is_full) {
+                return Err(remote.garbled());
+            }
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
             let path = |word: &str| path_of(word).ok_or_else(|| remote.garbled());
             let entry = match word {
@@ -153,14 +161,10 @@ impl Receiver<'_> {
                         // That it does not lead out of the folder is checked now, and again when the file comes.
                         match self.root.inside(&path) {
                             Ok(_) => {
-                                let large = match &mut batch {
-                                    Some(batch) => &mut batch.large,
-                                    None => &mut self.large,
-                                };
-                                if large.len() >= MOST_KEPT {
-                                    return Err(too_many());
+                                match &mut batch {
+                                    Some(batch) => batch.large.push(path),
+                                    None => self.carry_later(path)?,
                                 }
-                                large.push(path);
                                 None
                             }
                             Err(error) => Some(EntryOutcome::Failed(path, error.into())),
@@ -194,21 +198,35 @@ impl Receiver<'_> {
 
     /// Entries up to this number are finished.
     fn finish(&mut self, mut batch: Batch, done: u64) -> Result<(), CopyError> {
-        self.large.append(&mut batch.large);
-        if self.large.len() > MOST_KEPT {
-            return Err(too_many());
+        for path in batch.large.drain(..) {
+            self.carry_later(path)?;
         }
         batch.told.drain(..).for_each(&mut *self.tell);
         self.done = done;
         Ok(())
     }
 
+    fn carry_later(&mut self, path: PathBuf) -> Result<(), CopyError> {
+        self.remember(&path)?;
+        self.large.push(path);
+        Ok(())
+    }
+
     fn keep(&mut self, path: PathBuf, facts: FileFacts) -> Result<(), CopyError> {
         if self.context.options.preserve {
-            if self.folders.len() >= MOST_KEPT {
-                return Err(too_many());
-            }
+            self.remember(&path)?;
             self.folders.push((path, facts));
+        }
+        Ok(())
+    }
+
+    /// Counts what is kept. An error where it is too much.
+    fn remember(&mut self, path: &Path) -> Result<(), CopyError> {
+        self.kept += path.as_os_str().len() + KEPT_OVERHEAD;
+        if self.kept > MOST_KEPT {
+            return Err(CopyError::Local(
+                "there are more entries than can be remembered".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -262,12 +280,6 @@ impl Receiver<'_> {
     }
 }
 
-fn too_many() -> CopyError {
-    CopyError::Local(format!(
-        "there are more than {MOST_KEPT} entries to be remembered"
-    ))
-}
-
 /// `SIZE MODE MODIFIED NAME`.
 fn described(remote: &RemoteScript, text: &str) -> Result<(FileFacts, PathBuf), CopyError> {
     let (facts, name) = text.rsplit_once(' ').ok_or_else(|| remote.garbled())?;
@@ -277,6 +289,6 @@ fn described(remote: &RemoteScript, text: &str) -> Result<(FileFacts, PathBuf), 
 
 fn path_of(word: &str) -> Option<PathBuf> {
     let bytes = shown(word)?;
-    let is_possible = !bytes.is_empty() && !bytes.contains(&0);
+    let is_possible = !bytes.is_empty() && bytes.len() < LONGEST_PATH && !bytes.contains(&0);
     is_possible.then(|| PathBuf::from(OsString::from_vec(bytes)))
 }

@@ -7,6 +7,8 @@ use crate::client::failure::ClientError;
 
 /// Files up to this size are carried together; `walk.sh` has it as well.
 pub(super) const SMALL: u64 = 1 << 20;
+/// No path is as long as this, in bytes: `PATH_MAX` of Linux, which is the most of all systems.
+pub(super) const LONGEST_PATH: usize = 4096;
 
 /// What became of one thing in a folder. Paths are relative to the folder, and empty for the folder itself.
 ///

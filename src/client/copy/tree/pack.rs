@@ -138,18 +138,19 @@ impl Pack {
         let mut left = HashSet::new();
         for (number, folder) in folders.iter().enumerate() {
             let all = || files.iter().filter(|file| file.folder == number);
+            let packed = all().count();
             let mut staying = 0;
             loop {
                 let line = remote.line(SILENCE)?;
                 let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
                 match (word, shown(rest), rest.parse::<usize>()) {
-                    ("left", Some(name), _) => {
+                    ("left", Some(name), _) if staying < packed => {
                         staying += 1;
                         left.insert(folder.join(OsStr::from_bytes(&name)));
                     }
                     ("moved", _, Ok(moved)) => {
                         // Whatever tar reports, a file may be missing from the archive.
-                        if moved.saturating_add(staying) != all().count() {
+                        if moved.saturating_add(staying) != packed {
                             left.extend(all().map(|file| file.path.clone()));
                         }
                         break;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType};
 
-use super::entry::{EntryOutcome, SMALL};
+use super::entry::{EntryOutcome, LONGEST_PATH, SMALL};
 use super::place::Root;
 use crate::client::copy::context::{Copied, CopyContext};
 use crate::client::copy::digest::{Hash, HashKind, Hasher};
@@ -24,8 +24,8 @@ const HEADERS: u64 = 64 * 1024;
 const TRAILER: u64 = 1 << 20;
 /// The most that a small file may have grown to before it was packed: the next session takes it for a large one.
 const MOST_GROWN: u64 = 2 * SMALL;
-/// The most entries of one batch.
-const MOST: usize = 10_000;
+/// The most entries of one batch, whatever becomes of them: ten times as many as `walk.sh` puts into one.
+const MOST: usize = 4_000;
 /// What is read and written at once.
 const PIECE: usize = 64 * 1024;
 
@@ -44,6 +44,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Whether there are more entries than one batch has.
+    pub(super) fn is_full(&self) -> bool {
+        self.files.len() + self.links.len() + self.told.len() + self.large.len() >= MOST
+    }
+
     /// Takes an archive, up to its hash.
     pub(super) fn archive(
         &mut self,
@@ -109,7 +114,7 @@ impl Batch {
                 return Ok(());
             };
             let mut entry = entry?;
-            if self.files.len() + self.links.len() + self.told.len() >= MOST {
+            if self.is_full() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let path = path_of(&entry.path_bytes());
@@ -125,6 +130,13 @@ impl Batch {
             }
             budget.set(HEADERS.saturating_add(facts.size));
             let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
+            let longest = target
+                .as_ref()
+                .map_or(0, Vec::len)
+                .max(path.as_os_str().len());
+            if longest >= LONGEST_PATH {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let written = match (kind, target) {
                 (EntryType::Symlink, Some(target)) => {
                     self.links
