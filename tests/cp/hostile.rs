@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use sandbox::AgentConfig;
+use tar::{Builder, Header};
 
 use super::Ground;
 use crate::support::{Finished, Plugin, wait_until};
@@ -101,4 +102,37 @@ fn names_that_an_upload_never_had_cost_no_memory() {
     ];
     let finished = ends_without_much_memory("its end", ground.cp(operands));
     assert_eq!(finished.code(), 1, "{finished:?}");
+}
+
+#[test]
+fn an_archive_that_breaks_off_leaves_nothing() {
+    let (ground, tools) = with_program("tar", "exec head -c 1100 \"${0%/*}/hostile\"");
+    fs::create_dir_all(ground.far("tree/a")).expect("folders");
+    fs::write(ground.far("tree/a/file"), "x").expect("a file");
+    let mut archive = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(5_000);
+    header.set_mode(0o644);
+    let added = archive.append_data(&mut header, "a/ghost", &[7; 5_000][..]);
+    added.expect("to write to memory");
+    let archive = archive.into_inner().expect("memory");
+    fs::write(tools.path().join("hostile"), archive).expect("a file");
+    let to = ground.here("back").into_os_string();
+    ground.copy(["-r".into(), ground.at("tree"), to]);
+    let there: Vec<_> = fs::read_dir(ground.here("back/a"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(there, ["file"]);
+}
+
+#[test]
+fn a_part_that_is_another_file_as_well_is_not_written_to() {
+    let (ground, _tools) = with_program("unused", "");
+    fs::write(ground.far("file"), "new").expect("a file");
+    fs::write(ground.here("other"), "precious").expect("a file");
+    fs::hard_link(ground.here("other"), ground.here("file.part")).expect("a link");
+    ground.copy([ground.at("file"), ground.here("file").into_os_string()]);
+    assert_eq!(fs::read(ground.here("file")).expect("a file"), b"new");
+    assert_eq!(fs::read(ground.here("other")).expect("a file"), b"precious");
 }

@@ -1,7 +1,7 @@
 //! `NAME.part`, the local file that a download writes, and its renaming at the end.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
 
 use super::error::CopyError;
 use super::reply::FileFacts;
@@ -49,16 +50,22 @@ impl PartFile {
         let path = path_of(&to);
         let failed = |error: io::Error| CopyError::local(&path, &error);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .read(true)
             .write(true)
-            .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
-            .open(&path)
-            .map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
+            .custom_flags(i32::try_from(flags.bits()).unwrap_or(0));
+        let mut file = options.create(true).open(&path).map_err(failed)?;
+        let mut found = file.metadata().map_err(failed)?;
+        if found.is_file() && !is_ours_alone(&found) {
+            // Whoever made it could change it after its hash was compared; or it is another file as well.
+            fs::remove_file(&path).map_err(failed)?;
+            file = options.create_new(true).open(&path).map_err(failed)?;
+            found = file.metadata().map_err(failed)?;
+        }
+        if !found.is_file() {
             return Err(failed(io::Error::other("it is no regular file")));
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
@@ -144,6 +151,11 @@ impl CompletePart {
     pub(super) fn discard(self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether a file is this user's and has no other name.
+fn is_ours_alone(found: &Metadata) -> bool {
+    found.uid() == geteuid().as_raw() && found.nlink() == 1
 }
 
 /// `NAME.part`; of a name that has no room for that less of it. What is there is compared by its hashes, whatever it is of.

@@ -221,6 +221,7 @@ fn write(
     while left > 0 {
         let count = from.read(&mut buffer).inspect_err(|_| part.discard())?;
         if count == 0 {
+            part.discard();
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         hasher.update(&buffer[..count]);
