@@ -171,6 +171,9 @@ pub(super) fn shown(word: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::digest::Hash;
     use super::*;
 
     #[test]
@@ -250,5 +253,25 @@ mod tests {
         assert_eq!(shown("+/w=="), Some(vec![255]));
         assert_eq!(shown("a"), None);
         assert_eq!(shown(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_output_panics_and_cutting_it_changes_nothing(
+            output in "(!|=|\\+|-|A|QQ==|\n|\r| |9|=x|\\PC|!facts |!hash sha256 |18446744073709551616){0,60}",
+            piece in 1_usize..200,
+        ) {
+            let Ok(whole) = all(output.as_bytes(), usize::MAX) else {
+                return Ok(());
+            };
+            for line in &whole.0 {
+                for (place, _) in line.char_indices() {
+                    FileFacts::parse(&line[place..]);
+                    shown(&line[place..]);
+                    Hash::parse(&line[place..]);
+                }
+            }
+            prop_assert_eq!(all(output.as_bytes(), piece), Ok(whole));
+        }
     }
 }
