@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::SocketAddrUnix;
 use rustix::process::{Resource, getrlimit};
 
 use super::socket::{Peer, Socket};
@@ -293,6 +293,11 @@ fn bind_unix(path: &Path) -> Result<Listener, BindError> {
         .map_err(|error| BindError::Unix(path.to_owned(), error))
 }
 
+/// One that no child inherits, not even a child of another thread at this moment.
+fn unix_socket() -> io::Result<socket2::Socket> {
+    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)
+}
+
 /// Removes a socket that nobody listens on any more.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
@@ -303,7 +308,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    let probe = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    let probe = unix_socket()?;
     // Without blocking: who listens may be too busy to answer.
     rustix::io::ioctl_fionbio(&probe, true)?;
     match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
@@ -328,8 +333,7 @@ impl SocketFile {
     }
 
     fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
-        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        let socket = unix_socket()?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         let metadata = path.symlink_metadata()?;
         let file = Self {
@@ -339,7 +343,7 @@ impl SocketFile {
         // Before it listens nobody can connect: there is no moment at which others could.
         chmod(path, Mode::RUSR | Mode::WUSR)?;
         rustix::net::listen(&socket, BACKLOG)?;
-        let listener = UnixListener::from(socket);
+        let listener = UnixListener::from(OwnedFd::from(socket));
         listener.set_nonblocking(true)?;
         Ok((listener, file))
     }
