@@ -148,10 +148,15 @@ impl Read for &Stream {
 impl Write for &Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let result = (&self.socket).write(bytes);
-        match (&result, self.state.failure()) {
-            (Err(error), Some(failure)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err(failure.clone().into())
-            }
+        // Reset: what was written before is still in the socket.
+        let is_end = result.as_ref().is_err_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            )
+        });
+        match self.state.failure() {
+            Some(failure) if is_end => Err(failure.clone().into()),
             _ => result,
         }
     }

@@ -92,6 +92,38 @@ fn ends_are_told_apart() {
 }
 
 #[test]
+fn who_only_writes_is_told_of_the_end_as_well() {
+    let sandbox = sandbox();
+    let client = client(&sandbox);
+    let (sender, held) = std::sync::mpsc::channel();
+    // It reads nothing.
+    let port = serve(move |stream| drop(sender.send(stream)));
+    let mut stream = client.connect(&node(&client), "localhost", port).unwrap();
+    let short = Some(Duration::from_millis(200));
+    stream.set_write_timeout(short).unwrap();
+    // Until all on the way is full, this stream as well.
+    let error = loop {
+        if let Err(error) = stream.write(&[0; 65536]) {
+            break error;
+        }
+    };
+    assert!(
+        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{error}"
+    );
+    sandbox.sessions().pop().unwrap().terminate("");
+    let error = loop {
+        match stream.write(&[0]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+            Ok(_) => {}
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+    drop(held);
+}
+
+#[test]
 fn a_stream_waits_as_long_as_it_is_told_and_its_last_bytes_arrive() {
     let sandbox = sandbox();
     let client = client(&sandbox);
