@@ -52,8 +52,8 @@
 //! # Threads
 //!
 //! Calls block, and everything is `Send` and `Sync`. A [`Client`] has no threads; each session has a few of its own (its websocket,
-//! acknowledgements and timers, and one that carries its bytes), which end when its handle is dropped. Whoever uses an async runtime calls
-//! from a blocking thread of it (`tokio::task::spawn_blocking`).
+//! acknowledgements and timers, and one that carries its bytes) and about ten descriptors, which go when its handle is dropped. Whoever
+//! uses an async runtime calls from a blocking thread of it (`tokio::task::spawn_blocking`).
 //!
 //! Nothing belongs to the process as a whole: no signal handler, no terminal, nothing printed, no exit, and no variable read but by
 //! [`Client::from_env`]. Two clients with different credentials do not know of each other. Messages go to the [`log`] crate, without
@@ -61,10 +61,12 @@
 //!
 //! # Cancellation
 //!
-//! - **By dropping**: a handle that is dropped ends what it stands for, over there as well, in the background.
+//! - **By dropping**: a handle that is dropped ends what it stands for, over there as well, in the background. The end of the process cuts
+//!   that short, and leaves sessions that go on until they have been idle for their time: [`Client::wait_idle`] waits for them before.
 //! - **By deadline**: [`Client::with_timeout`] bounds each call up to the point where a session is established, [`Exec::timeout`] and
-//!   [`Transfer::timeout`] the whole, and [`Stream::set_read_timeout`] a read. By itself an established session lives as long as it is
-//!   used: a broken network is mended underneath, for hours if need be.
+//!   [`Transfer::timeout`] the whole (copies start sessions as they go, and have nothing but that), and [`Stream::set_read_timeout`] a
+//!   read. A call whose time is over takes up to a second more, in which its session is ended; what takes longer goes on in the
+//!   background. By itself an established session lives as long as it is used: a broken network is mended underneath, for hours if need be.
 //! - **By another thread**: [`Cancel`], given by [`Client::with_cancel`], ends all calls of that client.
 //!
 //! # Errors

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
+use std::time::Duration;
 
 use session_manager_plugin::{Client, Stream};
 
@@ -14,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = client.target(target)?;
     let stream = client.connect(&target, host, port.parse()?)?;
     println!("{}", get(stream, key)?);
+    // Its session is ended in the background, which the end of the process would cut short.
+    client.wait_idle(Duration::from_secs(5));
     Ok(())
 }
 

@@ -17,9 +17,6 @@ use crate::sanitise;
 use crate::secret::Secret;
 use crate::session::port::{can_multiplex, uses_stdout, wants_keepalive};
 
-/// How long ending a session may take that could not begin.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// What StartSession answered: see [`Client::attach`].
 ///
 /// ```
@@ -162,15 +159,10 @@ impl Session {
         session: RawSession,
         limit: &Limit,
     ) -> Result<Self, ClientError> {
-        let end = |session: &RawSession, kind| {
-            if let Err(error) = session.end_of_type(kind, Instant::now() + END_TIMEOUT) {
-                log::info!("the remote session could not be ended: {error}");
-            }
-        };
         let started = match session.wait_within(limit) {
             Ok(started) => started,
             Err(error) => {
-                end(&session, SessionType::StandardStream);
+                session.give_up();
                 return Err(error.within(limit));
             }
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use bytes::Bytes;
 use crossbeam_channel::bounded;
 
 use super::Client;
-use super::copy::{Copier, CopyOptions, OutputStream};
+use super::copy::{Copier, CopyOptions, END_TIMEOUT, OutputStream};
 use super::exec::{OutputPiece, StartedCommand, quoted};
 use super::failure::{ClientError, ErrorKind};
-use super::output::{Output, OutputReader, collect};
+use super::output::{Output, OutputReader};
 use super::pieces::{PieceSenders, Pieces};
 use super::remote_command::{CommandEnder, RemoteCommand, start};
+use super::session::GRACE;
 use super::stdin::{Stdin, StdinKind};
 use super::target::Target;
 use super::target::reach::INTERVAL;
@@ -137,15 +139,23 @@ impl Exec {
     /// can go wrong with StartSession; a session that is lost. A command that fails is no error: see [`Output::status`].
     pub fn output(self) -> Result<Output, ClientError> {
         let limit = self.limit;
-        let mut command = self.spawn()?;
-        // Who wants to write to it spawns it.
-        drop(command.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        if let (Some(out), Some(err)) = (command.stdout.take(), command.stderr.take()) {
-            collect(&out, &mut stdout, &err, &mut stderr, limit)?;
-        }
+        let status = self.hand_on(|stream, bytes| {
+            let into = match stream {
+                OutputStream::Stdout => &mut stdout,
+                OutputStream::Stderr => &mut stderr,
+            };
+            if bytes.len() > limit.saturating_sub(into.len()) {
+                return Err(ClientError::new(
+                    ErrorKind::OutputTooLong,
+                    format!("the command printed more than {limit} bytes"),
+                ));
+            }
+            into.extend_from_slice(bytes);
+            Ok(())
+        })?;
         Ok(Output {
-            status: command.wait()?,
+            status,
             stdout,
             stderr,
         })
@@ -175,15 +185,27 @@ impl Exec {
         self,
         mut take: impl FnMut(OutputStream, &[u8]) -> io::Result<()>,
     ) -> Result<Option<i32>, ClientError> {
+        self.hand_on(|stream, bytes| {
+            take(stream, bytes).map_err(|error| {
+                ClientError::new(ErrorKind::Local, format!("cannot write ({error})"))
+            })
+        })
+    }
+
+    fn hand_on(
+        self,
+        mut take: impl FnMut(OutputStream, &[u8]) -> Result<(), ClientError>,
+    ) -> Result<Option<i32>, ClientError> {
         let (sender, pieces) = bounded(PIECES_TOGETHER);
-        let command = self.begin(PieceSenders::Together(sender))?;
+        let mut command = self.begin(PieceSenders::Together(sender))?;
+        // Who wants to write to it spawns it.
+        drop(command.stdin.take());
         for (stream, bytes) in pieces {
             if let Err(error) = take(stream, &bytes) {
                 command.stop();
                 // Its session is to be ended as well.
                 let _ = command.wait();
-                let text = format!("cannot write ({error})");
-                return Err(ClientError::new(ErrorKind::Local, text));
+                return Err(error);
             }
         }
         command.wait()
@@ -249,7 +271,7 @@ impl Exec {
         if self.stdin.is_nothing() {
             self.begin_plain(to, &limit, deadline)
         } else {
-            self.begin_fed(to, deadline)
+            self.begin_fed(to, &limit, deadline)
         }
     }
 
@@ -295,6 +317,7 @@ impl Exec {
     fn begin_fed(
         self,
         to: PieceSenders,
+        limit: &Limit,
         deadline: Option<Instant>,
     ) -> Result<RemoteCommand, ClientError> {
         let no_resources = |error: io::Error| ClientError::resources(&error);
@@ -309,7 +332,8 @@ impl Exec {
                 (reader.into(), None)
             }
             StdinKind::Bytes(bytes) => {
-                let (reader, mut writer) = io::pipe().map_err(no_resources)?;
+                // A pipe would end the process where SIGPIPE does that. Sockets raise none.
+                let (reader, mut writer) = UnixStream::pair().map_err(no_resources)?;
                 thread::Builder::new()
                     .name("stdin".to_owned())
                     // It ends when the command wants no more: the reader is gone then.
@@ -326,6 +350,8 @@ impl Exec {
             reason: self.reason,
         };
         let copier = Copier::new(&self.client, self.target.id(), options, &cancel)?;
+        let copier = copier.begun_by(limit.deadline());
+        let going_on = self.client.going().begin();
         let words = self.words;
         let work = move |pieces: &Pieces| {
             let mut take = |stream, bytes: &[u8]| {
@@ -336,8 +362,9 @@ impl Exec {
             drop(descriptor);
             // Otherwise they are ended in the background.
             if pieces.are_together() {
-                copier.finish();
+                copier.finish(if code.is_ok() { END_TIMEOUT } else { GRACE });
             }
+            drop(going_on);
             Ok(code?.map(i32::from))
         };
         let ender = CommandEnder::Copier(cancel);

@@ -8,8 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::Client;
-use super::copy::{Copied, Copier, CopyError, CopyOptions, CopyProgress, EntryOutcome, RemoteKind};
+use super::copy::{
+    Copied, Copier, CopyError, CopyOptions, CopyProgress, END_TIMEOUT, EntryOutcome, RemoteKind,
+};
 use super::failure::ClientError;
+use super::session::GRACE;
 use super::watch::{Watch, watch};
 use crate::network::{Cancel, Stop};
 
@@ -254,7 +257,14 @@ impl Copying {
 
     /// Ends its sessions, and waits until that is done: a few seconds at most.
     pub fn finish(self) {
-        self.copier.finish();
+        self.copier.finish(END_TIMEOUT);
+    }
+
+    /// The same; where its time is over or it was cancelled, no longer than a second.
+    pub(super) fn finish_in_time(self) {
+        let is_over = self.why.get().is_some();
+        self.copier
+            .finish(if is_over { GRACE } else { END_TIMEOUT });
     }
 
     fn done<T>(&self, result: Result<T, CopyError>) -> Result<T, ClientError> {

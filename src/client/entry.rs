@@ -1,6 +1,6 @@
 //! What programs call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attach::{Session, StartSessionResponse};
 use super::builder::ClientBuilder;
@@ -325,6 +325,26 @@ impl Client {
             .open(&started, "")
             .map_err(|error| ClientError::of(ErrorKind::InvalidInput, &error))?;
         Session::begin(self, session, &limit)
+    }
+
+    /// Waits until nothing goes on that this client or a clone of it has started; false where something does after that time, which may be
+    /// because its handle is still held. What is dropped is ended in the background, and a process that ends meanwhile cuts that short: its
+    /// sessions go on until they have been idle for their time. So this is the last call before the end of `main`.
+    ///
+    /// ```
+    /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
+    /// # let client = session_manager_plugin::Client::builder().variables(sandbox.environment()).build()?;
+    /// # let target = client.target("i-0123456789abcdef0")?;
+    /// use std::time::Duration;
+    ///
+    /// let shell = client.shell(&target)?;
+    /// assert!(!client.wait_idle(Duration::from_millis(1)));
+    /// drop(shell);
+    /// assert!(client.wait_idle(Duration::from_secs(30)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        self.going().wait(Instant::now() + bounded(timeout))
     }
 
     /// Of one call that begins now.

@@ -18,6 +18,7 @@ mod failure;
 pub mod forward;
 mod forward_builder;
 mod forwarding;
+mod idle;
 mod output;
 mod pieces;
 mod remote_command;
@@ -57,6 +58,7 @@ pub use crate::datachannel::{DataChannel, Notice, Urgency};
 pub use crate::network::{Cancel, ConnectError, Limit, Network, Probe, ProxySettings, Trust};
 pub(crate) use crate::session_api::TerminateSession;
 
+use self::idle::Going;
 use self::target::{Target, TaskContainer};
 use crate::aws::StartedSession;
 use crate::error::Error;
@@ -118,6 +120,7 @@ struct ClientState {
     settings: Arc<Settings>,
     remarks: Remarks,
     notices: Option<Sender<Notice>>,
+    going: Going,
 }
 
 impl Client {
@@ -162,6 +165,7 @@ impl Client {
                 settings: Arc::new(settings),
                 remarks,
                 notices,
+                going: Going::default(),
             }),
             timeout: TIMEOUT,
             cancel: None,
@@ -181,6 +185,11 @@ impl Client {
     /// Where the user is told what takes its time.
     pub(crate) fn remarks(&self) -> &Remarks {
         &self.state.remarks
+    }
+
+    /// What of it goes on.
+    fn going(&self) -> &Going {
+        &self.state.going
     }
 
     /// Calls StartSession (`ssm:StartSession`), within the limit, and begins to open the session's data channel.
@@ -234,6 +243,7 @@ impl Client {
             notices: shared.notices.as_ref(),
             is_legacy: false,
         });
+        let opened = opened.map(|session| session.counted(self.going().begin()));
         opened.inspect_err(|_| {
             let limit = Limit::until(Instant::now() + END_UNUSED_TIMEOUT);
             if let Err(error) = shared.api.terminate_session(&started.session_id, &limit) {

@@ -3,9 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
-use crossbeam_channel::{Receiver, select};
-
-use super::failure::{ClientError, ErrorKind};
+use crossbeam_channel::Receiver;
 
 /// What a command left: see [`Exec`](crate::Exec).
 ///
@@ -77,45 +75,4 @@ impl Read for OutputReader {
         self.current.copy_to_slice(&mut buffer[..count]);
         Ok(count)
     }
-}
-
-/// All of both streams.
-pub(super) fn collect(
-    out: &OutputReader,
-    stdout: &mut Vec<u8>,
-    err: &OutputReader,
-    stderr: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), ClientError> {
-    let never = crossbeam_channel::never();
-    let (mut out, mut err) = (&out.pieces, &err.pieces);
-    let mut open = 2;
-    while open > 0 {
-        let (piece, into) = select! {
-            recv(out) -> piece => {
-                if piece.is_err() {
-                    out = &never;
-                }
-                (piece, &mut *stdout)
-            }
-            recv(err) -> piece => {
-                if piece.is_err() {
-                    err = &never;
-                }
-                (piece, &mut *stderr)
-            }
-        };
-        let Ok(piece) = piece else {
-            open -= 1;
-            continue;
-        };
-        if piece.len() > limit.saturating_sub(into.len()) {
-            return Err(ClientError::new(
-                ErrorKind::OutputTooLong,
-                format!("the command printed more than {limit} bytes"),
-            ));
-        }
-        into.extend_from_slice(&piece);
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use super::exec::StartedCommand;
 use super::failure::{ClientError, ErrorKind};
 use super::output::OutputReader;
 use super::pieces::{PieceSenders, Pieces};
+use super::session::with_grace;
 use super::watch::{Watch, watch};
 use crate::datachannel::SessionType;
 use crate::network::{Cancel, Stop};
@@ -161,16 +162,22 @@ impl CommandState {
         drop(goes_on.take());
         match &self.ender {
             CommandEnder::Copier(cancel) => cancel.cancel(),
+            // As when it was waited for.
+            CommandEnder::Session(started) if started.session().channel().has_ended() => {}
             CommandEnder::Session(started) => {
                 let started = Arc::clone(started);
                 let work = move || {
-                    let session = started.session();
-                    let end_by = Instant::now() + END_TIMEOUT;
-                    let end = session.end_of_type(SessionType::NonInteractiveCommands, end_by);
-                    if let Err(error) = end {
-                        log::info!("the remote session could not be ended: {error}");
-                    }
-                    session.channel().close();
+                    let channel = started.session().channel().clone();
+                    with_grace(move || {
+                        let end_by = Instant::now() + END_TIMEOUT;
+                        let session = started.session();
+                        let end = session.end_of_type(SessionType::NonInteractiveCommands, end_by);
+                        if let Err(error) = end {
+                            log::info!("the remote session could not be ended: {error}");
+                        }
+                    });
+                    // Who waits for the command waits no longer.
+                    channel.close();
                 };
                 // Without a thread it ends when it has been idle for its time.
                 let _ = thread::Builder::new()

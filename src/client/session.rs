@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::failure::ClientError;
+use super::idle::GoingOn;
 use crate::aws::{Api, StartedSession};
 use crate::communicator::{Dialer, StreamUrl};
 use crate::datachannel::{
@@ -20,6 +21,10 @@ use crate::settings::Settings;
 
 /// How long the TerminateSession flag and all before it may take to be acknowledged.
 const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long ending a session may take that could not begin.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call whose time is over waits for the end of its session. Then that goes on in the background.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// How often a wait for the agent checks whether the session is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -30,6 +35,8 @@ pub(crate) struct RawSession {
     channel: DataChannel,
     notices: Receiver<Notice>,
     terminate: Option<Arc<TerminateSession>>,
+    /// For who waits until nothing of the client goes on.
+    going_on: Option<GoingOn>,
 }
 
 /// What a session is opened with.
@@ -107,7 +114,14 @@ impl RawSession {
             channel,
             notices,
             terminate: service.as_ref().map(SessionApi::terminate),
+            going_on: None,
         })
+    }
+
+    /// The same, which goes on until it is dropped.
+    pub(super) fn counted(mut self, going_on: GoingOn) -> Self {
+        self.going_on = Some(going_on);
+        self
     }
 
     /// Its name, as the service gave it. It comes from outside: sanitise it.
@@ -171,6 +185,18 @@ impl RawSession {
         }
     }
 
+    /// Ends a session that could not begin, in the background; that is waited for no longer than a second: who called has waited long
+    /// enough, and the service may not answer.
+    pub(super) fn give_up(self) {
+        with_grace(move || {
+            let end_by = Instant::now() + END_TIMEOUT;
+            // Of whatever type it was to be, the service ends it.
+            if let Err(error) = self.end_of_type(SessionType::StandardStream, end_by) {
+                log::info!("the remote session could not be ended: {error}");
+            }
+        });
+    }
+
     /// Waits until the session is established, as its first use: nobody else may receive from the channel meanwhile.
     ///
     /// # Errors
@@ -195,6 +221,20 @@ impl Drop for RawSession {
     fn drop(&mut self) {
         self.channel.close();
     }
+}
+
+/// Ends something in a thread of its own, and waits for that no longer than a second.
+pub(super) fn with_grace(end: impl FnOnce() + Send + 'static) {
+    let (alive, done) = bounded::<()>(0);
+    let work = move || {
+        end();
+        drop(alive);
+    };
+    // Without a thread the session ends when it has been idle for its time.
+    let _ = std::thread::Builder::new()
+        .name("terminate".to_owned())
+        .spawn(work);
+    let _ = done.recv_timeout(GRACE);
 }
 
 // By hand, for the closure.

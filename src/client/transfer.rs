@@ -199,7 +199,7 @@ impl Transfer {
     ) -> Result<T, ClientError> {
         let mut copying = self.begin()?;
         let result = copy(&mut copying);
-        copying.finish();
+        copying.finish_in_time();
         result
     }
 }

@@ -144,6 +144,11 @@ impl Limit {
         }
     }
 
+    /// When it ends, unless it is cancelled.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The time that is left.
     ///
     /// # Errors

@@ -169,6 +169,27 @@ fn output_is_handed_on_in_the_order_in_which_it_comes() {
     wait_for_no_session(&sandbox);
 }
 
+/// There is nobody to write it.
+#[test]
+fn a_stdin_that_nobody_holds_is_empty() {
+    let sandbox = sandbox();
+    let client = client(&sandbox);
+    let target = node(&client);
+    let cat = || {
+        let cat = client.exec(&target, ["sh", "-c", "cat; echo read"]);
+        cat.stdin(Stdin::piped()).timeout(LONG)
+    };
+    assert_eq!(cat().output().unwrap().stdout, b"read\n");
+    let mut printed = Vec::new();
+    let status = cat().run(|_, bytes| {
+        printed.extend_from_slice(bytes);
+        Ok(())
+    });
+    assert_eq!(status.unwrap(), Some(0));
+    assert_eq!(printed, b"read\n");
+    assert_eq!(cat().spawn().unwrap().wait().unwrap(), Some(0));
+}
+
 #[test]
 fn a_command_whose_output_is_not_taken_is_ended() {
     let sandbox = sandbox();

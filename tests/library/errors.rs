@@ -76,9 +76,16 @@ fn what_aws_and_the_network_do() {
     is(run(&client), ErrorKind::Throttled);
     sandbox.fail_next(
         "StartSession",
-        10,
-        Failure::error(400, "ValidationException", "no"),
+        1000,
+        Failure::error(400, "ThrottlingException", "slower"),
     );
+    let fed = |client: &Client| client.exec(&target, ["cat"]).stdin("x").output();
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("hosts");
+    let copied = |client: &Client| client.copy(&target).download("/etc/hosts", &here);
+    let error = is(fed(&client), ErrorKind::Throttled);
+    assert_eq!(error.aws_code(), Some("ThrottlingException"));
+    is(copied(&client), ErrorKind::Throttled);
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = closed.local_addr().unwrap();
@@ -89,6 +96,7 @@ fn what_aws_and_the_network_do() {
         .build()
         .unwrap();
     is(run(&unreachable), ErrorKind::Network);
+    is(fed(&unreachable), ErrorKind::Network);
 
     // A listener that never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,6 +5,7 @@ mod commands;
 mod copies;
 mod errors;
 mod forwards;
+mod limits;
 mod public_api;
 mod published;
 mod redis;

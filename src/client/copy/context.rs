@@ -85,6 +85,7 @@ pub struct CopyOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// Its size.
     pub bytes: u64,

@@ -12,6 +12,9 @@ pub enum CopyError {
     /// No session can be started.
     #[error("{0}")]
     Start(ClientError),
+    /// No session can be started now: a later try may work.
+    #[error("{0}")]
+    StartLater(ClientError),
     /// A session broke, or what came was damaged, and trying again did not help. The same call goes on from where it was.
     #[error("{0}")]
     Broken(String),
@@ -54,7 +57,7 @@ pub enum CopyError {
 
 impl CopyError {
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Broken(_))
+        matches!(self, Self::StartLater(_) | Self::Broken(_))
     }
 
     /// `!error …` of a script.
@@ -99,7 +102,7 @@ impl CopyError {
 impl From<CopyError> for ClientError {
     fn from(error: CopyError) -> Self {
         let kind = match &error {
-            CopyError::Start(error) => return error.clone(),
+            CopyError::Start(error) | CopyError::StartLater(error) => return error.clone(),
             CopyError::Broken(_) => ErrorKind::SessionLost,
             CopyError::Cancelled => ErrorKind::Cancelled,
             CopyError::Missing => ErrorKind::FileNotFound,

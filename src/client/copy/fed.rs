@@ -56,7 +56,7 @@ pub(super) fn run(
 ) -> Result<Option<u8>, CopyError> {
     let script = script::exec(words.iter().map(String::as_str));
     let mut remote = RemoteScript::start(&context.starter, Way::Terminal, script)?;
-    remote.begin()?;
+    remote.begin(&context.starter)?;
     let mut buffer = vec![0; FRAME];
     let mut stream = OutputStream::Stdout;
     let (mut is_on_its_way, mut reads) = (false, true);

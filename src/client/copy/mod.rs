@@ -29,12 +29,13 @@ mod up;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use context::{Copied, CopyOptions, CopyProgress};
 pub use error::CopyError;
 pub use fed::OutputStream;
 pub use kind::RemoteKind;
+pub(in crate::client) use remote::END_TIMEOUT;
 pub use tree::EntryOutcome;
 pub use up::Uploader;
 
@@ -75,6 +76,7 @@ impl Copier {
                     reason: options.reason.clone(),
                     wait: options.wait.map(|wait| (wait, Instant::now() + wait)),
                     cancel: cancel.clone(),
+                    begun_by: None,
                     ender: ender.sender(),
                 },
                 options,
@@ -83,6 +85,12 @@ impl Copier {
             session: None,
             ender,
         })
+    }
+
+    /// The same, whose first session must be established by then.
+    pub fn begun_by(mut self, deadline: Instant) -> Self {
+        self.context.starter.begun_by = Some(deadline);
+        self
     }
 
     /// The same, which counts here.
@@ -154,9 +162,9 @@ impl Copier {
         fed::run(&self.context, words, from, take)
     }
 
-    /// Waits until all sessions are ended, a few seconds at most.
-    pub fn finish(self) {
+    /// Waits until all sessions are ended, so long at most. Then that goes on in the background.
+    pub fn finish(self, timeout: Duration) {
         drop((self.session, self.context));
-        self.ender.finish();
+        self.ender.finish(timeout);
     }
 }

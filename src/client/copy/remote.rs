@@ -31,8 +31,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(180);
 pub(super) const READING: Duration = Duration::from_secs(4 * 3600);
 /// What may wait of a session's output, in bytes: it is taken as it comes, and there are several sessions.
 const WAITING: usize = 128 * 1024;
-/// How long a session may take to be ended.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long sessions may take to be ended.
+pub(in crate::client) const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most that is kept of the error messages of a script's tools, in bytes.
 const COMPLAINT: usize = 1000;
 
@@ -45,16 +45,22 @@ pub(super) struct Starter {
     /// How long a target is waited for that is not connected, and until when.
     pub wait: Option<(Duration, Instant)>,
     pub cancel: Cancel,
+    /// Until when a session must be established, where the caller has a limit for that.
+    pub begun_by: Option<Instant>,
     pub ender: Sender<RawSession>,
 }
 
 impl Starter {
     fn start(&self, request: &StartRequest) -> Result<RawSession, CopyError> {
         loop {
-            let limit = Limit::within(START_TIMEOUT).or_cancelled(&self.cancel);
+            let deadline = Instant::now() + START_TIMEOUT;
+            let limit = Limit::until(self.begun_by.unwrap_or(deadline)).or_cancelled(&self.cancel);
             let error = match self.client.start(request, &limit) {
                 Ok(session) => return Ok(session),
                 Err(_) if self.cancel.is_cancelled() => return Err(CopyError::Cancelled),
+                Err(error) if self.is_late() => {
+                    return Err(CopyError::Start(ClientError::from(error).within(&limit)));
+                }
                 Err(error) => error,
             };
             let is_away =
@@ -64,14 +70,41 @@ impl Starter {
                 .filter(|(_, until)| is_away && Instant::now() < *until)
             {
                 self.client.tell_waiting(&self.target, wait);
-                limit.pause(INTERVAL).map_err(|_| CopyError::Cancelled)?;
-                continue;
+                match limit.pause(INTERVAL) {
+                    Ok(()) => continue,
+                    Err(Stop::Cancelled) => return Err(CopyError::Cancelled),
+                    Err(Stop::TimedOut) => return Err(CopyError::Start(error.into())),
+                }
             }
-            let failure = error.failure();
-            return Err(match failure.meaning {
-                Meaning::Temporary => CopyError::Broken(failure.reason),
+            return Err(match error.failure().meaning {
+                Meaning::Temporary => CopyError::StartLater(error.into()),
                 _ => CopyError::Start(error.into()),
             });
+        }
+    }
+
+    /// Whether a session should have been established by now.
+    fn is_late(&self) -> bool {
+        self.begun_by
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// How long a session may take to its next word before it is established.
+    fn patience(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.begun_by.map_or(STANDS_TIMEOUT, |deadline| {
+            STANDS_TIMEOUT.min(left(deadline))
+        })
+    }
+
+    /// Why none is established.
+    fn in_time(&self, error: CopyError) -> CopyError {
+        match error {
+            CopyError::Broken(_) if self.is_late() => CopyError::Start(ClientError::stopped(
+                Stop::TimedOut,
+                "waiting for the target",
+            )),
+            error => error,
         }
     }
 }
@@ -111,9 +144,9 @@ impl Ender {
     }
 
     /// Waits until all are ended whose [`RemoteScript`]s are gone.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(self, timeout: Duration) {
         drop(self.sender);
-        let _ = self.done.recv_timeout(END_TIMEOUT);
+        let _ = self.done.recv_timeout(timeout);
     }
 }
 
@@ -184,7 +217,8 @@ impl RemoteScript {
             pace: (way == Way::Out).then(|| Pace::new(Instant::now())),
             complaint: Vec::new(),
         };
-        match remote.receive(STANDS_TIMEOUT)? {
+        let first = remote.receive(starter.patience());
+        match first.map_err(|error| starter.in_time(error))? {
             Delivery::Started(_) => Ok(remote),
             Delivery::Ended(end) => Err(remote.ended(&end)),
             Delivery::Payload(..) => Err(remote.garbled()),
@@ -192,8 +226,9 @@ impl RemoteScript {
     }
 
     /// Waits for a script on a terminal to take orders, and has it begin. Which hash it can make.
-    pub(super) fn begin(&mut self) -> Result<HashKind, CopyError> {
-        let line = self.line(STANDS_TIMEOUT)?;
+    pub(super) fn begin(&mut self, starter: &Starter) -> Result<HashKind, CopyError> {
+        let line = self.line(starter.patience());
+        let line = line.map_err(|error| starter.in_time(error))?;
         let kind = line.strip_prefix("ready ").and_then(HashKind::parse);
         let kind = kind.ok_or_else(|| self.garbled())?;
         // The first line ends what a login profile may have left on the line.

@@ -299,7 +299,7 @@ pub(super) fn kept(context: &CopyContext, facts: FileFacts) -> FileFacts {
 /// A session that takes orders.
 fn start(context: &CopyContext) -> Result<UploadSession, CopyError> {
     let mut remote = RemoteScript::start(&context.starter, Way::Terminal, script::up())?;
-    let kind = remote.begin()?;
+    let kind = remote.begin(&context.starter)?;
     Ok((remote, kind))
 }
 

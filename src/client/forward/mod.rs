@@ -95,7 +95,11 @@ impl Client {
                 // The receiver is here.
                 let _ = sender.send(ForwardEvent::Warning(warning));
             }
-            spawn("forward").spawn(move || supervisor.run())?;
+            let going_on = self.going().begin();
+            spawn("forward").spawn(move || {
+                supervisor.run();
+                drop(going_on);
+            })?;
             spawn("port").spawn(move || thread.run(on_demand))?;
             std::io::Result::Ok(())
         };

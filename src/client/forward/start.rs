@@ -37,13 +37,30 @@ pub(super) struct StartFailure {
     pub is_final: bool,
 }
 
-/// Starts a session and waits until it is established.
+/// Starts a session and waits until it is established. One that cannot be used is ended before the answer.
 pub(super) fn start(
     client: &Client,
     options: &ForwardOptions,
     destination: &Destination,
     local_port: u16,
     limit: &Limit,
+) -> Result<Ready, StartFailure> {
+    let end = |session: RawSession| {
+        if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
+            log::info!("the remote session could not be ended: {error}");
+        }
+    };
+    establish(client, options, destination, local_port, limit, end)
+}
+
+/// The same; `end` gets a session that cannot be used.
+fn establish(
+    client: &Client,
+    options: &ForwardOptions,
+    destination: &Destination,
+    local_port: u16,
+    limit: &Limit,
+    end: impl FnOnce(RawSession),
 ) -> Result<Ready, StartFailure> {
     let limit = limit.at_most(START_TIMEOUT);
     let target = options
@@ -66,9 +83,7 @@ pub(super) fn start(
             keepalive,
         }),
         Err(failure) => {
-            if let Err(error) = session.end(Instant::now() + END_TIMEOUT) {
-                log::info!("the remote session could not be ended: {error}");
-            }
+            end(session);
             Err(failure)
         }
     }
@@ -90,7 +105,8 @@ pub(in crate::client) fn start_for(
         wait: None,
         reason: None,
     };
-    start(client, &options, destination, 0, limit).map_err(|failure| failure.error)
+    establish(client, &options, destination, 0, limit, RawSession::give_up)
+        .map_err(|failure| failure.error)
 }
 
 fn request(

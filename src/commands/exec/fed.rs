@@ -10,6 +10,7 @@ use super::super::Surroundings;
 use super::super::interruption::Interruption;
 use super::super::outages::Outages;
 use super::super::write_all::write_all;
+use super::TERMINATE_TIMEOUT;
 use super::report::{ExecReport, TargetEvent};
 use crate::cli::ExecOptions;
 use crate::client::copy::OutputStream;
@@ -60,7 +61,7 @@ impl FedOutput {
     fn failed(&mut self, error: ClientError) -> CommandOutcome {
         match self {
             Self::Bytes => CommandOutcome::Failed(error),
-            Self::Objects(report) => tell(report, Err(Error::Lost(error.to_string()))),
+            Self::Objects(report) => tell(report, Err(error.into_error())),
         }
     }
 }
@@ -136,6 +137,8 @@ pub(in super::super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result
                 Err(_) if is_reader_gone => CommandOutcome::ReaderGone,
                 Err(error) => output.failed(error),
             };
+            // The end of the process would leave a session that is still being ended.
+            client.wait_idle(TERMINATE_TIMEOUT);
             drop(alive);
             outcome
         })
