@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 import threading
 
 import pytest
@@ -95,8 +96,15 @@ def test_a_callback_that_fails_harms_nothing(session_manager: Sandbox, echo: Ech
     def fail(event: ForwardEvent) -> None:
         raise RuntimeError(event.event)
 
-    with forward("web-1", echo.port, on_event=fail) as opened:
-        assert ask(opened.address, b"hello") == b"hello"
+    def leave(event: ForwardEvent) -> None:
+        sys.exit(event.event)
+
+    for callback in (fail, leave):
+        with forward("web-1", echo.port, on_event=callback) as opened:
+            assert ask(opened.address, b"hello") == b"hello"
+            wait_until(
+                "the connection", lambda: any(e.event == "connection" for e in opened.events(0))
+            )
 
 
 def test_errors_and_the_end_by_itself(session_manager: Sandbox, echo: EchoServer) -> None:

@@ -26,7 +26,7 @@ def python(script: str) -> subprocess.Popen[str]:
     """Another interpreter."""
     imports = "import os, signal, sys, threading, time, session_manager_plugin as smp"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{imports}; {script}"],
+        [sys.executable, "-c", f"{imports}\n{script}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -89,6 +89,25 @@ def test_a_process_that_is_forked_off_ends_nothing(session_manager: Sandbox) -> 
     with python(script) as interpreter:
         assert interpreter.stdout is not None
         assert interpreter.stdout.readline() == "True\n"
+        assert interpreter.wait(TIMEOUT) == 0
+
+
+def test_a_process_that_leaves_a_block_after_a_fork_ends_nothing(session_manager: Sandbox) -> None:
+    script = """
+import boto3
+answer = boto3.client('ssm').start_session(Target='i-00000000000000001')
+with smp.attach(answer, 'eu-central-1') as session:
+    child = os.fork()
+    if not child:
+        sys.exit(0)
+    os.waitpid(child, 0)
+    session.stdin.write(b'echo st$((0))ill; exit\\n')
+    session.stdin.flush()
+    print(b'st0ill' in session.stdout.read())
+"""
+    with python(script) as interpreter:
+        assert interpreter.stdout is not None
+        assert interpreter.stdout.read() == "True\n"
         assert interpreter.wait(TIMEOUT) == 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import session_manager_plugin as smp
@@ -39,6 +42,25 @@ def test_words_stay_whole(session_manager: Sandbox) -> None:
     assert run("web-1", "echo 'a  b' c", text=True).stdout == "a  b c\n"
     with pytest.raises(smp.UsageError):
         run("web-1", [])
+    assert run("web-1", ["echo", Path("a  b")], text=True).stdout == "a  b\n"
+
+
+@pytest.mark.parametrize("argv", [[b"echo", b"x"], b"echo x", ["echo", 5], ["echo", None]])
+def test_what_is_no_word_is_refused(session_manager: Sandbox, argv: Any) -> None:
+    with pytest.raises(smp.UsageError, match=r"bytes|int|None"):
+        run("web-1", argv)
+
+
+def test_words_without_end_are_no_missing_program(session_manager: Sandbox) -> None:
+    with pytest.raises(smp.UsageError, match="too long"):
+        run("web-1", ["echo", "x" * 200_000])
+
+
+def test_whether_it_is_text_may_be_known_late(session_manager: Sandbox) -> None:
+    def lines(text: bool) -> Any:
+        return run("web-1", ["echo", "a"], text=text).stdout
+
+    assert (lines(True), lines(False)) == ("a\n", b"a\n")
 
 
 def test_large_output_comes_whole(session_manager: Sandbox) -> None:
@@ -58,6 +80,11 @@ def test_input_of_any_bytes_and_output_of_any_bytes(
     file.write_bytes(data)
     with file.open("rb") as stdin:
         assert run("web-1", ["cat"], stdin=stdin).stdout == data
+    assert run("web-1", ["cat"], stdin=subprocess.DEVNULL).stdout == b""
+    # Nobody would write, and nothing can be read by the program.
+    for nothing in (subprocess.PIPE, io.BytesIO(b"x"), "x"):
+        with pytest.raises(smp.UsageError, match="input"):
+            run("web-1", ["cat"], stdin=nothing, timeout=20)  # type: ignore[arg-type]
 
 
 def test_without_input_stdin_is_left_alone(session_manager: Sandbox) -> None:
@@ -81,6 +108,19 @@ def test_output_that_is_not_captured(
     assert (done.stdout, done.stderr) == (None, None)
     assert capfd.readouterr() == ("out\n", "err\n")
     assert sorted(pieces) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+
+
+def test_output_comes_after_what_was_printed_before(session_manager: Sandbox) -> None:
+    script = (
+        "from session_manager_plugin import run; print('a');"
+        "run('web-1', ['echo', 'b'], capture_output=False, check=True); print('c')"
+    )
+    # As it is where nobody says otherwise.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=variables
+    )
+    assert done.stdout == "a\nb\nc\n"
 
 
 def test_a_callback_that_fails_ends_the_command(session_manager: Sandbox, tmp_path: Path) -> None:
@@ -119,6 +159,8 @@ def test_errors_have_types(session_manager: Sandbox, monkeypatch: pytest.MonkeyP
         run("nowhere", ["true"])
     with pytest.raises(smp.TargetNotConnected) as caught:
         run("i-00000000000000009", ["true"])
+    with pytest.raises(smp.TargetNotConnected):
+        run("i-00000000000000009", ["true"], input=b"x")
     assert caught.value.aws_code == "TargetNotConnected"
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (type(copied), str(copied)) == (type(caught.value), str(caught.value))

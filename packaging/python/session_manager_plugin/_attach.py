@@ -126,7 +126,9 @@ class Session(Closing):
         self._program.send_signal(number)
 
     def close(self, timeout: float = END_TIMEOUT) -> None:
-        """Ends the session. May be called again, and from any thread."""
+        """Ends the session. May be called again, and from any thread. In a process that was forked off it does nothing."""
+        if not self._program.is_ours:
+            return
         self._program.end(signal.SIGTERM, timeout)
         for stream in (self._program.process.stdin, self._program.process.stdout):
             if stream is not None:
@@ -150,7 +152,12 @@ def attach(
 ) -> Session:
     """Runs a session that boto3's ``start_session`` has started.
 
-    ``with attach(ssm.start_session(Target="i-…"), "eu-central-1") as session: session.stdin.write(b"uptime\\n")``
+        with attach(ssm.start_session(Target="i-…"), "eu-central-1") as session:
+            session.stdin.write(b"uptime; exit\\n")
+            session.stdin.flush()
+            print(session.stdout.read().decode())
+
+    The end of the block ends the session, also where the shell would go on.
 
     ``response`` needs SessionId, TokenValue and StreamUrl (ECS's ``execute_command`` has them in ``session``). ``target``: sessions that
     are encrypted with KMS need it. ``profile`` and ``env`` should lead to the credentials that the session was started with: it is resumed

@@ -108,7 +108,9 @@ class Forward(Closing):
         if self._on_event is not None:
             try:
                 self._on_event(told)
-            except Exception:  # The thread must go on, whatever it is.
+            except (
+                BaseException
+            ):  # The thread must go on, whatever it is: SystemExit would hold up all.
                 LOG.exception("on_event failed for %r", told)
 
     def _wait_ready(self, timeout: Optional[float]) -> None:
@@ -184,7 +186,12 @@ class Forward(Closing):
             raise error
 
     def close(self, timeout: float = END_TIMEOUT) -> None:
-        """Closes the port and its connections, and ends the sessions. May be called again, and from any thread."""
+        """Closes the port and its connections, and ends the sessions. May be called again, and from any thread.
+
+        In a process that was forked off it does nothing.
+        """
+        if not self._program.is_ours:
+            return
         with self._changed:
             self._is_closed = self._is_closed or not self._is_over
         self._program.end(signal.SIGINT, timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -19,7 +20,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Callable, Optional, Union
 
-from ._errors import ProgramError, ProgramNotFound, SessionManagerError, from_json
+from ._errors import ProgramError, ProgramNotFound, SessionManagerError, UsageError, from_json
 
 NAME = "session-manager-plugin"
 DISTRIBUTION = "session-manager-plugin-rs"
@@ -32,6 +33,9 @@ END_TIMEOUT = 9.0
 MOST_STDERR = 64 * 1024
 #: Lines that wait to be taken. The program waits when there are more.
 MOST_LINES = 256
+
+#: Of processes, descriptors or memory: the program is there, and may run later.
+_RESOURCES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 LOG = logging.getLogger("session_manager_plugin")
 
@@ -136,6 +140,10 @@ class Program:
         except FileNotFoundError as error:
             raise ProgramNotFound(f"there is no program {path}") from error
         except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise UsageError("the arguments are too long to be passed on") from error
+            if error.errno in _RESOURCES:
+                raise SessionManagerError(f"{path} cannot be run: {error.strerror}") from error
             raise ProgramNotFound(f"{path} cannot be run: {error.strerror}") from error
         except ValueError as error:
             raise SessionManagerError(f"the arguments cannot be passed on: {error}") from error
@@ -181,22 +189,28 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
-    def end(self, number: int = signal.SIGTERM, timeout: float = END_TIMEOUT) -> int:
-        """Asks it to end, waits until its sessions are ended, and sees to it. The exit code."""
+    @property
+    def is_ours(self) -> bool:
+        """False in a process that was forked off: the program is its parent's, and locks may be held for ever."""
+        return self._owner == os.getpid()
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = END_TIMEOUT) -> None:
+        """Asks it to end, waits until its sessions are ended, and sees to it."""
+        if not self.is_ours:
+            return
         with self._lock:
             self.send_signal(number)
             try:
-                return self.wait(timeout)
+                self.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                return self.wait()
+                self.wait()
 
 
 @atexit.register
 def _end_all() -> None:
     """Ends all that runs, side by side: the sessions are ended before the interpreter is."""
-    # A process that was forked off has none: they are its parent's.
-    programs = [program for program in _running if program._owner == os.getpid()]
+    programs = [program for program in _running if program.is_ours]
     for program in programs:
         program.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + END_TIMEOUT

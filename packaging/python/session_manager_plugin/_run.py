@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import queue
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from typing import IO, Any, AnyStr, Callable, Generic, Literal, Optional, Union,
 from ._errors import CommandFailed, ProgramError, TimeoutExpired, UsageError, from_json
 from ._program import Event, Events, Path, Program, account_options, no_answer, start_options
 
-Command = Union[str, Sequence[str]]
+Command = Union[str, Sequence[Path]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,28 @@ def run(
 ) -> CompletedProcess[str]: ...
 
 
+@overload
+def run(
+    target: str,
+    argv: Command,
+    *,
+    input: Union[bytes, str, None] = ...,
+    stdin: Union[IO[Any], int, None] = ...,
+    timeout: Optional[float] = ...,
+    check: bool = ...,
+    capture_output: bool = ...,
+    text: bool,
+    on_output: Optional[Callable[[str, bytes], None]] = ...,
+    wait: Union[bool, int, None] = ...,
+    reason: Optional[str] = ...,
+    profile: Optional[str] = ...,
+    region: Optional[str] = ...,
+    endpoint_url: Optional[str] = ...,
+    env: Optional[Mapping[str, str]] = ...,
+    program: Optional[Path] = ...,
+) -> CompletedProcess[Any]: ...
+
+
 def run(
     target: str,
     argv: Command,
@@ -107,8 +130,8 @@ def run(
 
     ``run("web-1", ["uptime"], text=True).stdout``
 
-    A list is a program and its arguments; a text is a line that is split into words as a shell would. No shell is involved: name one,
-    ``["sh", "-c", "…"]``. ``input``, or ``stdin`` (an open file), goes to the command; it reads nothing otherwise.
+    A list is a program and its arguments, texts or paths; a text is a line that is split into words as a shell would. No shell is involved:
+    name one, ``["sh", "-c", "…"]``. ``input``, or ``stdin`` (an open file), goes to the command; it reads nothing otherwise.
 
     Output is captured unless ``capture_output`` is false: then it goes to this process's stdout and stderr as it comes. ``on_output`` is
     called with ``"stdout"`` or ``"stderr"`` and each piece. ``text``: as UTF-8. What is not UTF-8 agents do not pass on, except with
@@ -131,7 +154,7 @@ def run(
     if input is not None:
         source = subprocess.PIPE
     elif stdin is not None:
-        source = stdin
+        source = _open_file(stdin)
     child = Program(arguments, program=program, env=env, stdin=source)
     events = Events(child)
     output = _Output(capture_output, text, on_output)
@@ -164,11 +187,37 @@ def run(
 def _words(argv: Command) -> list[str]:
     if isinstance(argv, str):
         return [argv]
-    words = [str(word) for word in argv]
+    if isinstance(argv, (bytes, bytearray)):
+        raise UsageError("the command is bytes: words are text, for whichever system they go to")
+    words = [_word(word) for word in argv]
     if not words:
         raise UsageError("there is no command")
     # One word alone would be a line.
     return words if len(words) > 1 else [shlex.quote(words[0])]
+
+
+def _word(word: Path) -> str:
+    text = os.fspath(word) if isinstance(word, os.PathLike) else word
+    if not isinstance(text, str):
+        raise UsageError(
+            f"{text!r} is no word: it is of type {type(text).__name__}, not a text or a path"
+        )
+    return text
+
+
+def _open_file(stdin: Union[IO[Any], int]) -> Union[IO[Any], int]:
+    """What the program can read by itself."""
+    if isinstance(stdin, int):
+        if stdin >= 0 or stdin == subprocess.DEVNULL:
+            return stdin
+        raise UsageError(
+            "stdin is an open file or DEVNULL: for what is to be written there is input"
+        )
+    try:
+        stdin.fileno()
+    except (AttributeError, OSError, ValueError) as error:
+        raise UsageError("stdin is no open file: give what it holds as input") from error
+    return stdin
 
 
 def _feed(child: Program, data: bytes) -> None:
@@ -240,8 +289,12 @@ class _Output:
 
 def _show(file: Any, data: bytes) -> None:
     """Writes to a stream of this process, which may be one without bytes (notebooks, tests)."""
+    if file is None:
+        return  # As under pythonw.
     buffer = getattr(file, "buffer", None)
     if buffer is not None:
+        # What was printed before comes first.
+        file.flush()
         buffer.write(data)
         buffer.flush()
     else:
