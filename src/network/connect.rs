@@ -86,8 +86,8 @@ pub enum ConnectError {
     },
     /// The host's certificate is not accepted.
     #[error(
-        "TLS with {host} failed: its certificate is not accepted: {reason}; where a proxy or gateway has a certificate authority of \
-         its own, name it in AWS_CA_BUNDLE"
+        "TLS with {host} failed: its certificate is not accepted: {reason}; {}",
+        certificate_advice(reason)
     )]
     Certificate {
         /// Whom we spoke to.
@@ -103,7 +103,25 @@ pub enum ConnectError {
     Cancelled,
 }
 
+/// What to do about a certificate that is not accepted, by OpenSSL's reason.
+fn certificate_advice(reason: &str) -> &'static str {
+    if is_about_time(reason) {
+        "is this machine's clock right?"
+    } else {
+        "where a proxy or gateway has a certificate authority of its own, name it in AWS_CA_BUNDLE"
+    }
+}
+
+fn is_about_time(reason: &str) -> bool {
+    reason.contains("expired") || reason.contains("not yet valid")
+}
+
 impl ConnectError {
+    /// Whether the host's certificate is not accepted because of its time. A clock that is wrong has that effect.
+    pub fn is_about_time(&self) -> bool {
+        matches!(self, Self::Certificate { reason, .. } if is_about_time(reason))
+    }
+
     /// What it means for an API call: networks come back, roots that cannot be had do not.
     pub const fn meaning(&self) -> Meaning {
         match self {

@@ -79,6 +79,16 @@ fn a_certificate_counts_for_its_names_its_time_and_its_purpose() {
                     &told
                 };
                 gateway.assert_refused(&finished, told);
+                // The next step is the right one.
+                let is_about_time = reason.contains("expired") || reason.contains("not yet valid");
+                assert_eq!(
+                    (
+                        finished.stderr.contains("clock right?"),
+                        finished.stderr.contains("AWS_CA_BUNDLE")
+                    ),
+                    (is_about_time, !is_about_time),
+                    "{finished:?}"
+                );
             }
         }
     }

@@ -108,6 +108,9 @@ fn next_step(place: &EndpointPlace, error: &ConnectError) -> String {
         ConnectError::ProxyUnreachable { .. } => format!(
             "correct the proxy in the variable that is named, or name {host} in NO_PROXY if it is reached without"
         ),
+        error if error.is_about_time() => format!(
+            "set this machine's clock, for example by `timedatectl set-ntp true`; if it is right, {host} needs a new certificate"
+        ),
         ConnectError::Certificate { .. } | ConnectError::Tls { .. } => {
             "name the PEM file with the authority of your proxy or gateway in AWS_CA_BUNDLE"
                 .to_owned()
@@ -154,6 +157,30 @@ fn compare(before: SystemTime, server: SystemTime, after: SystemTime) -> Check {
 mod tests {
     use super::super::check::CheckOutcome;
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_makes_the_clock_the_next_step() {
+        let place = EndpointPlace {
+            name: "ssmmessages",
+            host: "gateway".to_owned(),
+            port: 443,
+            secure: true,
+        };
+        for (reason, expected) in [
+            ("certificate has expired", "clock"),
+            (
+                "certificate is not yet valid or the system clock is incorrect",
+                "clock",
+            ),
+            ("hostname mismatch", "AWS_CA_BUNDLE"),
+        ] {
+            let error = ConnectError::Certificate {
+                host: "gateway".to_owned(),
+                reason: reason.to_owned(),
+            };
+            assert!(next_step(&place, &error).contains(expected), "{reason}");
+        }
+    }
 
     #[test]
     fn a_clock_that_is_off_is_told() {
