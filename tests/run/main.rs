@@ -359,6 +359,16 @@ fn ctrl_c_asks_once_whether_to_cancel() {
 }
 
 #[test]
+fn a_stderr_that_cannot_be_written_is_no_success() {
+    let sandbox = sandbox(vec![node(1)]);
+    let finished = plugin(&sandbox, &["--target", "node-1", "--", "echo problem >&2"])
+        .stdin(Io::Null)
+        .stderr(Io::File("/dev/full".into()))
+        .run(b"");
+    assert_eq!(finished.code(), 1, "{finished:?}");
+}
+
+#[test]
 fn in_the_background_it_neither_draws_nor_asks() {
     let mut target = node(1);
     target.run = RunBehaviour::Hang;

@@ -187,7 +187,8 @@ impl RunShow {
         }
         let table = table(&self.rows);
         self.tell(&format!("{table}{succeeded} succeeded, {failed} failed\n"));
-        Ok(code)
+        // What nodes wrote to stderr is somebody's data.
+        Ok(code.max(self.stderr.has_failed().into()))
     }
 
     /// The service means no node by what was asked for, if none was shown.
