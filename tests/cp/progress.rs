@@ -1,7 +1,11 @@
 //! The line of progress on a terminal.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
+
+use sandbox::SessionConfig;
+use sandbox::faults::{Bandwidth, Faults};
 
 use super::Ground;
 use crate::support::{Io, Plugin};
@@ -42,6 +46,29 @@ fn it_is_cut_to_the_width_of_the_terminal() {
         assert!(width < 20, "{drawn:?}");
     }
     assert_eq!(drawn.last(), Some(&""), "it is gone: {drawn:?}");
+}
+
+#[test]
+fn there_is_none_where_the_file_itself_comes_on_the_terminal() {
+    let ground = Ground::new();
+    let text = "a line of the file\n".repeat(6_000);
+    fs::write(ground.far("file"), &text).expect("a file");
+    // Two seconds.
+    ground.sandbox.set_session_config(SessionConfig {
+        to_client: Faults {
+            bandwidth: Some(Bandwidth {
+                bytes_per_second: 80_000,
+                burst: 1_000,
+            }),
+            ..Faults::default()
+        },
+        ..SessionConfig::default()
+    });
+    let download = ground.cp([ground.at("file"), "-".into()]);
+    let running = download.terminal().env("TERM", "xterm").spawn();
+    let finished = running.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert_eq!(finished.terminal.replace('\r', ""), text);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod show;
 use std::thread;
 
 use crossbeam_channel::{after, bounded, never, select, unbounded};
+use rustix::termios::isatty;
 
 use super::Surroundings;
 use super::interruption::Interruption;
@@ -56,12 +57,15 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         transfer = transfer.reason(reason);
     }
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
+    // A line of progress would be drawn over those of a file that comes on the same terminal.
+    let is_shown =
+        matches!(order, CpOrder::Down { to: None, .. }) && isatty(rustix::stdio::stdout());
     let mut show = Show::new(
         cp,
         transfer.progress(),
         &signals,
         around.redactor.clone(),
-        around.environment.get("TERM"),
+        around.environment.get("TERM").filter(|_| !is_shown),
     );
     let (sender, events) = bounded(MOST_EVENTS);
     let (alive, done) = bounded::<()>(0);
