@@ -72,6 +72,20 @@ fn there_is_none_where_the_file_itself_comes_on_the_terminal() {
 }
 
 #[test]
+fn there_is_none_where_the_file_is_typed_on_the_terminal() {
+    let ground = Ground::new();
+    let running = upload(&ground).stdin(Io::Terminal).spawn();
+    running.type_in(b"typed\n");
+    // Nothing that can be waited for comes.
+    thread::sleep(Duration::from_millis(2_200));
+    running.type_in(&[4]);
+    let finished = running.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(!finished.terminal.contains('\u{1b}'), "{finished:?}");
+    assert_eq!(fs::read(ground.far("file")).expect("a file"), b"typed\n");
+}
+
+#[test]
 fn a_terminal_that_cannot_draw_gets_none() {
     let ground = Ground::new();
     assert_eq!(shown(upload(&ground).env("TERM", "dumb")), "");

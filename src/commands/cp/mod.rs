@@ -57,15 +57,18 @@ pub(super) fn run(cp: &Cp, around: &Surroundings) -> Result<u8, Error> {
         transfer = transfer.reason(reason);
     }
     let mut copying = transfer.begin().map_err(ClientError::into_error)?;
-    // A line of progress would be drawn over those of a file that comes on the same terminal.
-    let is_shown =
-        matches!(order, CpOrder::Down { to: None, .. }) && isatty(rustix::stdio::stdout());
+    // A line of progress would be drawn over those of a file that comes on the same terminal, or is typed there.
+    let has_terminal = match order {
+        CpOrder::Down { to: None, .. } => isatty(rustix::stdio::stdout()),
+        CpOrder::Up { from: None, .. } => isatty(rustix::stdio::stdin()),
+        _ => false,
+    };
     let mut show = Show::new(
         cp,
         transfer.progress(),
         &signals,
         around.redactor.clone(),
-        around.environment.get("TERM").filter(|_| !is_shown),
+        around.environment.get("TERM").filter(|_| !has_terminal),
     );
     let (sender, events) = bounded(MOST_EVENTS);
     let (alive, done) = bounded::<()>(0);
