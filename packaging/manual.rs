@@ -30,12 +30,31 @@ fn pages(folder: &Path) -> Result<(), Box<dyn Error>> {
         .disable_help_subcommand(true);
     program.build();
     for page in program.get_subcommands().chain([&program]) {
-        // The title stands twice in the first line of a page and leaves no room beside it; the version is in the middle of the last line.
-        // What is empty would not count as an argument of .TH.
-        let page = Man::new(page.clone()).date(version);
-        page.source(" ").manual(" ").generate_to(folder)?;
+        // The title stands twice in the first line of a page, and leaves no room between; the version begins the last line. What is empty
+        // would not count as an argument of .TH.
+        let page = Man::new(page.clone()).date(" ").source(version);
+        let page = page.manual(" ");
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        let text = with_examples(&String::from_utf8(text)?);
+        fs::write(folder.join(page.get_filename()), text)?;
     }
     Ok(())
+}
+
+/// The same page with a section for the examples, whose lines stay as they are: broken and filled up they cannot be copied.
+fn with_examples(page: &str) -> String {
+    let Some((before, after)) = page.split_once("\nExamples:\n") else {
+        return page.to_owned();
+    };
+    let before = before.strip_suffix(".SH EXTRA").unwrap_or(before);
+    let is_example = |line: &&str| line.starts_with("  ");
+    let examples: String = after.split_inclusive('\n').take_while(is_example).collect();
+    let after = &after[examples.len()..];
+    format!(
+        "{}\n.SH EXAMPLES\n.nf\n{examples}.fi\n{after}",
+        before.trim_end()
+    )
 }
 
 fn completions(folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -74,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_of_each_page_has_its_line_for_itself() {
+    fn each_page_has_a_line_for_its_title_and_examples_that_can_be_copied() {
         let folder = tempfile::tempdir().expect("a folder");
         pages(folder.path()).expect("pages");
         let pages = fs::read_dir(folder.path()).expect("a folder");
@@ -82,9 +101,15 @@ mod tests {
         assert_eq!(pages.len(), cli::command().get_subcommands().count() + 1);
         for page in pages {
             let name = page.file_stem().expect("a name").to_str().expect("text");
-            let title = format!(".TH {name} 1 {} \" \" \" \"\n", env!("CARGO_PKG_VERSION"));
+            let title = format!(".TH {name} 1 \" \" {} \" \"\n", env!("CARGO_PKG_VERSION"));
             let text = fs::read_to_string(&page).expect("a page");
             assert!(text.contains(&title), "{text}");
+            let examples = text.split_once(".SH EXAMPLES\n.nf\n");
+            let lines = examples.map_or(0, |(_, examples)| {
+                let examples = examples.split_once(".fi\n").expect("an end").0;
+                examples.matches("session\\-manager\\-plugin ").count()
+            });
+            assert!(lines >= 2 || name == PROGRAM, "{text}");
         }
     }
 
