@@ -107,7 +107,13 @@ impl Run {
     /// [`Error::Usage`] when no target is known, or there are too many.
     pub fn order(&self, environment: &Environment) -> Result<RunOrder, Error> {
         if !self.attach.is_empty() {
-            return Ok(RunOrder::Attach(self.attach.clone()));
+            let mut ids = Vec::new();
+            for id in &self.attach {
+                if !ids.contains(id) {
+                    ids.push(id.clone());
+                }
+            }
+            return Ok(RunOrder::Attach(ids));
         }
         let usage = |text: String| Err(Error::Usage(text));
         let fleet = if !self.targets.is_empty() {

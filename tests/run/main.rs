@@ -298,9 +298,10 @@ fn it_is_left_running_without_a_terminal_and_attached_again() {
         assert_eq!(finished.code(), 0, "{finished:?}");
         assert!(finished.stdout.contains("finished\n"), "{finished:?}");
         std::fs::remove_file(&mark).unwrap();
-        // What is over can be looked at again.
-        let again = run(&sandbox, &["--attach", id]);
+        // What is over can be looked at again, and counts once.
+        let again = run(&sandbox, &["--attach", id, "--attach", id]);
         assert!(again.stdout.contains("finished\n"), "{again:?}");
+        assert!(again.stderr.contains("1 succeeded, 0 failed"), "{again:?}");
     }
     let unknown = run(
         &sandbox,
