@@ -295,6 +295,19 @@ fn a_port_that_nobody_listens_on() {
 }
 
 #[test]
+fn a_target_that_cannot_be_looked_up_is_not_said_to_be_denied() {
+    let sandbox = sandbox();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    for (target, result) in [("web-1", "problem"), ("i-00000000000000001", "warning")] {
+        let plugin = plugin(&sandbox, &["--json", "--target", target]);
+        let plugin = plugin.env("AWS_ENDPOINT_URL_SSM", &nobody);
+        let finished = expect(plugin, 1, "target", result, &["see whether ssm is reached"]);
+        let (_, detail) = check(&finished, "target");
+        assert!(!detail.contains("allowed"), "{detail}");
+    }
+}
+
+#[test]
 fn a_target_that_is_offline_or_unknown() {
     let sandbox = sandbox();
     sandbox.change_target("i-00000000000000001", |target| {

@@ -63,7 +63,7 @@ pub(super) fn examine(api: &Api, name: &str) -> Vec<Check> {
 
 fn unresolved(error: &TargetError) -> Check {
     let next = match error {
-        TargetError::Api(_) => "give its id, or have the look-up allowed",
+        TargetError::Api(error) => after(error, "give its id, or have the look-up allowed"),
         TargetError::NotFound(_) => {
             "`list` shows what is there; start the node or its agent if it is off"
         }
@@ -78,8 +78,20 @@ fn unknown(error: &ApiError) -> Check {
     Check::warning(
         "target",
         error.to_string(),
-        "have ssm:DescribeInstanceInformation allowed to see the node's state",
+        after(
+            error,
+            "have ssm:DescribeInstanceInformation allowed to see the node's state",
+        ),
     )
+}
+
+/// The next step after a call that failed; `denied` is the one where it was not allowed.
+fn after(error: &ApiError, denied: &'static str) -> &'static str {
+    match error {
+        ApiError::Refused { refusal, .. } if refusal.is_denial() => denied,
+        ApiError::Refused { .. } => "see what the service says",
+        _ => "see whether ssm is reached",
+    }
 }
 
 fn state(node: &Node) -> Check {
@@ -158,14 +170,13 @@ fn session(api: &Api, target: &str) -> Check {
 
 fn refused(error: &ApiError) -> Check {
     let next = match error {
-        ApiError::Refused { refusal, .. } if refusal.is_denial() => {
-            "have ssm:StartSession allowed on the node and on the document SSM-SessionManagerRunShell"
-        }
         ApiError::Refused { refusal, .. } if refusal.code == "TargetNotConnected" => {
             "start the node and its agent, and see that it reaches ssmmessages"
         }
-        ApiError::Refused { .. } => "see what the service says",
-        _ => "see whether ssm is reached",
+        error => after(
+            error,
+            "have ssm:StartSession allowed on the node and on the document SSM-SessionManagerRunShell",
+        ),
     };
     Check::problem("session", error.to_string(), next)
 }
