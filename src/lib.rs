@@ -105,6 +105,7 @@
 //! | `waker`, `signal_mask`, `random` | wakes a thread that sleeps in poll(2); which signals are blocked; chance, for waits |
 //! | `redactor`, `sanitise`, `secret` | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
 //! | `error` | why the program ends, and what a failure means for a session |
+//! | `mutex` | locks a mutex whose holder may have panicked |
 //!
 //! A module uses only what is below it in this table, or to its right in the same row (`tests/architecture.rs` checks that).
 //!
@@ -130,6 +131,7 @@ pub mod internals;
 mod log_file;
 mod logging;
 mod message;
+mod mutex;
 mod network;
 mod partitions;
 #[doc(hidden)]

@@ -1,12 +1,13 @@
 //! `SSM_PLUGIN_LOG` and `SSM_PLUGIN_LOG_FILE`. Off by default. Logging never ends a session and never makes it wait: what cannot be written
 //! is lost.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::log_file::LogFile;
+use crate::mutex::lock;
 use crate::redactor::Redactor;
 use crate::sanitise;
 use crate::settings::Settings;
@@ -93,7 +94,7 @@ impl Log for Logger {
         match &self.sink {
             Sink::Stderr => print::log_line(&line),
             Sink::File(file) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut file = lock(file);
                 // A full disk must not end a session.
                 let _ = file.write(line.as_bytes());
             }

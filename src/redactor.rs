@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::mutex::lock;
 
 /// So many bytes of a secret in a row give it away; a shorter secret must be there whole.
 const WINDOW: usize = 16;
@@ -143,7 +145,7 @@ impl Redactor {
     }
 
     fn known(&self) -> MutexGuard<'_, VecDeque<Arc<Fingerprint>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

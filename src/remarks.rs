@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use crate::mutex::lock;
 
 /// Nobody is told about what takes no longer.
 const QUIET_TIME: Duration = Duration::from_secs(3);
@@ -59,7 +61,7 @@ impl Remarks {
         // Without a thread nothing is said, and the wait goes on.
         let _ = thread.spawn(move || {
             if ends.recv_timeout(QUIET_TIME) == Err(RecvTimeoutError::Timeout) {
-                let is_over = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_over = lock(&seen);
                 if !*is_over {
                     shared.once(&line);
                 }
@@ -71,7 +73,7 @@ impl Remarks {
 
 impl RemarksState {
     fn once(&self, line: &str) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = lock(&self.shown);
         if shown.insert(line.to_owned()) {
             drop(shown);
             (self.show)(line);
@@ -79,7 +81,7 @@ impl RemarksState {
     }
 
     fn was_shown(&self, line: &str) -> bool {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = lock(&self.shown);
         shown.contains(line)
     }
 }
@@ -98,7 +100,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some((_, is_over)) = &self.0 {
             // A line that is being shown is shown before what follows. The thread is not waited for: that took as long as a connection.
-            *is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            *lock(is_over) = true;
         }
     }
 }

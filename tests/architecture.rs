@@ -168,7 +168,7 @@ fn lines_are_short() {
 
 /// What our own commands may use besides the library: the command line, what a session of the contract is made of, the terminal, and what
 /// belongs to the process as a whole.
-const BESIDE_THE_LIBRARY: [&str; 14] = [
+const BESIDE_THE_LIBRARY: [&str; 15] = [
     "VERSION",
     "cli",
     "commands",
@@ -176,6 +176,7 @@ const BESIDE_THE_LIBRARY: [&str; 14] = [
     "error",
     "files",
     "logging",
+    "mutex",
     "redactor",
     "remarks",
     "sanitise",

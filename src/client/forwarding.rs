@@ -1,7 +1,7 @@
 //! Local addresses whose connections go to ports that the target reaches.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::failure::ClientError;
 use super::forward::{ForwardEvent, ForwardStatistics, Forwarding, LocalAddress};
 use super::watch::bounded;
+use crate::mutex::lock;
 use crate::network::{Limit, Stop};
 
 /// How often a wait looks whether it was cancelled.
@@ -191,8 +192,4 @@ impl Iterator for ForwardEvents {
         let earlier = lock(&self.earlier).pop_front();
         earlier.or_else(|| self.events.recv().ok())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! A command that runs: its streams, its end, and how it is ended.
 
 use std::io::{self, PipeWriter};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::pieces::{PieceSenders, Pieces};
 use super::session::with_grace;
 use super::watch::{Watch, watch};
 use crate::datachannel::SessionType;
+use crate::mutex::lock;
 use crate::network::{Cancel, Stop};
 
 /// How long ending a session may take.
@@ -158,7 +159,7 @@ impl CommandState {
         if self.why.set(why).is_err() {
             return;
         }
-        let mut goes_on = self.goes_on.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut goes_on = lock(&self.goes_on);
         drop(goes_on.take());
         match &self.ender {
             CommandEnder::Copier(cancel) => cancel.cancel(),

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Delivery;
 use crate::message::PayloadType;
+use crate::mutex::lock;
 use crate::waker::Waker;
 
 /// When so many bytes of ready output wait, nothing more is read from the connection, unless another bound was
@@ -73,7 +74,7 @@ impl Inbox {
     }
 
     fn readable(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
-        self.readable.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.readable)
     }
 
     /// Takes all of `deliveries`, for which so many bytes were read. For the websocket thread alone: their order is that of the calls.

@@ -4,11 +4,12 @@
 //! One thread at a time has the connection, by the lock or by having taken it back, and gives it messages in their order: it asks the
 //! sequence state for them itself. Nobody waits for the lock but the websocket thread, and nobody waits for the socket.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use crate::communicator::{Broken, Connection};
+use crate::mutex::lock;
 
 /// Where the connection is while the websocket thread sleeps.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(super) struct Borrowed<'a>(MutexGuard<'a, Lending>);
 
 impl Lent {
     fn lock(&self) -> MutexGuard<'_, Lending> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// For the websocket thread, on its way into poll(2).

@@ -154,13 +154,14 @@ use crate::encryption::{self, Encrypter};
 use crate::error::Error;
 use crate::message::content::Size;
 use crate::message::{Flag, HEADER_SIZE, Message, MessageType, PayloadType};
+use crate::mutex::lock;
 use crate::network::Cancel;
 use crate::waker::{Waker, waker};
 use acknowledge::AcknowledgeLink;
 use inbox::Inbox;
 use lent::Lent;
 use sent_message::Reservation;
-use shared::{ChannelState, ThreadGuard, lock};
+use shared::{ChannelState, ThreadGuard};
 
 /// Messages that are encoded before the websocket thread is told of them, and their bytes of data.
 const BATCH: usize = 16;

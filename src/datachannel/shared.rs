@@ -1,6 +1,6 @@
 //! What the threads of a channel and its handles share, and the one way to change it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -10,6 +10,7 @@ use super::inbox::Inbox;
 use super::lent::Lent;
 use super::sequence_state::SequenceState;
 use crate::error::Error;
+use crate::mutex::lock;
 use crate::network::Cancel;
 use crate::waker::Waker;
 
@@ -129,8 +130,4 @@ impl Drop for ThreadGuard {
             self.end_session();
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,10 +2,12 @@
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::routes::RouteWatch;
+
+use crate::mutex::lock;
 
 /// What is under way when the path changes has this much time until something comes: a name server's answer, a connection that is being
 /// made, an answer of an API. After that it counts as lost with the old path. To begin afresh is quicker than to wait for the system's
@@ -77,7 +79,7 @@ impl PathWatch {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.seen)
     }
 }
 

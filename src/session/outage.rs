@@ -1,13 +1,14 @@
 //! What the user sees of an outage: on a terminal one line that is kept up to date and goes with the outage, elsewhere a line each for its
 //! beginning and its end.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::datachannel::{ChannelStatus, DataChannel, Notice};
+use crate::mutex::lock;
 use crate::sanitise;
 use crate::terminal::{print, status_line};
 
@@ -52,13 +53,13 @@ impl OutageLine {
             _going: going,
             thread,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(drawing);
+        *lock(&self.0) = Some(drawing);
         true
     }
 
     /// Removes the line; whether it was there.
     pub(super) fn stop(&self) -> bool {
-        let drawing = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let drawing = lock(&self.0).take();
         let Some(Drawing { _going, thread }) = drawing else {
             return false;
         };

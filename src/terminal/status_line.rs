@@ -1,12 +1,13 @@
 //! One line of ours below the cursor of the terminal on stderr, which is drawn anew for as long as it is true, and removed without a trace.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::termios::{isatty, tcgetwinsize};
 
 use super::bounded_write::draw;
 use super::raw;
+use crate::mutex::lock;
 use crate::sanitise;
 
 /// Where the terminal does not know its width, in columns.
@@ -42,7 +43,7 @@ pub(super) fn columns() -> usize {
 
 /// Draws it, cut to the terminal's width; not while something is being written.
 pub fn show(text: &str) {
-    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _drawing = lock(&DRAWING);
     // The last column stays free: some terminals wrap when it is written. What is cut ends with one character more.
     let text = sanitise::line_within(text, columns().saturating_sub(2));
     // In this order, and the other one in `hide`: one of the two sees the other.
@@ -62,7 +63,7 @@ pub struct Hidden(());
 pub fn hide() -> Hidden {
     WRITERS.fetch_add(1, Ordering::SeqCst);
     if IS_SHOWN.load(Ordering::SeqCst) {
-        let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _drawing = lock(&DRAWING);
         if IS_SHOWN.swap(false, Ordering::SeqCst) {
             draw(&format!("{BEGIN}{END}"));
         }

@@ -1,6 +1,6 @@
 //! Where credentials come from, in the AWS SDKs' order, and how long they are kept.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::config::{Profiles, named_profile};
@@ -12,6 +12,7 @@ use super::{
 use crate::aws::advice::{self, Login};
 use crate::aws::call::ApiCaller;
 use crate::aws::endpoint::Endpoints;
+use crate::mutex::lock;
 use crate::network::Limit;
 use crate::remarks::Remarks;
 use crate::sanitise;
@@ -128,7 +129,7 @@ impl Chain {
 
     /// Where the newest come from, in words; empty before any were found.
     pub(in crate::aws) fn source(&self) -> String {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = lock(&self.source);
         let source = source.as_ref().map(ToString::to_string);
         crate::sanitise::line(&source.unwrap_or_default())
     }
@@ -189,7 +190,7 @@ impl Chain {
     ) -> Result<Arc<Credentials>, CredentialsError> {
         let found = self.find(region, caller, limit);
         let found = found.map(|(found, source)| {
-            let mut last = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = lock(&self.source);
             *last = Some(source);
             Arc::new(found)
         });
@@ -201,7 +202,7 @@ impl Chain {
     }
 
     fn kept(&self) -> MutexGuard<'_, KeptCredentials> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// The profile that somebody named.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::remote::{READING, RemoteScript, SILENCE, Way};
 use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, Down, HASHED};
 use super::tries::{Next, Tries};
+use crate::mutex::lock;
 use crate::network::Limit;
 
 /// The longest range: as base64 in messages of 1 KiB fewer than the 100,000 that an agent keeps until they are acknowledged.
@@ -465,8 +466,4 @@ pub(super) fn piece(remote: &mut RemoteScript, index: u64) -> Result<Hash, CopyE
         .filter(|(number, _)| number.parse() == Ok(index))
         .and_then(|(_, hash)| Hash::parse(hash));
     hash.ok_or_else(|| remote.garbled())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use super::remote::{READING, RemoteScript, SILENCE, Way};
 use super::reply::{FileFacts, Reply};
 use super::script::{self, BLOCK, HASHED, escaped, name};
 use super::tries::Tries;
+
+use crate::mutex::lock;
 
 /// The longest range.
 const LONGEST: u64 = 32 << 20;
@@ -487,8 +489,4 @@ pub(super) fn is_readable(from: BorrowedFd<'_>) -> bool {
 /// A link, by its name and where it leads.
 pub(super) fn link(path: &Path, target: &[u8]) -> String {
     format!("link {} {}", name(path), escaped(target))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

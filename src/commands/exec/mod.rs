@@ -6,7 +6,7 @@ mod report;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
@@ -21,6 +21,7 @@ use crate::client::target::TargetName;
 use crate::client::{Client, ClientError, Limit};
 use crate::client::{DataChannel, Urgency};
 use crate::error::Error;
+use crate::mutex::lock;
 use crate::session::out_of_resources;
 use crate::terminal::signals::Signal;
 use report::{ExecReport, TargetEvent};
@@ -195,7 +196,7 @@ impl ExecState {
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<usize, RunningSession>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 
     /// Sends the commands what Ctrl-C sends on a terminal.

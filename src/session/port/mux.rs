@@ -2,7 +2,7 @@
 //! the websocket thread hands small answers over itself.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use mio::{Events, Token};
@@ -13,6 +13,7 @@ use super::mux_event::MuxEvent;
 use super::reactor::Reactor;
 use super::socket::Unread;
 use crate::datachannel::{DataChannel, End, Recipient};
+use crate::mutex::lock;
 use crate::smux::StreamId;
 
 /// How many connections are accepted before the others get their turn.
@@ -31,10 +32,6 @@ impl Recipient for Mutex<Multiplexer> {
         let multiplexer = self.try_lock();
         multiplexer.is_ok_and(|mut multiplexer| multiplexer.receive_only(Instant::now()))
     }
-}
-
-fn lock(multiplexer: &Mutex<Multiplexer>) -> MutexGuard<'_, Multiplexer> {
-    multiplexer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mux {

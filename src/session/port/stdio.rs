@@ -2,7 +2,7 @@
 //!
 //! The protocol knows no half-close: after the end of stdin nothing can tell the remote, but what it still sends is written.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{at, never, select};
@@ -15,6 +15,7 @@ use super::{Ending, Leaving, RemoteEnd, SessionContext, SessionOutcome};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::Error;
 use crate::message::{Flag, PayloadType};
+use crate::mutex::lock;
 use crate::terminal::input::{InputEvent, InputSource, Pump};
 use crate::terminal::output::{OutputEvent, OutputWriter, Piece};
 use crate::terminal::signals::Signal;
@@ -150,7 +151,7 @@ struct OutputProgress(Mutex<(Option<Instant>, Option<End>)>);
 
 impl OutputProgress {
     fn look<T>(&self, look: impl FnOnce(&mut (Option<Instant>, Option<End>)) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.0))
     }
 
     fn last_output(&self) -> Option<Instant> {

@@ -1,11 +1,12 @@
 //! What comes from the agent, for stdout and stderr.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::datachannel::{DataChannel, Delivery, End};
 use crate::message::PayloadType;
 use crate::message::content::exit_code;
+use crate::mutex::lock;
 use crate::terminal::output::Piece;
 
 /// What the output thread finds out on its way.
@@ -21,11 +22,11 @@ struct FindingsState {
 
 impl Findings {
     fn note(&self, note: impl FnOnce(&mut FindingsState)) {
-        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        note(&mut lock(&self.0));
     }
 
     fn look<T>(&self, look: impl FnOnce(&mut FindingsState) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.0))
     }
 
     /// When output last came.
