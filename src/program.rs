@@ -10,7 +10,7 @@ use crossbeam_channel::{bounded, select};
 use crate::VERSION;
 use crate::aws::{Api, ApiOptions, CallerEndpoint, Configured};
 use crate::cli::{self, Call, Invocation, Own};
-use crate::client::{RawSession, SessionOpening};
+use crate::client::{RawSession, SessionOpening, end_programs};
 use crate::commands::{self, catch_signals, context};
 use crate::communicator::StreamUrl;
 use crate::error::Error;
@@ -29,7 +29,13 @@ use crate::terminal::signals::{self, Parent, Signal, Signals};
 const END_UNUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the program, and gives its exit code.
-pub fn run(arguments: &[OsString], mut environment: Environment) -> u8 {
+pub fn run(arguments: &[OsString], environment: Environment) -> u8 {
+    let code = carry_out(arguments, environment);
+    end_programs();
+    code
+}
+
+fn carry_out(arguments: &[OsString], mut environment: Environment) -> u8 {
     let remarks = Remarks::new(|line| print::notice(line));
     let code = match Invocation::parse(arguments, &mut environment) {
         Ok(Invocation::Call(call)) => return run_call(&Arc::from(call), environment, &remarks),

@@ -206,7 +206,7 @@ fn our_own_commands_use_nothing_below_the_library() {
 /// What other programs cannot use of `client`, by the command that uses it. Each row says why; a row that nothing uses is an error, too.
 ///
 /// Names of targets are read with the command line (`TargetName`).
-const NOT_EXPORTED: [(&str, &[&str]); 9] = [
+const NOT_EXPORTED: [(&str, &[&str]); 10] = [
     // What is told on the way, and what secrets are kept out of the log, is the process's; a session by the contract is run by `session`.
     (
         "surroundings",
@@ -238,6 +238,8 @@ const NOT_EXPORTED: [(&str, &[&str]); 9] = [
             "terminate",
         ],
     ),
+    // A signal ends the process, and credential_process with it.
+    ("signal_guard", &["end_programs"]),
     // Ctrl-C goes to the commands, and a second one ends their sessions.
     (
         "exec",

@@ -77,9 +77,11 @@ pub(super) fn exchange(
         uri.path()
     );
     let mut stream = network.open(secure, host, port, limit)?;
-    let mut stream = stream.waiting(limit);
     let result = (|| {
-        stream.write_all(&head(request))?;
+        stream.waiting(limit).write_all(&head(request))?;
+        // The service may have all of the request before this thread learns of it.
+        let limit = limit.for_answer();
+        let mut stream = stream.waiting(&limit);
         stream.write_all(request.body())?;
         stream.flush()?;
         read_answer(&mut stream)

@@ -73,7 +73,8 @@ impl Client {
         }
     }
 
-    /// The same client, whose calls end with [`ErrorKind::Cancelled`] as soon as this is cancelled, those that wait by then included.
+    /// The same client, whose calls end with [`ErrorKind::Cancelled`] as soon as this is cancelled, those that wait by then included. A
+    /// call that has just asked the service for a session waits up to 3 seconds more for the answer, and ends the session.
     ///
     /// ```
     /// # let sandbox = sandbox::Sandbox::start(sandbox::Config::default())?;
@@ -354,7 +355,11 @@ impl Client {
 
     /// Of one call that begins now, and may take so much more.
     pub(super) fn limit_with(&self, more: Duration) -> Limit {
-        let limit = Limit::within(bounded(self.timeout.saturating_add(more)));
+        self.cancelled_too(Limit::within(bounded(self.timeout.saturating_add(more))))
+    }
+
+    /// The same limit, or earlier when the client's calls are to end.
+    pub(super) fn cancelled_too(&self, limit: Limit) -> Limit {
         match &self.cancel {
             Some(cancel) => limit.or_cancelled(cancel),
             None => limit,

@@ -31,7 +31,7 @@ mod transfer;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -53,6 +53,7 @@ pub use transfer::Transfer;
 // What our own commands need besides, so that they use nothing below this module.
 pub use crate::aws::api;
 pub use crate::aws::credentials::CredentialsError;
+pub(crate) use crate::aws::credentials::end_programs;
 pub use crate::aws::{Api, ApiError, ApiOptions, CallerEndpoint, Configured, StartRequest};
 pub use crate::datachannel::{DataChannel, Notice, Urgency};
 pub use crate::network::{Cancel, ConnectError, Limit, Network, Probe, ProxySettings, Trust};
@@ -202,7 +203,7 @@ impl Client {
         limit: &Limit,
     ) -> Result<RawSession, ApiError> {
         let started = self.state.api.start_session(request, limit)?;
-        Ok(self.open(&started, &request.target)?)
+        self.open_wanted(&started, &request.target, "StartSession", limit)
     }
 
     /// Runs a command on the pty of a container of ECS (`ecs:ExecuteCommand`).
@@ -223,7 +224,34 @@ impl Client {
         } = container;
         let api = &self.state.api;
         let started = api.ecs_execute(cluster, task, name.as_deref(), line, limit)?;
-        Ok(self.open(&started, target.id())?)
+        self.open_wanted(&started, target.id(), "ExecuteCommand", limit)
+    }
+
+    /// Begins to open the data channel of a session that this operation has started, unless nobody wants it any more: then it is ended.
+    fn open_wanted(
+        &self,
+        started: &StartedSession,
+        target: &str,
+        operation: &'static str,
+        limit: &Limit,
+    ) -> Result<RawSession, ApiError> {
+        if limit.remaining().is_err() {
+            self.end_unused(started);
+            return Err(ApiError::GivenUp(operation));
+        }
+        Ok(self.open(started, target)?)
+    }
+
+    /// Ends a session that nobody will ever use (P90).
+    fn end_unused(&self, started: &StartedSession) {
+        let limit = Limit::within(END_UNUSED_TIMEOUT);
+        let ended = self
+            .state
+            .api
+            .terminate_session(&started.session_id, &limit);
+        if let Err(error) = ended {
+            log::info!("the remote session could not be ended: {error}");
+        }
     }
 
     /// Begins to open the data channel of a session that was started, by us or by somebody else with the same account.
@@ -244,11 +272,6 @@ impl Client {
             is_legacy: false,
         });
         let opened = opened.map(|session| session.counted(self.going().begin()));
-        opened.inspect_err(|_| {
-            let limit = Limit::until(Instant::now() + END_UNUSED_TIMEOUT);
-            if let Err(error) = shared.api.terminate_session(&started.session_id, &limit) {
-                log::info!("the remote session could not be ended: {error}");
-            }
-        })
+        opened.inspect_err(|_| self.end_unused(started))
     }
 }

@@ -12,6 +12,7 @@ mod port_forward;
 mod public_key;
 mod run;
 mod session;
+mod signal_guard;
 mod ssh_config;
 mod surroundings;
 mod write_all;
@@ -41,12 +42,7 @@ pub(crate) fn run(
     signals::unblock();
     signals::learn_how_children_end();
     logging::start(&settings, redactor);
-    let around = Surroundings {
-        settings,
-        environment,
-        remarks: remarks.clone(),
-        redactor: redactor.clone(),
-    };
+    let around = Surroundings::new(settings, environment, remarks, redactor)?;
     match own {
         Own::Session(SessionCommand::Exec(exec)) if exec.stdin => exec::fed::run(&exec, &around),
         Own::Session(SessionCommand::Exec(exec))

@@ -7,9 +7,9 @@ use rustix::termios::isatty;
 
 use super::{Surroundings, context, public_key};
 use crate::cli::{PushKey, SessionCommand, Start};
-use crate::client::Limit;
 use crate::client::target::{Target, TargetError};
 use crate::client::{ApiError, StartRequest};
+use crate::client::{Cancel, Limit};
 use crate::client::{Client, RawSession};
 use crate::error::Error;
 use crate::session::OutputTarget;
@@ -20,7 +20,7 @@ use crate::terminal::unread::{self, UnreadInput};
 
 /// How long it may take to send a key.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to end a session for which the key was not taken.
+/// How long it may take to end a session that is not used: its key was not taken, or a signal came.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after our own start the other program of a pipe may take to write its first data, before `exec` starts a command without it.
 pub(super) const STDIN_TIMEOUT: Duration = Duration::from_millis(50);
@@ -49,22 +49,29 @@ pub(super) fn run(own: &SessionCommand, around: Surroundings) -> Result<u8, Erro
             &start.parameters,
         )),
     };
-    let started = around.client(&start.starting.account).and_then(|client| {
+    let begin = |cancel: &Cancel| {
+        let client = around.client(&start.starting.account)?.with_cancel(cancel);
         if matches!(own, SessionCommand::Exec(exec) if !exec.tty) {
             refuse_unread(began + STDIN_TIMEOUT)?;
         }
-        // Signals end the program meanwhile: there is nothing to clean up.
         let wait = start.starting.wait();
         let reached = client.reach(&start.target, wait, |target, limit| {
             start_on(&client, &start, target, limit)
         });
         let (target, session) = reached.map_err(TargetError::into_error)?;
         if let SessionCommand::SshProxy(proxy) = own {
-            push_key(&client, &proxy.push, &target, &session, &around.environment)?;
+            let limit = Limit::within(PUSH_TIMEOUT).or_cancelled(cancel);
+            let pushed = push_key(&client, &proxy.push, &target, &around.environment, &limit);
+            pushed.inspect_err(|_| end(&session))?;
         }
         Ok((session, Arc::clone(client.settings())))
-    });
-    let (session, settings) = match started {
+    };
+    let undo = |begun: Result<(RawSession, _), Error>| {
+        if let Ok((session, _)) = begun {
+            end(&session);
+        }
+    };
+    let (session, settings) = match around.interruptible(begin, undo).flatten() {
         Ok(started) => started,
         Err(error) => {
             // Who reads both streams in one place is told once.
@@ -115,39 +122,40 @@ fn start_on(
     client.start(&request, limit)
 }
 
-/// Sends the key with which ssh will come, once the target is known to be there: it is good for a minute only. A session for which it is
-/// not taken is ended.
+/// Sends the key with which ssh will come, once the target is known to be there: it is good for a minute only.
 fn push_key(
     client: &Client,
     push: &PushKey,
     target: &Target,
-    session: &RawSession,
     environment: &Environment,
+    limit: &Limit,
 ) -> Result<(), Error> {
     let Some(key) = push.key() else {
         return Ok(());
     };
-    let limit = Limit::within(PUSH_TIMEOUT);
-    let pushed = public_key::find(&key, environment).and_then(|found| {
-        let user = public_key::user(push.user.as_deref(), environment)?;
-        if !target.id().starts_with("i-") {
-            return Err(Error::Usage(format!(
-                "--push-key is for instances of EC2, which {} is not: its key must stand in authorized_keys over there",
-                target.label()
-            )));
-        }
-        log::info!("sending the key of {}", found.source);
-        let sent = client.api().send_ssh_public_key(target.id(), user, &found.line, &limit);
-        sent.map_err(ApiError::into_error)
-    });
-    pushed.inspect_err(|_| {
-        let end = session
-            .terminate()
-            .map(|terminate| terminate(Instant::now() + END_TIMEOUT));
-        if let Some(Err(error)) = end {
-            log::info!("the remote session could not be ended: {error}");
-        }
-    })
+    let found = public_key::find(&key, environment)?;
+    let user = public_key::user(push.user.as_deref(), environment)?;
+    if !target.id().starts_with("i-") {
+        return Err(Error::Usage(format!(
+            "--push-key is for instances of EC2, which {} is not: its key must stand in authorized_keys over there",
+            target.label()
+        )));
+    }
+    log::info!("sending the key of {}", found.source);
+    let sent = client
+        .api()
+        .send_ssh_public_key(target.id(), user, &found.line, limit);
+    sent.map_err(ApiError::into_error)
+}
+
+/// Ends a session that is not used.
+fn end(session: &RawSession) {
+    let end = session
+        .terminate()
+        .map(|terminate| terminate(Instant::now() + END_TIMEOUT));
+    if let Some(Err(error)) = end {
+        log::info!("the remote session could not be ended: {error}");
+    }
 }
 
 /// Refuses to start a command whose data, which is on stdin or comes there until this moment, it would not get (P118).

@@ -4,8 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,7 +27,8 @@ pub struct Cancel(Arc<CancelState>);
 
 #[derive(Debug)]
 struct CancelState {
-    cancelled: AtomicBool,
+    /// Since when it is cancelled.
+    since: OnceLock<Instant>,
     /// Readable (end of file) from the moment of cancellation, so that poll(2) sees it.
     reader: UnixStream,
     writer: UnixStream,
@@ -42,7 +42,7 @@ impl Cancel {
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
         Ok(Self(Arc::new(CancelState {
-            cancelled: AtomicBool::new(false),
+            since: OnceLock::new(),
             reader,
             writer,
         })))
@@ -50,7 +50,7 @@ impl Cancel {
 
     /// Ends what waits now and all that would wait later.
     pub fn cancel(&self) {
-        if !self.0.cancelled.swap(true, Ordering::SeqCst) {
+        if self.0.since.set(Instant::now()).is_ok() {
             // Cannot fail on a connected pair; if it did, the waits would still end at their deadlines.
             let _ = self.0.writer.shutdown(Shutdown::Both);
         }
@@ -58,7 +58,11 @@ impl Cancel {
 
     /// Whether [`cancel`](Self::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+        self.since().is_some()
+    }
+
+    fn since(&self) -> Option<Instant> {
+        self.0.since.get().copied()
     }
 
     /// A descriptor that is readable once it is cancelled.
@@ -100,6 +104,10 @@ impl Stop {
 pub struct Limit {
     deadline: Instant,
     cancel: Option<Cancel>,
+    /// How long after a cancellation the answer to a request is waited for that has been sent.
+    answer_grace: Duration,
+    /// How long after a cancellation it ends.
+    grace: Duration,
     /// What began on a path that is no more is given up, to begin afresh.
     path: Option<PathWatch>,
 }
@@ -110,6 +118,8 @@ impl Limit {
         Self {
             deadline,
             cancel: None,
+            answer_grace: Duration::ZERO,
+            grace: Duration::ZERO,
             path: None,
         }
     }
@@ -124,6 +134,24 @@ impl Limit {
     pub fn or_cancelled(mut self, cancel: &Cancel) -> Self {
         self.cancel = Some(cancel.clone());
         self
+    }
+
+    /// The same, but a cancellation leaves so much time for the answer to a request that has been sent, where the answer must not be lost.
+    #[must_use]
+    pub(crate) fn with_answer_grace(&self, grace: Duration) -> Self {
+        Self {
+            answer_grace: grace,
+            ..self.clone()
+        }
+    }
+
+    /// The limit for the answer, once the request has been sent.
+    #[must_use]
+    pub(crate) fn for_answer(&self) -> Self {
+        Self {
+            grace: self.answer_grace,
+            ..self.clone()
+        }
     }
 
     /// The same, but no longer than a time from now.
@@ -154,14 +182,20 @@ impl Limit {
     /// # Errors
     /// When none is left, or the wait is cancelled.
     pub fn remaining(&self) -> Result<Duration, Stop> {
-        if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
-            return Err(Stop::Cancelled);
-        }
+        let now = Instant::now();
+        let left_until = |at: Instant| {
+            let left = at.checked_duration_since(now);
+            left.filter(|left| !left.is_zero())
+        };
         let gone_at = self.path.as_ref().and_then(PathWatch::gone_at);
         let deadline = gone_at.map_or(self.deadline, |at| at.min(self.deadline));
-        match deadline.checked_duration_since(Instant::now()) {
-            Some(left) if !left.is_zero() => Ok(left),
-            _ => Err(Stop::TimedOut),
+        let left = left_until(deadline).ok_or(Stop::TimedOut);
+        match self.cancel.as_ref().and_then(Cancel::since) {
+            None => left,
+            Some(since) => match left_until(since + self.grace) {
+                None => Err(Stop::Cancelled),
+                Some(grace) => left.map(|left| left.min(grace)),
+            },
         }
     }
 
@@ -208,7 +242,8 @@ impl Limit {
         let time = time.map_or(left, |time| time.min(left));
         let timeout = Timespec::try_from(time).ok();
         let asked = descriptors.len();
-        if let Some(cancel) = &self.cancel {
+        // One that is cancelled, and in its grace, would be readable for ever.
+        if let Some(cancel) = self.cancel.as_ref().filter(|cancel| !cancel.is_cancelled()) {
             descriptors.push(PollFd::from_borrowed_fd(
                 cancel.0.reader.as_fd(),
                 PollFlags::IN,
@@ -258,6 +293,27 @@ mod tests {
         cancel.cancel();
         assert_eq!(waiter.join().unwrap(), Err(Stop::Cancelled));
         assert_eq!(limit.remaining(), Err(Stop::Cancelled));
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_a_little_longer_than_the_cancellation() {
+        use std::io::Write;
+        let cancel = Cancel::new().unwrap();
+        let limit = Limit::within(Duration::from_secs(60)).or_cancelled(&cancel);
+        let short = limit.with_answer_grace(Duration::from_millis(20));
+        let long = limit.with_answer_grace(Duration::from_secs(60));
+        let (mut one, other) = UnixStream::pair().unwrap();
+        let wait = |limit: Limit| {
+            let stream = other.try_clone().unwrap();
+            std::thread::spawn(move || limit.for_answer().wait(stream.as_fd(), PollFlags::IN))
+        };
+        let (in_vain, answered) = (wait(short), wait(long.clone()));
+        cancel.cancel();
+        let error = in_vain.join().unwrap().unwrap_err();
+        assert_eq!(Stop::of(&error), Some(Stop::Cancelled));
+        assert_eq!(long.remaining(), Err(Stop::Cancelled));
+        one.write_all(b"x").unwrap();
+        answered.join().unwrap().unwrap();
     }
 
     #[test]

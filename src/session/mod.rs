@@ -37,7 +37,7 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
         context.channel.resize(size);
     }
     let outcome = match wait_for_start(context)? {
-        Ok(started) => {
+        FirstEvent::Started(started) => {
             log::info!(
                 "the session is established: {:?}, agent {:?}",
                 started.session_type,
@@ -48,7 +48,7 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
                 SessionOutcome::new(ending, Stage::Silent)
             })
         }
-        Err(end) => {
+        FirstEvent::Ended(end) => {
             // Agents make no handshake for a pty: a command that prints nothing is over before anything came.
             let is_pty = context.caller.asked.as_ref().is_some_and(Asked::is_pty);
             let stage = if is_pty {
@@ -58,6 +58,12 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
             };
             SessionOutcome::new(Ending::Over(end), stage)
         }
+        // What this program has started it ends.
+        FirstEvent::Signal(signal) if context.caller.command != Command::Contract => {
+            let leaving = Leaving::Failed(Error::Signal(signal.number()));
+            SessionOutcome::new(Ending::Left(leaving, RemoteEnd::Api), Stage::Opening)
+        }
+        FirstEvent::Signal(signal) => return Err(Error::Signal(signal.number())),
     };
     context.outage.stop();
     log::info!("the session ends: {outcome:?}");
@@ -67,8 +73,16 @@ pub(crate) fn run(context: &SessionContext) -> Result<u8, Error> {
     Ok(code)
 }
 
-/// Waits until the session is established. INT, QUIT, TERM and HUP end the program at once until then.
-fn wait_for_start(context: &SessionContext) -> Result<Result<Started, End>, Error> {
+/// What happens first in a session.
+enum FirstEvent {
+    Started(Started),
+    Ended(End),
+    /// INT, QUIT, TERM or HUP, which end the program until the session is established.
+    Signal(Signal),
+}
+
+/// Waits until the session is established.
+fn wait_for_start(context: &SessionContext) -> Result<FirstEvent, Error> {
     let (alive, over) = bounded::<()>(0);
     let channel = context.channel.clone();
     let first = start("first-delivery", move || {
@@ -80,17 +94,17 @@ fn wait_for_start(context: &SessionContext) -> Result<Result<Started, End>, Erro
     loop {
         select! {
             recv(over) -> _ => return match first.join() {
-                Ok(Some(Delivery::Started(started))) => Ok(Ok(started)),
-                Ok(Some(Delivery::Ended(end))) => Ok(Err(end)),
+                Ok(Some(Delivery::Started(started))) => Ok(FirstEvent::Started(started)),
+                Ok(Some(Delivery::Ended(end))) => Ok(FirstEvent::Ended(end)),
                 Ok(Some(Delivery::Payload(..)) | None) | Err(_) => Err(Error::defect("the data channel")),
             },
             recv(context.signals.incoming()) -> signal => {
                 match signal {
                     // Nobody else will end it.
-                    Ok(Signal::ParentGone) => return Ok(Err(End::Failed(Error::Start(
+                    Ok(Signal::ParentGone) => return Ok(FirstEvent::Ended(End::Failed(Error::Start(
                         "the program that started this session is gone".to_owned(),
                     )))),
-                    Ok(signal) => return Err(Error::Signal(signal.number())),
+                    Ok(signal) => return Ok(FirstEvent::Signal(signal)),
                     Err(_) => {}
                 }
             }

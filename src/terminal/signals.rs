@@ -51,6 +51,12 @@ impl Signal {
         }
     }
 
+    /// Does what the system does where nobody catches it: for all but TSTP, CONT and WINCH the end of this process.
+    pub fn act(self) {
+        // Fails for signals without a default action only.
+        let _ = signal_hook::low_level::emulate_default_handler(self.number());
+    }
+
     const ALL: [Self; 7] = [
         Self::Interrupt,
         Self::Quit,
@@ -82,7 +88,7 @@ pub fn unblock() {
 /// Makes sure that children can be waited for, also where SIGCHLD was inherited ignored: the system then forgets children as they end, and
 /// nobody learns how. To be called before children are started.
 pub fn learn_how_children_end() {
-    if Ignored::at_start().has(SIGCHLD) {
+    if InheritedActions::at_start().has(SIGCHLD) {
         // A handler that only sets a flag: it is there so that the signal is not ignored, and goes when a child runs its program. Fails for
         // numbers that are no signal's.
         let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
@@ -94,7 +100,7 @@ pub fn learn_how_children_end() {
 pub struct Signals {
     handle: Handle,
     incoming: Receiver<Signal>,
-    ignored: Ignored,
+    inherited: InheritedActions,
     is_typed: Arc<AtomicBool>,
     /// While it is here the parent is watched.
     _parent: Option<parent::ParentWatch>,
@@ -107,10 +113,10 @@ impl Signals {
     /// # Errors
     /// When handlers or the threads cannot be set up.
     pub fn start(parent: Parent) -> io::Result<Self> {
-        let ignored = Ignored::at_start();
+        let inherited = InheritedActions::at_start();
         let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGQUIT, SIGTERM])?;
         let handle = signals.handle();
-        if !ignored.contains(Signal::HangUp) {
+        if !inherited.ignores(Signal::HangUp) {
             handle.add_signal(SIGHUP)?;
         }
         let (sender, incoming) = unbounded();
@@ -149,7 +155,7 @@ impl Signals {
         Ok(Self {
             handle,
             incoming,
-            ignored,
+            inherited,
             is_typed,
             _parent: parent,
         })
@@ -182,10 +188,14 @@ impl Signals {
     /// The stdin/stdout mode of ports needs it: it shares a process group with ssh, and INT is caught only until the kind of session is
     /// known.
     pub fn act_as_inherited(&self, signal: Signal) {
-        if !self.ignored.contains(signal) {
-            // Fails for signals without a default action only; INT, QUIT and TSTP have one.
-            let _ = signal_hook::low_level::emulate_default_handler(signal.number());
+        if !self.inherited.ignores(signal) {
+            signal.act();
         }
+    }
+
+    /// What would have happened to signals.
+    pub fn inherited(&self) -> InheritedActions {
+        self.inherited
     }
 }
 
@@ -198,9 +208,9 @@ impl Drop for Signals {
 
 /// Which signals were ignored when the program started, one bit each, signal 1 the lowest.
 #[derive(Debug, Clone, Copy)]
-struct Ignored(u64);
+pub struct InheritedActions(u64);
 
-impl Ignored {
+impl InheritedActions {
     /// Must be called before handlers are set up.
     ///
     /// Asking the system takes an unsafe call. Linux tells it in a file as well; where there is none, nothing counts as ignored.
@@ -216,7 +226,8 @@ impl Ignored {
         u64::from_str_radix(digits.trim(), 16).ok().map(Self)
     }
 
-    fn contains(self, signal: Signal) -> bool {
+    /// Whether it was ignored.
+    pub fn ignores(self, signal: Signal) -> bool {
         self.has(signal.number())
     }
 
@@ -235,12 +246,12 @@ mod tests {
     #[test]
     fn the_ignored_signals_are_read_from_the_status() {
         let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\n";
-        let ignored = Ignored::from_status(status).expect("a good status");
-        assert!(ignored.contains(Signal::HangUp));
-        assert!(ignored.contains(Signal::Interrupt));
-        assert!(!ignored.contains(Signal::Quit));
-        assert!(!ignored.contains(Signal::Stop));
-        assert!(Ignored::from_status("").is_none());
-        assert!(Ignored::from_status("SigIgn: x").is_none());
+        let ignored = InheritedActions::from_status(status).expect("a good status");
+        assert!(ignored.ignores(Signal::HangUp));
+        assert!(ignored.ignores(Signal::Interrupt));
+        assert!(!ignored.ignores(Signal::Quit));
+        assert!(!ignored.ignores(Signal::Stop));
+        assert!(InheritedActions::from_status("").is_none());
+        assert!(InheritedActions::from_status("SigIgn: x").is_none());
     }
 }

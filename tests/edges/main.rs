@@ -14,6 +14,7 @@ mod calls;
 mod configuration;
 mod encryption;
 mod gateway;
+mod interrupted;
 mod liveness;
 mod memory;
 mod networks;

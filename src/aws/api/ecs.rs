@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sessions::ANSWER_GRACE;
 use crate::aws::call::ATTEMPTS;
 use crate::aws::service::Service;
 use crate::aws::{Api, ApiError, StartedSession};
@@ -210,7 +211,7 @@ impl Api {
             "ExecuteCommand",
             "AmazonEC2ContainerServiceV20141113.ExecuteCommand",
             &request,
-            limit,
+            &limit.with_answer_grace(ANSWER_GRACE),
         )?;
         let ExecuteCommandSession {
             session_id,

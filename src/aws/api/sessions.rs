@@ -15,6 +15,8 @@ use crate::secret::Secret;
 const ATTEMPTS: u32 = 3;
 /// The longest token that is taken, in bytes. Real ones have about one thousand.
 const LONGEST_TOKEN: usize = 16 * 1024;
+/// How long after a cancellation the service may answer that a session was started. Without the answer nobody can end that session.
+pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(3);
 /// How long to wait in between.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -64,7 +66,8 @@ struct SessionRequest<'a> {
 }
 
 impl Api {
-    /// Starts a session (`ssm:StartSession`).
+    /// Starts a session (`ssm:StartSession`). Where the limit is cancelled after the request was sent, the answer is waited for 3 s more:
+    /// there may be a session that is to be ended.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -80,7 +83,7 @@ impl Api {
             "AmazonSSM.StartSession",
             request,
             &credentials,
-            limit,
+            &limit.with_answer_grace(ANSWER_GRACE),
         )?;
         self.0.network.redactor.add(started.token.expose());
         Ok(started)

@@ -10,6 +10,7 @@ mod login;
 mod metadata;
 mod process;
 mod profile;
+mod programs;
 mod search;
 mod sso;
 mod sts;
@@ -25,6 +26,7 @@ use crate::secret::Secret;
 
 pub(super) use chain::Chain;
 pub(super) use config::{Profiles, Section, named_profile};
+pub(crate) use programs::end_programs;
 
 /// Why there are no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

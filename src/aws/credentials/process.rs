@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
@@ -12,11 +12,11 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::metadata::Document;
+use super::programs::RunningProgram;
 use super::search::{CredentialSearch, Found};
 use super::{Credentials, CredentialsError};
 use crate::network::{Limit, Stop};
 use crate::sanitise;
-use crate::signal_mask;
 
 /// Some ask their user, in a window or on a phone (P26).
 const PROCESS_TIME: Duration = Duration::from_secs(60);
@@ -135,17 +135,6 @@ fn run(
     Ok(found)
 }
 
-/// A program that does not outlive the wait for it.
-struct RunningProgram(Child);
-
-impl Drop for RunningProgram {
-    fn drop(&mut self) {
-        // Nothing to be done about failures; one that has ended already is no failure.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Runs a program without a terminal's input, and gives what it prints.
 fn output(
     search: &CredentialSearch<'_>,
@@ -162,15 +151,18 @@ fn output(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let child = signal_mask::with_inherited(|| command.spawn());
-    let child = child.map_err(|error| {
+    let started = RunningProgram::start(&mut command);
+    let child = started.map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("{} cannot be run: {error}", program.display()),
         )
     })?;
-    let mut child = RunningProgram(child);
-    let (Some(mut stdout), Some(stderr)) = (child.0.stdout.take(), child.0.stderr.take()) else {
+    let pipes = {
+        let mut child = child.child();
+        (child.stdout.take(), child.stderr.take())
+    };
+    let (Some(mut stdout), Some(stderr)) = pipes else {
         return Err(io::Error::other("it has no output"));
     };
     set_nonblocking(&stdout)?;
@@ -186,7 +178,7 @@ fn output(
             return Err(io::Error::other("it prints too much"));
         }
         complaints.read()?;
-        if ended_at.is_none() && child.0.try_wait()?.is_some() {
+        if ended_at.is_none() && child.ended()?.is_some() {
             ended_at = Some(Instant::now());
         }
         if ended_at.is_some_and(|at| at.elapsed() >= REST_TIME) {
@@ -203,7 +195,7 @@ fn output(
     }
     let status = loop {
         complaints.read()?;
-        match child.0.try_wait()? {
+        match child.ended()? {
             Some(status) => break status,
             None => limit.pause(END_INTERVAL)?,
         }

@@ -27,7 +27,7 @@ impl Client {
     ) -> Result<(Target, T), TargetError> {
         let deadline = wait.map(|wait| Instant::now() + wait);
         loop {
-            let limit = Limit::within(ATTEMPT_TIME);
+            let limit = self.cancelled_too(Limit::within(ATTEMPT_TIME));
             let attempt = name.resolve(self.api(), &limit).and_then(|target| {
                 let started = start(&target, &limit)?;
                 Ok((target, started))

@@ -58,7 +58,7 @@ fn ask(api: &Api, doctor: &Doctor, around: &Surroundings, report: &mut DoctorRep
         let who = scope.spawn(|| {
             let (mut checks, is_good) = who::examine(api, profile);
             if let Some(target) = target.filter(|_| is_good) {
-                checks.extend(target::examine(api, target));
+                checks.extend(target::examine(api, target, around));
             }
             checks
         });

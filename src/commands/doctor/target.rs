@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::check::Check;
-use crate::client::Limit;
 use crate::client::api::{Node, NodeFilter};
 use crate::client::target::{TargetError, TargetName};
 use crate::client::{Api, ApiError, StartRequest};
+use crate::client::{Cancel, Limit};
+use crate::commands::Surroundings;
 
 /// How long all look-ups may take.
 const LOOKUP_TIME: Duration = Duration::from_secs(20);
@@ -27,7 +28,7 @@ const ABILITIES: [([u32; 4], &str); 7] = [
 const FIRST: [u32; 4] = ABILITIES[0].0;
 
 /// Checks the node.
-pub(super) fn examine(api: &Api, name: &str) -> Vec<Check> {
+pub(super) fn examine(api: &Api, name: &str, around: &Surroundings) -> Vec<Check> {
     let target =
         TargetName::parse(name).and_then(|name| name.resolve(api, &Limit::within(LOOKUP_TIME)));
     let target = match target {
@@ -57,7 +58,9 @@ pub(super) fn examine(api: &Api, name: &str) -> Vec<Check> {
             Err(error) => checks.push(unknown(&error)),
         }
     }
-    checks.push(session(api, target.id()));
+    // It ends its session itself.
+    let checked = around.interruptible(|cancel| session(api, target.id(), cancel), drop);
+    checks.extend(checked.ok());
     checks
 }
 
@@ -146,14 +149,14 @@ fn parse(version: &str) -> Option<[u32; 4]> {
 }
 
 /// Only a session shows whether sessions are allowed: one is started, and ended without being used.
-fn session(api: &Api, target: &str) -> Check {
+fn session(api: &Api, target: &str, cancel: &Cancel) -> Check {
     let name = "session";
     let request = StartRequest {
         target: target.to_owned(),
         reason: Some("session-manager-plugin doctor".to_owned()),
         ..StartRequest::default()
     };
-    let limit = Limit::within(SESSION_TIME);
+    let limit = Limit::within(SESSION_TIME).or_cancelled(cancel);
     let started = match api.start_session(&request, &limit) {
         Ok(started) => started,
         Err(error) => return refused(&error),

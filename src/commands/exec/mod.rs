@@ -6,7 +6,7 @@ mod report;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
@@ -18,7 +18,7 @@ use crate::cli::ExecOptions;
 use crate::client::TerminateSession;
 use crate::client::exec::command_line;
 use crate::client::target::TargetName;
-use crate::client::{Client, ClientError, Limit};
+use crate::client::{Cancel, Client, ClientError, Limit};
 use crate::client::{DataChannel, Urgency};
 use crate::error::Error;
 use crate::mutex::lock;
@@ -46,6 +46,11 @@ struct ExecState {
     line: String,
     reason: Option<String>,
     wait: Option<Duration>,
+    cancel: Cancel,
+    /// Held by each thread that starts a session; none once no session is to be started.
+    starting: Mutex<Option<Sender<()>>>,
+    /// Disconnected when the last of them is done.
+    all_started: Receiver<()>,
     /// By the targets' numbers.
     running: Mutex<HashMap<usize, RunningSession>>,
 }
@@ -55,11 +60,18 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
     let began = Instant::now();
     let targets = exec.targets(&around.environment)?;
     let (notices, heard) = unbounded();
-    let client = around.client_telling(&exec.starting.account, notices)?;
+    let cancel = Cancel::new().map_err(|error| out_of_resources(&error))?;
+    let client = around
+        .client_telling(&exec.starting.account, notices)?
+        .with_cancel(&cancel);
     refuse_unread(began + STDIN_TIMEOUT)?;
     let signals = around.catch_signals()?;
+    let (starting, all_started) = bounded(0);
     let shared = Arc::new(ExecState {
         client,
+        cancel,
+        starting: Mutex::new(Some(starting)),
+        all_started,
         line: command_line(&exec.command),
         reason: exec.starting.reason.clone(),
         wait: exec.starting.wait(),
@@ -121,6 +133,7 @@ pub(super) fn run(exec: &ExecOptions, around: &Surroundings) -> Result<u8, Error
                 Ok(Signal::Interrupt) if !was_interrupted => {
                     was_interrupted = true;
                     drop_all(&tasks);
+                    shared.start_no_more();
                     shared.interrupt_all();
                 }
                 Ok(Signal::Quit | Signal::Stop | Signal::WindowChange | Signal::Continue) => {}
@@ -171,21 +184,28 @@ impl ExecState {
         let tell = |event| {
             let _ = events.send((number, event));
         };
+        let Some(starting) = lock(&self.starting).clone() else {
+            return;
+        };
         let reached = self.client.reach(name, self.wait, |target, limit| {
             self.client
                 .start_command(target, &self.line, self.reason.as_deref(), limit)
         });
         let (target, exec) = match reached {
             Ok(reached) => reached,
-            Err(error) => return tell(TargetEvent::Ended(Err(error.into_error()))),
+            Err(error) => {
+                drop(starting);
+                return tell(TargetEvent::Ended(Err(error.into_error())));
+            }
         };
-        tell(TargetEvent::Found(target.id().to_owned()));
         let session = exec.session();
         let running = RunningSession {
             channel: session.channel().clone(),
             terminate: session.terminate().cloned(),
         };
         self.running().insert(number, running);
+        drop(starting);
+        tell(TargetEvent::Found(target.id().to_owned()));
         let result = exec
             .run(&Limit::within(BEGIN_TIMEOUT), |output| {
                 tell(TargetEvent::Output(output))
@@ -195,8 +215,14 @@ impl ExecState {
         tell(TargetEvent::Ended(result));
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<usize, RunningSession>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<usize, RunningSession>> {
         lock(&self.running)
+    }
+
+    /// Sessions that are being started are not wanted any more.
+    fn start_no_more(&self) {
+        lock(&self.starting).take();
+        self.cancel.cancel();
     }
 
     /// Sends the commands what Ctrl-C sends on a terminal.
@@ -210,8 +236,9 @@ impl ExecState {
     /// Ends all remote sessions at the same time.
     fn end_all(&self) {
         let deadline = Instant::now() + TERMINATE_TIMEOUT;
-        let all: Vec<RunningSession> = self.running().drain().map(|(_, running)| running).collect();
+        self.start_no_more();
         let (done, is_done) = bounded::<()>(0);
+        let all: Vec<RunningSession> = self.running().drain().map(|(_, running)| running).collect();
         for running in all {
             let done = done.clone();
             let spawned = std::thread::Builder::new()
@@ -231,5 +258,7 @@ impl ExecState {
         drop(done);
         // Disconnected when all are done.
         let _ = is_done.recv_deadline(deadline);
+        // Each of these has ended what it started.
+        let _ = self.all_started.recv_deadline(deadline);
     }
 }

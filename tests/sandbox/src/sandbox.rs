@@ -16,6 +16,7 @@ use tungstenite::WebSocket;
 use uuid::Uuid;
 
 use crate::api::{self, Failure, Issued, Pushed};
+use crate::bell::Bell;
 use crate::certificates::Certificates;
 use crate::config::{Config, SessionConfig};
 use crate::credentials::{Credentials, Secrets};
@@ -53,10 +54,21 @@ pub(crate) struct Shared {
     pub(crate) pushed_keys: Mutex<Vec<Pushed>>,
     /// Run Command's, by their ids.
     pub(crate) commands: Mutex<HashMap<String, Arc<SentCommand>>>,
+    /// Answers of the API that are held back.
+    held: Mutex<Held>,
+    held_bell: Bell,
     gateway_address: OnceLock<SocketAddr>,
     sessions: Mutex<Sessions>,
     /// Connections that are silent for ever.
     kept_open: Mutex<Vec<WebSocket<Socket>>>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Of this operation.
+    operation: Option<String>,
+    /// How many are.
+    waiting: usize,
 }
 
 #[derive(Default)]
@@ -80,12 +92,29 @@ impl Shared {
     }
 
     pub(crate) fn start_session(&self, config: SessionConfig) -> Started {
+        self.start_session_within(config, None)
+            .expect("there is no quota")
+    }
+
+    /// The same over the API; none where the account has no room for another session.
+    pub(crate) fn start_session_within_quota(&self, config: SessionConfig) -> Option<Started> {
+        let quota = lock(&self.sessions).quota;
+        self.start_session_within(config, quota)
+    }
+
+    fn start_session_within(&self, config: SessionConfig, quota: Option<usize>) -> Option<Started> {
         let id = format!("sandbox-{}", &Uuid::new_v4().simple().to_string()[..17]);
         let document = config.document.session_type().to_owned();
         let lifetime = config.gateway.token_lifetime;
         let presigned = config.gateway.presigned;
         let session = {
+            // Under one lock with the count of those that go on: two calls must not both have the last place.
             let mut sessions = lock(&self.sessions);
+            let going_on = sessions.by_id.values();
+            let going_on = going_on.filter(|session| session.ended().is_none()).count();
+            if quota.is_some_and(|quota| going_on >= quota) {
+                return None;
+            }
             sessions.count += 1;
             let seed = self.config.seed.wrapping_add(sessions.count - 1);
             let journal = Arc::clone(&self.journal);
@@ -98,7 +127,7 @@ impl Shared {
             document,
         });
         self.watch_time(&session);
-        Started {
+        Some(Started {
             token_value: session.new_token(lifetime),
             stream_url: if presigned {
                 signature::presign(&self.stream_url(session.id(), None), self)
@@ -106,15 +135,28 @@ impl Shared {
                 self.stream_url(session.id(), None)
             },
             session,
-        }
+        })
     }
 
-    /// Whether the account has room for another session.
-    pub(crate) fn is_within_quota(&self) -> bool {
-        let sessions = lock(&self.sessions);
-        let going_on = sessions.by_id.values();
-        let going_on = going_on.filter(|session| session.ended().is_none()).count();
-        sessions.quota.is_none_or(|quota| going_on < quota)
+    /// Waits until the answer to this operation may be given.
+    pub(crate) fn hold_answer(self: &Arc<Self>, operation: &str) {
+        if lock(&self.held).operation.as_deref() != Some(operation) {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        let _hook = self.threads.on_stop(move || {
+            if let Some(shared) = shared.upgrade() {
+                lock(&shared.held).operation = None;
+                shared.held_bell.ring();
+            }
+        });
+        let mut held = lock(&self.held);
+        held.waiting += 1;
+        self.held_bell.ring();
+        while held.operation.as_deref() == Some(operation) {
+            held = self.held_bell.wait(held);
+        }
+        held.waiting -= 1;
     }
 
     /// Whether the account's policy lets nobody start this document.
@@ -262,6 +304,8 @@ impl Sandbox {
             tasks: Mutex::new(config.tasks.clone()),
             pushed_keys: Mutex::default(),
             commands: Mutex::default(),
+            held: Mutex::default(),
+            held_bell: Bell::default(),
             gateway_address: OnceLock::new(),
             sessions: Mutex::new(Sessions {
                 config: config.session.clone(),
@@ -396,6 +440,34 @@ impl Sandbox {
             "http"
         };
         format!("{scheme}://{}", self.api)
+    }
+
+    /// From now on the answers to an operation (`ssm:StartSession`) are held back, once it has been carried out, until the next
+    /// [`release_answers`](Self::release_answers).
+    pub fn hold_answers(&self, operation: &str) {
+        lock(&self.shared.held).operation = Some(operation.to_owned());
+    }
+
+    /// Waits until so many answers are held back; false if they are not within this time.
+    #[must_use]
+    pub fn wait_for_held(&self, count: usize, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut held = lock(&self.shared.held);
+        while held.waiting < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            held = self.shared.held_bell.wait_timeout(held, left);
+        }
+        true
+    }
+
+    /// Gives those answers, and holds back no more.
+    pub fn release_answers(&self) {
+        let mut held = lock(&self.shared.held);
+        held.operation = None;
+        self.shared.held_bell.ring();
     }
 
     /// The next `times` calls of an operation (`ResumeSession`, or `ssm:ResumeSession`) fail. Several such orders are carried out in

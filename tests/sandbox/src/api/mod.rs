@@ -166,6 +166,7 @@ fn serve(socket: TcpStream, shared: &Arc<Shared>) {
             respond(&request, &operation, &signed, failure.is_some(), shared)
         }
     };
+    shared.hold_answer(&operation);
     note(&request, operation, signed, &response, shared);
     let mut response = response;
     response

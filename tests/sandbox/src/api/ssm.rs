@@ -37,13 +37,6 @@ pub(super) fn start(input: &Value, no_token: bool, shared: &Shared) -> Answer {
         let document = format!("arn:aws:ssm:eu-central-1::document/{name}");
         return Err(denied(&document));
     }
-    if !shared.is_within_quota() {
-        // AWS documents neither the code nor the words.
-        return Err(ApiError::new(
-            "ServiceQuotaExceededException",
-            "The account has reached its maximum number of active sessions.",
-        ));
-    }
     let mut config = shared.session_config();
     config.document = document(input)?;
     target.clone_into(&mut config.agent.instance_id);
@@ -56,7 +49,13 @@ pub(super) fn start(input: &Value, no_token: bool, shared: &Shared) -> Answer {
         let names = names.map(|(name, value)| (name.to_owned(), value));
         config.agent.environment.extend(names);
     }
-    let started = shared.start_session(config);
+    // AWS documents neither the code nor the words.
+    let started = shared.start_session_within_quota(config).ok_or_else(|| {
+        ApiError::new(
+            "ServiceQuotaExceededException",
+            "The account has reached its maximum number of active sessions.",
+        )
+    })?;
     Ok(without_token(started.response(), no_token))
 }
 
