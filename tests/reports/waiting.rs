@@ -55,7 +55,7 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
         json!({"SessionId": "s-1", "TokenValue": "t", "StreamUrl": format!("ws://{host}/")});
     let dialling = Plugin::bare([&response.to_string(), "eu-central-1", "StartSession"])
         .env("SSM_PLUGIN_ALLOW_STREAM_HOST", host);
-    let cases: [(Plugin, &str); 8] = [
+    let cases: [(Plugin, &str); 9] = [
         (dialling, "waiting for 127.0.0.1, up to 30 s"),
         (
             configured("process", process),
@@ -89,6 +89,12 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
                 .env("AWS_ENDPOINT_URL_SSM", &silent),
             "waiting for StartSession, up to 90 s",
         ),
+        (
+            Plugin::bare(["cp", "i-1:/etc/hostname", "-"])
+                .with_api(&sandbox)
+                .env("AWS_ENDPOINT_URL_SSM", &silent),
+            "waiting for StartSession, up to 60 s",
+        ),
     ];
     let running: Vec<(Running, &str)> = cases
         .into_iter()
@@ -98,7 +104,11 @@ fn p107_what_is_waited_for_is_told_after_3_seconds() {
         plugin
             .stderr
             .wait_for(&format!("session-manager-plugin: {line}"));
+    }
+    for (plugin, _) in &running {
         plugin.signal(Signal::TERM);
+    }
+    for (plugin, _) in &running {
         plugin.wait();
     }
 }

@@ -14,6 +14,7 @@ mod digest;
 mod down;
 mod error;
 mod fed;
+mod first_start;
 mod kind;
 mod local_file;
 mod pace;
@@ -29,6 +30,7 @@ mod up;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use context::{Copied, CopyOptions, CopyProgress};
@@ -78,6 +80,7 @@ impl Copier {
                     cancel: cancel.clone(),
                     begun_by: None,
                     ender: ender.sender(),
+                    first: Arc::default(),
                 },
                 options,
                 progress: CopyProgress::default(),

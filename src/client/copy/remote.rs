@@ -1,6 +1,7 @@
 //! A session whose remote command is one of the scripts.
 
 use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -8,6 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::digest::HashKind;
 use super::error::CopyError;
+use super::first_start::{FirstStart, START_TIMEOUT};
 use super::pace::Pace;
 use super::reply::{Reply, ReplyDecoder};
 use crate::aws::{ApiError, StartRequest};
@@ -17,12 +19,11 @@ use crate::client::{Client, RawSession};
 use crate::datachannel::{DataChannel, Delivery, End, Urgency};
 use crate::error::{Error, Meaning};
 use crate::message::PayloadType;
+use crate::mutex::lock;
 use crate::network::{Cancel, Limit, Stop};
 use crate::sanitise;
 use crate::waker::{WakeReceiver, waker};
 
-/// StartSession with all its retries, waits for a throttled account among them.
-const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a session may take from there to its first word.
 const STANDS_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may be silent while an answer is due, reconnecting included.
@@ -48,15 +49,25 @@ pub(super) struct Starter {
     /// Until when a session must be established, where the caller has a limit for that.
     pub begun_by: Option<Instant>,
     pub ender: Sender<RawSession>,
+    pub first: Arc<Mutex<FirstStart>>,
 }
 
 impl Starter {
+    fn first(&self) -> MutexGuard<'_, FirstStart> {
+        lock(&self.first)
+    }
+
     fn start(&self, request: &StartRequest) -> Result<RawSession, CopyError> {
         loop {
-            let deadline = Instant::now() + START_TIMEOUT;
-            let limit = Limit::until(self.begun_by.unwrap_or(deadline)).or_cancelled(&self.cancel);
+            let deadline = self
+                .begun_by
+                .unwrap_or_else(|| self.first().deadline(Instant::now()));
+            let limit = Limit::until(deadline).or_cancelled(&self.cancel);
             let error = match self.client.start(request, &limit) {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    *self.first() = FirstStart::Done;
+                    return Ok(session);
+                }
                 Err(_) if self.cancel.is_cancelled() => return Err(CopyError::Cancelled),
                 Err(error) if self.is_late() => {
                     return Err(CopyError::Start(ClientError::from(error).within(&limit)));
@@ -70,16 +81,24 @@ impl Starter {
                 .filter(|(_, until)| is_away && Instant::now() < *until)
             {
                 self.client.tell_waiting(&self.target, wait);
-                match limit.pause(INTERVAL) {
+                *self.first() = FirstStart::Unwanted;
+                let until = self
+                    .begun_by
+                    .unwrap_or_else(|| Instant::now() + START_TIMEOUT);
+                match Limit::until(until)
+                    .or_cancelled(&self.cancel)
+                    .pause(INTERVAL)
+                {
                     Ok(()) => continue,
                     Err(Stop::Cancelled) => return Err(CopyError::Cancelled),
                     Err(Stop::TimedOut) => return Err(CopyError::Start(error.into())),
                 }
             }
-            return Err(match error.failure().meaning {
-                Meaning::Temporary => CopyError::StartLater(error.into()),
-                _ => CopyError::Start(error.into()),
-            });
+            if error.failure().meaning == Meaning::Temporary && Instant::now() < deadline {
+                return Err(CopyError::StartLater(error.into()));
+            }
+            *self.first() = FirstStart::Unwanted;
+            return Err(CopyError::Start(error.into()));
         }
     }
 

@@ -66,7 +66,7 @@ pub(super) fn run(
         CpOrder::Up { from: None, to, .. } => run.read(to),
     };
     if result.is_break() {
-        log::info!("copying was interrupted");
+        log::info!("copying was given up");
     }
     Summary {
         failed: run.teller.failed,
@@ -80,7 +80,7 @@ struct CopyRun<'a> {
     teller: Teller<'a>,
 }
 
-/// Broken off after an interruption.
+/// Broken off after an interruption, and where no session can be started.
 impl CopyRun<'_> {
     fn down(&mut self, from: &[PathBuf], to: &Path) -> ControlFlow<()> {
         let Self {
@@ -243,6 +243,11 @@ impl Teller<'_> {
         match error.kind() {
             ErrorKind::Cancelled => {
                 self.failed += 1;
+                return ControlFlow::Break(());
+            }
+            // The next file would wait for a session as long as this one did.
+            ErrorKind::Network => {
+                self.complain(path, error.to_string());
                 return ControlFlow::Break(());
             }
             ErrorKind::IsDirectory => self.complain(path, format!("{error} {HOW_DIRECTORIES}")),
