@@ -41,6 +41,9 @@ impl StreamUrl {
     /// When it is none, or when its host is neither AWS's nor allowed by the user. The text holds no query.
     pub fn parse(url: &str, settings: &Settings) -> Result<Self, Error> {
         let wrong = |what: &str| Error::Start(format!("the StreamUrl of the session {what}"));
+        // RFC 3986, 3.1: schemes are the same in any case. It is dialled and signed in small letters.
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let url = format!("{}://{rest}", scheme.to_ascii_lowercase());
         let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
         let secure = match uri.scheme_str() {
             Some("wss") => true,
@@ -299,8 +302,19 @@ mod tests {
         ));
         assert!(is_accepted("ws://127.0.0.1:9000/x", &["127.0.0.1:9000"]));
         assert!(is_accepted("ws://[::1]:9000/x", &["[::1]:9000"]));
-        assert!(!is_accepted("ws://127.0.0.1:9000/x", &[]));
+        assert!(is_accepted("Ws://127.0.0.1:9000/x", &["127.0.0.1:9000"]));
+        assert!(!is_accepted("WS://127.0.0.1:9000/x", &[]));
         assert!(!is_accepted("ws://gateway.example/x", &["gateway.example"]));
+    }
+
+    #[test]
+    fn a_scheme_is_the_same_in_any_case() {
+        let url =
+            "WSS://SSMMESSAGES.eu-west-1.amazonaws.com/v1/data-channel/S?role=publish_subscribe";
+        let url = StreamUrl::parse(url, &settings(&[], None)).unwrap();
+        assert!(url.is_secure());
+        assert_eq!(url.uri().scheme_str(), Some("wss"));
+        assert_eq!(url.uri().path(), "/v1/data-channel/S");
     }
 
     #[test]

@@ -94,3 +94,18 @@ fn p96_a_region_that_breaks_lines_is_refused() {
         )
     }));
 }
+
+#[test]
+fn a_scheme_is_the_same_in_any_case() {
+    let sandbox = sandbox();
+    let started = sandbox.start_session(Document::command("echo it works"));
+    let mut response = started.response();
+    let url = started.stream_url.replace("wss://", "WSS://");
+    assert_ne!(url, started.stream_url);
+    response["StreamUrl"] = url.into();
+    let plugin = Plugin::new(&sandbox, &started);
+    let finished = plugin
+        .env("AWS_SSM_START_SESSION_RESPONSE", response.to_string())
+        .run(b"");
+    assert!(finished.stdout.contains("it works"), "{finished:?}");
+}
