@@ -191,12 +191,15 @@ fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
     let terminate = context.terminate.clone();
     let work = move || {
         let result = match (how, terminate) {
-            (RemoteEnd::Api, Some(terminate)) => terminate(deadline),
+            (RemoteEnd::Api, Some(terminate)) => {
+                terminate(deadline).map_err(|error| error.to_string())
+            }
             (_, terminate) => {
                 let is_done = channel.wait_acknowledged(Instant::now() + FLAG_TIMEOUT);
                 match terminate {
-                    Some(terminate) if !is_done && !channel.has_ended() => terminate(deadline),
-                    _ => Ok(()),
+                    _ if is_done || channel.has_ended() => Ok(()),
+                    Some(terminate) => terminate(deadline).map_err(|error| error.to_string()),
+                    None => Err(unacknowledged(channel.status().unacknowledged)),
                 }
             }
         };
@@ -215,7 +218,7 @@ fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
         select! {
             recv(over) -> _ => {
                 let result = work.join();
-                ended.failure = result.ok().and_then(Result::err).map(|error| error.to_string());
+                ended.failure = result.ok().and_then(Result::err);
                 return ended;
             }
             recv(context.signals.incoming()) -> signal => match signal {
@@ -231,6 +234,15 @@ fn end_remote(context: &SessionContext, how: RemoteEnd) -> RemoteEnded {
                 return ended;
             }
         }
+    }
+}
+
+/// Why nobody knows whether the target has learnt of the end. `messages`, with the flag that tells it, were sent in vain so far.
+fn unacknowledged((messages, _): (usize, usize)) -> String {
+    if messages > 1 {
+        "the target has not acknowledged what was sent last, which may not have arrived".to_owned()
+    } else {
+        "the target has not acknowledged it".to_owned()
     }
 }
 

@@ -192,3 +192,18 @@ fn p77_a_stack_overflow_leaves_the_terminal_as_it_was() {
     assert_eq!(exit_code(status), 128 + 11, "{said}");
     assert_eq!(settings(), before, "{said}");
 }
+
+#[test]
+fn who_leaves_while_data_is_not_acknowledged_is_told() {
+    let sandbox = sandbox();
+    let (started, plugin, _) = raw(&sandbox, |plugin| {
+        plugin.env("SSM_PLUGIN_SKIP_CLIENT_CONFIGURE", "true")
+    });
+    started.session.stop_reading(true);
+    plugin.type_in(b"lost\r");
+    plugin.type_until(b"\r~.", "its end", || plugin.try_wait().is_some());
+    let finished = plugin.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let line = "has not acknowledged what was sent last, which may not have arrived";
+    assert!(finished.terminal.contains(line), "{finished:?}");
+}
