@@ -10,12 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::mutex::lock;
 
+use zeroize::Zeroizing;
+
 /// So many bytes of a secret in a row give it away; a shorter secret must be there whole.
 const WINDOW: usize = 16;
 /// What is shorter is no secret, and is in plain sentences.
 const SHORTEST: usize = 8;
-/// So much of a secret is known, in bytes: far more than real ones have. A fingerprint takes eight times as much.
-const LONGEST: usize = 16 * 1024;
+/// So many windows of a secret are known at most. Each takes eight bytes.
+const MOST_WINDOWS: usize = 16 * 1024;
+/// So many bytes of a secret are known by each of their windows: far more than real ones have. What is behind that is known by windows that
+/// lie side by side, wider ones where it is very long.
+const FIRST: usize = MOST_WINDOWS;
 /// How many secrets are known at a time; the oldest are forgotten: tokens of connections long gone.
 const MOST: usize = 32;
 /// Text is looked at in pieces of so many bytes at most.
@@ -32,15 +37,17 @@ pub struct Redactor {
     hasher: RandomState,
 }
 
-/// One secret.
+/// One secret, or the beginning or the rest of a long one.
 #[derive(PartialEq, Eq)]
 struct Fingerprint {
     /// Of all of it.
     whole: u64,
     /// How many bytes each of the others is of.
     window: usize,
-    /// Of every window, sorted.
+    /// Of every window, or of those side by side, sorted.
     windows: Vec<u64>,
+    /// So many bytes around what is found may be of the secret, too.
+    margin: usize,
 }
 
 /// A byte of a text as it was meant, and where it is there.
@@ -54,7 +61,7 @@ struct Meant {
 impl Redactor {
     /// Learns a secret. It may be known already.
     pub fn add(&self, secret: &str) {
-        if let Some(new) = self.fingerprint(secret) {
+        for new in self.fingerprints(secret) {
             let mut known = self.known();
             if !known.contains(&new) {
                 known.push_back(new);
@@ -71,7 +78,7 @@ impl Redactor {
         let mut more = self.clone();
         let new = secrets.into_iter();
         more.own
-            .extend(new.filter_map(|secret| self.fingerprint(secret)));
+            .extend(new.flat_map(|secret| self.fingerprints(secret)));
         more
     }
 
@@ -114,7 +121,9 @@ impl Redactor {
             for (at, window) in bytes.windows(secret.window).enumerate() {
                 let hash = self.hasher.hash_one(window);
                 if secret.windows.binary_search(&hash).is_ok() {
-                    let (first, last) = (meant[at].start, meant[at + secret.window - 1].end);
+                    let first = at.saturating_sub(secret.margin);
+                    let last = (at + secret.window + secret.margin).min(meant.len()) - 1;
+                    let (first, last) = (meant[first].start, meant[last].end);
                     hidden[first as usize..last as usize].fill(true);
                 }
             }
@@ -122,30 +131,58 @@ impl Redactor {
         hidden
     }
 
-    fn fingerprint(&self, secret: &str) -> Option<Arc<Fingerprint>> {
-        let bytes: zeroize::Zeroizing<Vec<u8>> = zeroize::Zeroizing::new(
-            meant(&secret.as_bytes()[..secret.len().min(LONGEST)])
-                .iter()
-                .map(|meant| meant.byte)
-                .collect(),
-        );
+    /// Of a secret, and of its rest where it is a long one.
+    fn fingerprints(&self, secret: &str) -> impl Iterator<Item = Arc<Fingerprint>> {
+        let (first, rest) = secret.as_bytes().split_at(secret.len().min(FIRST));
+        let first = self.fingerprint(first);
+        let rest = (!rest.is_empty()).then(|| self.fingerprint_of_rest(rest));
+        first.into_iter().chain(rest)
+    }
+
+    fn fingerprint(&self, secret: &[u8]) -> Option<Arc<Fingerprint>> {
+        let bytes = meant_bytes(secret);
         if bytes.len() < SHORTEST {
             return None;
         }
         let window = WINDOW.min(bytes.len());
         let windows = bytes.windows(window);
-        let mut windows: Vec<u64> = windows.map(|bytes| self.hasher.hash_one(bytes)).collect();
-        windows.sort_unstable();
-        windows.dedup();
-        Some(Arc::new(Fingerprint {
-            whole: self.hasher.hash_one(&**bytes),
+        let windows = windows.map(|bytes| self.hasher.hash_one(bytes)).collect();
+        Some(Fingerprint::new(
+            self.hasher.hash_one(secret),
             window,
             windows,
-        }))
+            0,
+        ))
+    }
+
+    /// Of what is behind the beginning of a long secret: windows side by side. A part of it is known if it is as long as two of them.
+    fn fingerprint_of_rest(&self, rest: &[u8]) -> Arc<Fingerprint> {
+        let window = WINDOW.max(rest.len().div_ceil(MOST_WINDOWS));
+        let mut windows = Vec::new();
+        // In pieces, as what is meant takes twelve times as much for a moment.
+        for piece in rest.chunks(FIRST) {
+            let bytes = meant_bytes(piece);
+            let whole = bytes.chunks_exact(window);
+            windows.extend(whole.map(|bytes| self.hasher.hash_one(bytes)));
+        }
+        Fingerprint::new(self.hasher.hash_one(rest), window, windows, window - 1)
     }
 
     fn known(&self) -> MutexGuard<'_, VecDeque<Arc<Fingerprint>>> {
         lock(&self.known)
+    }
+}
+
+impl Fingerprint {
+    fn new(whole: u64, window: usize, mut windows: Vec<u64>, margin: usize) -> Arc<Self> {
+        windows.sort_unstable();
+        windows.dedup();
+        Arc::new(Self {
+            whole,
+            window,
+            windows,
+            margin,
+        })
     }
 }
 
@@ -155,6 +192,10 @@ impl std::fmt::Debug for Redactor {
         let count = self.known().len() + self.own.len();
         write!(formatter, "Redactor({count} secrets)")
     }
+}
+
+fn meant_bytes(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(meant(text).iter().map(|meant| meant.byte).collect())
 }
 
 /// A text with its encodings undone, white space left out: a token may be broken over lines. Twice, as quotes are quoted.
@@ -268,15 +309,57 @@ mod tests {
         }
     }
 
+    /// A secret without repetitions, so many bytes long.
+    fn long_secret(length: usize) -> String {
+        let numbers = (0_u64..).map(|number| format!("{:x}", number * 0x9e37_79b9));
+        let mut secret = String::new();
+        for number in numbers {
+            if secret.len() >= length {
+                break;
+            }
+            secret.push_str(&number);
+        }
+        secret.truncate(length);
+        secret
+    }
+
     #[test]
     fn p78_the_fingerprint_of_a_secret_is_bounded() {
         let redactor = Redactor::default();
-        let long: String = (0..200_000).map(|number: u32| number.to_string()).collect();
-        redactor.add(&long);
+        redactor.add(&long_secret(4 << 20));
         let known = redactor.known();
-        assert!(known.iter().all(|known| known.windows.len() <= LONGEST));
-        drop(known);
-        assert_eq!(redactor.clean(&long[..1000]), HIDDEN);
+        assert_eq!(known.len(), 2);
+        assert!(
+            known
+                .iter()
+                .all(|known| known.windows.len() <= MOST_WINDOWS)
+        );
+    }
+
+    #[test]
+    fn p89_a_long_secret_is_hidden_to_its_end() {
+        for length in [FIRST - 1, FIRST, FIRST + 100, 40_000, 128 * 1024, 1 << 20] {
+            let redactor = Redactor::default();
+            let secret = long_secret(length);
+            redactor.add(&secret);
+            let window = WINDOW.max(length / MOST_WINDOWS + 1);
+            // What a close may hold of it, the end, and all of it.
+            for part in [
+                &secret[length - 123..],
+                &secret[length / 2..length / 2 + 123],
+                &secret[..],
+            ] {
+                let shown = redactor.clean(part).into_owned();
+                let rest = shown.replace(HIDDEN, "");
+                // The last piece of a text may be too short.
+                assert!(rest.len() < 2 * window, "{length}: {rest}");
+                assert!(shown.contains(HIDDEN), "{length}");
+                assert!(
+                    part.len() > 123 || rest.is_empty() || window > 40,
+                    "{length}: {rest}"
+                );
+            }
+        }
     }
 
     #[test]

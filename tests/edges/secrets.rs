@@ -237,3 +237,33 @@ fn p89_what_the_last_words_and_the_customers_message_repeat_is_hidden() {
     );
     assert!(!finished.stdout.contains(&token), "{finished:?}");
 }
+
+#[test]
+fn p89_the_end_of_a_token_that_is_longer_than_any_is_hidden() {
+    let numbers =
+        (0_u64..).map(|number| format!("{:x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let mut token = String::new();
+    numbers
+        .take_while(|number| {
+            token.push_str(number);
+            token.len() < 100_000
+        })
+        .for_each(drop);
+    let parts = [
+        token[16_300..16_600].to_owned(),
+        token[token.len() - 200..].to_owned(),
+    ];
+    let words = parts.join(" and ");
+    let gateway = Gateway::start(move |dial| {
+        let mut peer = dial.accept()?;
+        peer.channel_closed(&words)?;
+        peer.serve()
+    });
+    let mut response = gateway.response();
+    response["TokenValue"] = token.into();
+    let plugin = gateway
+        .plugin()
+        .env("AWS_SSM_START_SESSION_RESPONSE", response.to_string());
+    let (finished, _) = Secretive::new(plugin).run(&[&parts[0], &parts[1]]);
+    assert!(finished.stdout.contains("(hidden)"), "{finished:?}");
+}
