@@ -18,8 +18,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BLOCK: u32 = 16;
 /// The least payload of a message that counts as full, bytes.
 const FULL: usize = 1000;
-/// More than this in one read come faster than they are read, and nothing needs to be gathered; or a busy machine was late once.
+/// More than this, and so many for each millisecond, come without pauses: they are read as they come, many at a time.
 const FEW: usize = 16;
+const FASTEST: usize = 2;
 
 /// Watches what is read.
 #[derive(Debug, Default)]
@@ -32,6 +33,9 @@ pub(super) struct ReadPace {
     steady: u32,
     /// Messages of this read.
     count: usize,
+    /// Messages since the stream began to be steady, or since the read before while it is gathered; and when that was.
+    seen: usize,
+    since: Option<Instant>,
     /// The last read that found something.
     read_at: Option<Instant>,
 }
@@ -71,8 +75,20 @@ impl ReadPace {
         if count == 0 {
             return;
         }
+        if self.steady == 0 || self.is_gathering() {
+            self.since = self.read_at;
+            self.seen = 0;
+        }
+        self.seen += count;
+        let since = self.since.unwrap_or(now);
+        let passed = now.saturating_duration_since(since).as_millis();
+        let paced = usize::try_from(passed).map_or(usize::MAX, |passed| {
+            passed.saturating_mul(FASTEST).saturating_add(FEW)
+        });
         let is_late = |at| now.saturating_duration_since(at) > PAUSE;
-        if count > FEW || self.read_at.is_none_or(is_late) {
+        if self.seen > paced {
+            self.steady = 0;
+        } else if self.read_at.is_none_or(is_late) {
             self.stumbles();
         } else {
             self.steady = self.steady.saturating_add(1);
@@ -165,6 +181,27 @@ mod tests {
         pace.disturb();
         stream(&mut pace, now, STEADY_AGAIN);
         assert!(!pace.is_gathering());
+    }
+
+    #[test]
+    fn what_comes_without_pauses_is_never_gathered() {
+        let mut pace = ReadPace::default();
+        let mut now = Instant::now();
+        for _ in 0..1000 {
+            now += Duration::from_micros(100);
+            pace.message(1024);
+            pace.drained(now);
+            assert!(!pace.is_gathering());
+        }
+        // What a busy machine reads late was paced nevertheless.
+        let mut now = stream(&mut pace, now, 2 * STEADY);
+        assert!(pace.is_gathering());
+        now += Duration::from_millis(19);
+        for _ in 0..19 {
+            pace.message(1024);
+        }
+        pace.drained(now);
+        assert!(pace.is_gathering());
     }
 
     #[test]

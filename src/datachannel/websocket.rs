@@ -33,9 +33,9 @@ const MESSAGES_GATHERED: usize = 16;
 /// Frames that are read before the next write, and their bytes.
 const READ_BUDGET: usize = 64;
 const READ_BUDGET_BYTES: usize = 256 * 1024;
-/// Output that the recipient handles in this thread, bytes: more of it is written by another thread while this one decrypts what follows.
-/// What is gathered is all there is for some milliseconds.
-const LARGEST_DIRECT: usize = 4096;
+/// Output that the recipient handles in this thread, bytes: less than a full message. More follows a full one, most likely, and one thread
+/// decrypts it while another writes. What is gathered is all there is for some milliseconds.
+const LARGEST_DIRECT: usize = 1000;
 /// A payload that is a smaller part of its frame than one in so many is copied.
 const COPIED_BELOW: usize = 4;
 
