@@ -1,5 +1,6 @@
 // library.rs
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use session_manager_plugin::Client;
 
@@ -18,5 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     println!("{}", answer.lines().last().unwrap_or_default());
+
+    // What is dropped is ended in the background.
+    drop(stream);
+    client.wait_idle(Duration::from_secs(5));
     Ok(())
 }
