@@ -101,6 +101,7 @@
 //! | `partitions` | AWS's partitions: their regions, and the suffixes of their hosts |
 //! | `remarks` | what the user is told on the way |
 //! | `settings`, `environment`, `files` | the variables, and the files that they and others name |
+//! | `json` | JSON objects of which a few keys matter |
 //! | `host` | hosts as they are written in URLs and settings: brackets, ports, what is this machine |
 //! | `waker`, `signal_mask`, `random` | wakes a thread that sleeps in poll(2); which signals are blocked; chance, for waits |
 //! | `redactor`, `sanitise`, `secret` | taking secrets out of what others say; text from outside as it may be shown; text that must not be shown |
@@ -128,6 +129,7 @@ mod files;
 mod host;
 #[doc(hidden)]
 pub mod internals;
+mod json;
 mod log_file;
 mod logging;
 mod message;

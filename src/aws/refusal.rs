@@ -1,9 +1,10 @@
 //! The errors with which services answer: their codes, their words, and what those mean.
 
-use serde_json::Value;
+use std::borrow::Cow;
 
 use super::exchange::Answer;
 use crate::error::Meaning;
+use crate::json::JsonObject;
 use crate::redactor::Redactor;
 use crate::sanitise;
 
@@ -42,12 +43,13 @@ impl Refusal {
         let header = header
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let json: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        let text = |names: &[&str]| {
-            let found = names.iter().find_map(|name| json.get(*name)?.as_str());
-            found.map(str::to_owned)
-        };
         let body = String::from_utf8_lossy(answer.body());
+        let json = JsonObject::parse(&body).ok().flatten();
+        let text = |names: &[&str]| {
+            let json = json.as_ref()?;
+            let found = names.iter().find_map(|name| json.text(name));
+            found.map(Cow::into_owned)
+        };
         let code = text(&["__type", "code", "Code", "error"])
             .or_else(|| super::xml::text(&body, "Code").map(|text| text.into_owned()))
             .unwrap_or_else(|| header.to_owned());

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::aws::StartedSession;
 use crate::error::Error;
+use crate::json::{JsonObject, JsonValue};
 use crate::secret::Secret;
 use crate::settings::Environment;
 
@@ -101,11 +101,10 @@ impl Call {
 
 /// Reads the response; keys match without regard to case.
 fn started_session(json: &str, place: &str) -> Result<StartedSession, Error> {
-    let mut object = object(json, &format!("the response of StartSession in {place}"))?;
-    // Taken out, and not copied: one of them is a secret.
-    let mut field = |name: &str| match find_mut(&mut object, name).map(Value::take) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(Value::String(_)) => Err(incomplete(place, name, "is empty")),
+    let object = object(json, &format!("the response of StartSession in {place}"))?;
+    let field = |name: &str| match object.find(name) {
+        Some(JsonValue::Text(text)) if !text.is_empty() => Ok(text.into_owned()),
+        Some(JsonValue::Text(_)) => Err(incomplete(place, name, "is empty")),
         Some(_) => Err(incomplete(place, name, "is not a text")),
         None => Err(incomplete(place, name, "is missing")),
     };
@@ -135,9 +134,11 @@ impl CallRequest {
             return Ok(Self::default());
         };
         let request = object(json, "argument 5, the parameters of StartSession,")?;
-        let target = match find(&request, "Target") {
+        let target = match request.find("Target") {
             None => None,
-            Some(Value::String(target)) => Some(target.clone()).filter(|text| !text.is_empty()),
+            Some(JsonValue::Text(target)) => {
+                Some(target.into_owned()).filter(|text| !text.is_empty())
+            }
             Some(_) => {
                 return Err(Error::Start(
                     "Target is not a text in the parameters of StartSession in argument 5"
@@ -145,9 +146,10 @@ impl CallRequest {
                 ));
             }
         };
-        let stderr_to_stdout = find(&request, "Parameters")
-            .and_then(Value::as_object)
-            .is_some_and(|parameters| find(parameters, "stderrSeparatorPrefix").is_some());
+        let stderr_to_stdout = matches!(
+            request.find("Parameters"),
+            Some(JsonValue::Object(parameters)) if parameters.find("stderrSeparatorPrefix").is_some()
+        );
         Ok(Self {
             target,
             stderr_to_stdout,
@@ -156,14 +158,13 @@ impl CallRequest {
 }
 
 /// A JSON object; null counts as an empty one.
-fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
+fn object<'a>(json: &'a str, what: &str) -> Result<JsonObject<'a>, Error> {
     if json.trim().is_empty() {
         return Err(Error::Start(format!("{what} is empty, which is not JSON")));
     }
-    match serde_json::from_slice(json.as_bytes()) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(Value::Null) => Ok(Map::new()),
-        Ok(_) => Err(Error::Start(format!("{what} is not a JSON object"))),
+    match JsonObject::parse(json) {
+        Ok(Some(object)) => Ok(object),
+        Ok(None) => Err(Error::Start(format!("{what} is not a JSON object"))),
         // The position only: what is there may be the token.
         Err(error) => Err(Error::Start(format!(
             "{what} is not JSON (line {}, column {})",
@@ -171,22 +172,6 @@ fn object(json: &str, what: &str) -> Result<Map<String, Value>, Error> {
             error.column()
         ))),
     }
-}
-
-/// A value that is not null, by its key without regard to case.
-fn find<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    object
-        .iter()
-        .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
-        .map(|(_, value)| value)
-}
-
-/// [`find`], for taking it out.
-fn find_mut<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Value> {
-    object
-        .iter_mut()
-        .find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
-        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -27,6 +27,23 @@ fn unusable() -> String {
 }
 
 #[test]
+fn json_is_read_as_leniently_as_the_original_reads_it() {
+    let sandbox = sandbox();
+    let deep = format!("{}{}", "[".repeat(9_000), "]".repeat(9_000));
+    for other in [r#""\udcff""#, "1e999", &deep] {
+        let started = sandbox.start_session(Document::command("echo it works"));
+        let with_more = |json: &str, more: &str| json.replacen('{', &format!("{{{more},"), 1);
+        let response = started.response().to_string();
+        let response = with_more(&response, &format!(r#""ResponseMetadata":{{"x":{other}}}"#));
+        let request = format!(r#"{{"Target":"i-1","Parameters":{{"command":["x",{other}]}}}}"#);
+        let arguments = [&response, "eu-central-1", "StartSession", "", &request, ""];
+        let plugin = Plugin::bare(arguments).reaching(&sandbox);
+        let finished = plugin.run(b"");
+        assert!(finished.stdout.contains("it works"), "{finished:?}");
+    }
+}
+
+#[test]
 fn quiet_holds_for_what_is_wrong_with_a_call_too() {
     let reason = "Cannot perform start session: ";
     for (plugin, text) in [
