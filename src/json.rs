@@ -30,7 +30,8 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// What is no JSON.
     pub(crate) fn parse(json: &'a str) -> serde_json::Result<Option<Self>> {
-        let raw: &RawValue = serde_json::from_str(json)?;
+        // As bytes, like everything else: the reader of texts would be in the program as a second one.
+        let raw: &RawValue = serde_json::from_slice(json.as_bytes())?;
         Ok(match JsonValue::of(raw) {
             None => Some(Self(Vec::new())),
             Some(JsonValue::Object(object)) => Some(object),
@@ -60,10 +61,12 @@ impl<'a> JsonValue<'a> {
         // Its form is known to be right: no error can come from here on.
         match json.as_bytes().first()? {
             b'n' => None,
-            b'"' => serde_json::from_str(json)
+            b'"' => serde_json::from_slice(json.as_bytes())
                 .ok()
                 .map(|JsonText(text)| Self::Text(text)),
-            b'{' => serde_json::from_str(json).ok().map(Self::Object),
+            b'{' => serde_json::from_slice(json.as_bytes())
+                .ok()
+                .map(Self::Object),
             _ => Some(Self::Other),
         }
     }
