@@ -2,31 +2,30 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
 use tungstenite::WebSocket;
 use uuid::Uuid;
 
 use crate::api::{self, Failure, Issued, Pushed};
-use crate::bell::Bell;
 use crate::certificates::Certificates;
 use crate::config::{Config, SessionConfig};
 use crate::credentials::{Credentials, Secrets};
 use crate::gateway::{Gateway, Socket};
+use crate::held_answers::HeldAnswers;
 use crate::kms::Kms;
+use crate::private_file::private_file;
 use crate::proxy::{self, ProxyConfig};
 use crate::record::{Event, Journal};
 use crate::run_command::SentCommand;
 use crate::session::Session;
 use crate::signature;
+use crate::started::Started;
 use crate::target::{PushedKey, Target, Task};
 use crate::threads::{Threads, lock};
 
@@ -55,20 +54,11 @@ pub(crate) struct Shared {
     /// Run Command's, by their ids.
     pub(crate) commands: Mutex<HashMap<String, Arc<SentCommand>>>,
     /// Answers of the API that are held back.
-    held: Mutex<Held>,
-    held_bell: Bell,
+    held_answers: HeldAnswers,
     gateway_address: OnceLock<SocketAddr>,
     sessions: Mutex<Sessions>,
     /// Connections that are silent for ever.
     kept_open: Mutex<Vec<WebSocket<Socket>>>,
-}
-
-#[derive(Default)]
-struct Held {
-    /// Of this operation.
-    operation: Option<String>,
-    /// How many are.
-    waiting: usize,
 }
 
 #[derive(Default)]
@@ -140,23 +130,16 @@ impl Shared {
 
     /// Waits until the answer to this operation may be given.
     pub(crate) fn hold_answer(self: &Arc<Self>, operation: &str) {
-        if lock(&self.held).operation.as_deref() != Some(operation) {
+        if !self.held_answers.are_of(operation) {
             return;
         }
         let shared = Arc::downgrade(self);
         let _hook = self.threads.on_stop(move || {
             if let Some(shared) = shared.upgrade() {
-                lock(&shared.held).operation = None;
-                shared.held_bell.ring();
+                shared.held_answers.release();
             }
         });
-        let mut held = lock(&self.held);
-        held.waiting += 1;
-        self.held_bell.ring();
-        while held.operation.as_deref() == Some(operation) {
-            held = self.held_bell.wait(held);
-        }
-        held.waiting -= 1;
+        self.held_answers.pass(operation);
     }
 
     /// Whether the account's policy lets nobody start this document.
@@ -224,44 +207,6 @@ impl Shared {
     }
 }
 
-/// What StartSession answers.
-pub struct Started {
-    /// The session, for looking at it and for making it difficult.
-    pub session: Arc<Session>,
-    /// The secret for the data channel.
-    pub token_value: String,
-    /// Where to dial.
-    pub stream_url: String,
-}
-
-impl Started {
-    /// `{"SessionId":…,"TokenValue":…,"StreamUrl":…}`: the response that callers hand to the plugin.
-    pub fn response(&self) -> Value {
-        json!({
-            "SessionId": self.session.id(),
-            "TokenValue": self.token_value,
-            "StreamUrl": self.stream_url,
-        })
-    }
-}
-
-/// A file, new or emptied, that nobody else can read: signatures, tokens and keys are in what we write.
-///
-/// # Errors
-/// When it cannot be opened, or is somebody else's.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(file)
-}
-
 impl Sandbox {
     /// Starts it with the defaults, and with online nodes of these names: `i-00000000000000001` and so on. Without any, every identifier
     /// is a node.
@@ -304,8 +249,7 @@ impl Sandbox {
             tasks: Mutex::new(config.tasks.clone()),
             pushed_keys: Mutex::default(),
             commands: Mutex::default(),
-            held: Mutex::default(),
-            held_bell: Bell::default(),
+            held_answers: HeldAnswers::default(),
             gateway_address: OnceLock::new(),
             sessions: Mutex::new(Sessions {
                 config: config.session.clone(),
@@ -445,29 +389,18 @@ impl Sandbox {
     /// From now on the answers to an operation (`ssm:StartSession`) are held back, once it has been carried out, until the next
     /// [`release_answers`](Self::release_answers).
     pub fn hold_answers(&self, operation: &str) {
-        lock(&self.shared.held).operation = Some(operation.to_owned());
+        self.shared.held_answers.hold(operation);
     }
 
     /// Waits until so many answers are held back; false if they are not within this time.
     #[must_use]
     pub fn wait_for_held(&self, count: usize, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut held = lock(&self.shared.held);
-        while held.waiting < count {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            held = self.shared.held_bell.wait_timeout(held, left);
-        }
-        true
+        self.shared.held_answers.wait_for(count, timeout)
     }
 
     /// Gives those answers, and holds back no more.
     pub fn release_answers(&self) {
-        let mut held = lock(&self.shared.held);
-        held.operation = None;
-        self.shared.held_bell.ring();
+        self.shared.held_answers.release();
     }
 
     /// The next `times` calls of an operation (`ResumeSession`, or `ssm:ResumeSession`) fail. Several such orders are carried out in
