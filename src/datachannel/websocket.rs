@@ -205,9 +205,9 @@ impl Driver {
             };
             let flow = self.dispatch(direct);
             self.send(&mut connection, now)?;
-            // While there is more to read, or more comes in a moment, a batch fills up.
+            // While there is more to read, or more comes in a moment, a batch fills up. When the gate closes nothing more comes.
             let count = self.received.len();
-            let is_gathered = self.pace.is_gathering();
+            let is_gathered = self.pace.is_gathering() && self.shared.inbox.is_open();
             let fills_up = is_gathered && count > before && count < MESSAGES_GATHERED;
             if (is_drained && !fills_up) || count >= MESSAGES_AT_ONCE {
                 self.acknowledge
